@@ -1,0 +1,1 @@
+"""Export of inpainting checkpoints to bundles."""

@@ -1,0 +1,1 @@
+"""Run Stable Diffusion inpainting from a bundle of engines, without PyTorch."""
