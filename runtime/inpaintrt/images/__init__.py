@@ -1,0 +1,20 @@
+"""Pictures and masks: load, orient, crop, resize, binarise, fill, and paste the result back."""
+
+from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
+from inpaintrt.images.masks import Box
+from inpaintrt.images.options import Compat, Fill, ImageOptions
+from inpaintrt.images.preparing import Prepared, paste_back, prepare
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "Box",
+    "Compat",
+    "Fill",
+    "ImageOptions",
+    "ImageSource",
+    "Prepared",
+    "load_image",
+    "load_mask",
+    "paste_back",
+    "prepare",
+]

@@ -1,0 +1,122 @@
+"""A picture and its mask, checked against each other, on the canvas that the result will have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from inpaintrt.errors import ImageError, MaskError, ParameterError
+from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
+from inpaintrt.images.masks import invert, modify
+from inpaintrt.images.options import ImageOptions
+from inpaintrt.images.resizing import resize
+
+__all__ = ["Scene", "compose_scene", "load_mask_for", "load_picture", "with_alpha"]
+
+_LEAST_SIDE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The canvas.
+
+    Attributes:
+        colours: The picture, mode "RGB".
+        alpha: Its transparency, mode "L"; None if it has none.
+        mask: White is repainted, grey is blended, mode "L", of the same size.
+    """
+
+    colours: Image.Image
+    alpha: Image.Image | None
+    mask: Image.Image
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.colours.size
+
+    def picture(self) -> Image.Image:
+        """Join colours and transparency again."""
+        return with_alpha(self.colours, self.alpha)
+
+
+def with_alpha(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """Add a transparency channel to a picture if there is one."""
+    if alpha is None:
+        return colours
+    return Image.merge("RGBA", (*colours.split(), alpha))
+
+
+def load_picture(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Load a picture, and refuse one that is smaller than a latent pixel."""
+    picture = load_image(source, max_pixels=max_pixels)
+    if min(picture.size) < _LEAST_SIDE:
+        raise ImageError(
+            "the picture is too small",
+            received=f"{picture.width} x {picture.height}",
+            expected=f"at least {_LEAST_SIDE} x {_LEAST_SIDE}",
+            hint="enlarge it first",
+        )
+    return picture
+
+
+def load_mask_for(
+    picture: Image.Image,
+    source: ImageSource | None,
+    options: ImageOptions,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Image.Image:
+    """Load a mask of the picture's size, inverted if so asked; without a source, only margins repaint."""
+    if source is None and any(options.margins):
+        return Image.new("L", picture.size, 0)
+    if source is None:
+        raise MaskError("there is no mask", expected="a mask, or margins to repaint")
+    mask = load_mask(source, max_pixels=max_pixels)
+    if mask.size != picture.size:
+        raise MaskError(
+            "the mask does not have the picture's size",
+            received=f"mask {mask.width} x {mask.height}, picture {picture.width} x {picture.height}",
+            expected="the same width and height (after EXIF orientation)",
+            hint="resize the mask to the picture",
+        )
+    return invert(mask) if options.mask_invert else mask
+
+
+def compose_scene(
+    picture: Image.Image, mask: Image.Image, options: ImageOptions, output: tuple[int, int] | None
+) -> Scene:
+    """Add the margins, grow and blur the mask, and stretch everything to the output size if there is one."""
+    colours, alpha = picture.convert("RGB"), picture.getchannel("A") if picture.mode == "RGBA" else None
+    if any(options.margins):
+        _check_canvas(picture.size, options.margins)
+        colours = _extend(colours, options.margins, repeat_edge=True)
+        mask = _extend(mask, options.margins, repeat_edge=False)
+        alpha = None if alpha is None else _extend(alpha, options.margins, repeat_edge=False)
+    mask = modify(mask, options)
+    if output is None:
+        return Scene(colours, alpha, mask)
+    return Scene(
+        resize(colours, output), None if alpha is None else resize(alpha, output), resize(mask, output)
+    )
+
+
+def _check_canvas(size: tuple[int, int], margins: tuple[int, int, int, int]) -> None:
+    width, height = size[0] + margins[0] + margins[2], size[1] + margins[1] + margins[3]
+    if width * height > DEFAULT_MAX_PIXELS:
+        raise ParameterError(
+            "the margins make the canvas too large",
+            received=f"{width} x {height}",
+            expected=f"at most {DEFAULT_MAX_PIXELS} pixels",
+        )
+
+
+def _extend(image: Image.Image, margins: tuple[int, int, int, int], *, repeat_edge: bool) -> Image.Image:
+    """Add margins that repeat the outermost pixels, or that are white."""
+    left, top, right, bottom = margins
+    values = np.asarray(image)
+    padding = [(top, bottom), (left, right), (0, 0)][: values.ndim]
+    if repeat_edge:
+        return Image.fromarray(np.pad(values, padding, mode="edge"))
+    return Image.fromarray(np.pad(values, padding, mode="constant", constant_values=255))
