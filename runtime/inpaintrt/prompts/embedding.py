@@ -47,7 +47,11 @@ class PromptEncoder:
         self._lock = Lock()
 
     def encode(
-        self, prompts: Sequence[str], *, clip_skip: int = 0, long_prompts: LongPrompts = "truncate"
+        self,
+        prompts: Sequence[str],
+        *,
+        clip_skip: int | Sequence[int] = 0,
+        long_prompts: LongPrompts = "truncate",
     ) -> tuple[NDArray[np.floating[Any]], tuple[str, ...]]:
         """Encode the prompts of one request.
 
@@ -56,7 +60,8 @@ class PromptEncoder:
 
         Args:
             prompts: One or more texts.
-            clip_skip: Layers of the text encoder to leave out at its end, handed on to `encode_tokens`.
+            clip_skip: Layers of the text encoder to leave out at its end, handed on to `encode_tokens`; one
+                number for all prompts, or one for each.
             long_prompts: As for `PromptTokenizer.encode`.
 
         Returns:
@@ -72,7 +77,8 @@ class PromptEncoder:
         count = max(len(windows.ids) for windows in tokenized)
         empty = self._tokenizer.encode("").ids
         rows = [np.concatenate([windows.ids, *[empty] * (count - len(windows.ids))]) for windows in tokenized]
-        embeddings = np.stack([self._row(row, clip_skip) for row in rows])
+        skips = [clip_skip] * len(rows) if isinstance(clip_skip, int) else clip_skip
+        embeddings = np.stack([self._row(row, skip) for row, skip in zip(rows, skips, strict=True)])
         embeddings.setflags(write=False)
         return embeddings, tuple(warning for windows in tokenized for warning in windows.warnings)
 

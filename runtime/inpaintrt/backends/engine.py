@@ -1,0 +1,104 @@
+"""What an engine is, and the one check of what goes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inpaintrt.bundle import TensorSpec
+from inpaintrt.errors import EngineInputError
+
+__all__ = ["Array", "Engine", "check_inputs"]
+
+Array = NDArray[Any]
+
+
+class Engine(Protocol):
+    """A network that is ready to run. Several threads may call `run` at the same time."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Inputs by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Outputs by name."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the network once.
+
+        Returns:
+            Outputs by name; they belong to the caller.
+
+        Raises:
+            EngineInputError: The inputs do not fit.
+            EngineRunError: The library failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the network; the engine cannot run afterwards."""
+        ...
+
+
+def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> None:
+    """Check names, dtypes and shapes, an axis name meaning one size wherever it stands.
+
+    Raises:
+        EngineInputError: Something does not fit; the message says what was received and expected.
+    """
+    if set(inputs) != set(specs):
+        raise EngineInputError(
+            "the engine has other inputs",
+            received=", ".join(sorted(inputs)) or "none",
+            expected=", ".join(sorted(specs)),
+            hint="pass exactly the engine's inputs",
+        )
+    sizes: dict[str, int] = {}
+    for name, spec in specs.items():
+        _check_dtype(name, spec, inputs[name])
+        _check_shape(name, spec, inputs[name].shape, sizes)
+
+
+def _check_dtype(name: str, spec: TensorSpec, array: Array) -> None:
+    if array.dtype != np.dtype(spec.dtype):
+        raise EngineInputError(
+            f"input {name!r} has another dtype",
+            received=array.dtype,
+            expected=spec.dtype,
+            hint=f"convert it with .astype({spec.dtype!r})",
+        )
+
+
+def _check_shape(name: str, spec: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    fits = len(shape) == len(spec.shape) and all(
+        _axis_fits(axis, size, spec, sizes) for axis, size in zip(spec.shape, shape, strict=True)
+    )
+    if not fits:
+        known = {axis: sizes[axis] for axis in spec.shape if isinstance(axis, str) and axis in sizes}
+        raise EngineInputError(
+            f"input {name!r} has a shape that does not fit",
+            received=list(shape),
+            expected=f"[{', '.join(map(str, spec.shape))}]{_explain(spec, known)}",
+            hint="use sizes within the engine's ranges, or build an engine for these",
+        )
+
+
+def _axis_fits(axis: int | str, size: int, spec: TensorSpec, sizes: dict[str, int]) -> bool:
+    if isinstance(axis, int):
+        return size == axis
+    limits = spec.ranges.get(axis)
+    if limits is not None and not limits.min <= size <= limits.max:
+        return False
+    return sizes.setdefault(axis, size) == size
+
+
+def _explain(spec: TensorSpec, known: Mapping[str, int]) -> str:
+    limits = [f"{axis} {limit.min} to {limit.max}" for axis, limit in spec.ranges.items()]
+    seen = [f"{axis} {size}" for axis, size in known.items() if axis not in spec.ranges]
+    return f" with {', '.join(limits + seen)}" if limits or seen else ""

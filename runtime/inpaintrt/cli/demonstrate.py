@@ -1,0 +1,43 @@
+"""`inpaintrt demo`: paint the drawn scene and write a strip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from inpaintrt.cli.options import Backend, Threads
+from inpaintrt.demo import DemoResult, load_scene, paint_scene, strip
+from inpaintrt.files import check_output, save_picture
+from inpaintrt.pipeline import InpaintPipeline
+
+__all__ = ["demo"]
+
+_STAGES = ("prepare", "prompts", "image_encode", "denoise", "image_decode", "paste", "total")
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "inpaintrt-demo.png"
+    ),
+    backend: Backend = "onnxruntime",
+    threads: Threads = None,
+) -> None:
+    """Paint a drawn scene with three prompts, and write picture, mask and results side by side."""
+    check_output(output, force=True)
+    scene = load_scene()
+    with InpaintPipeline.from_bundle("demo", backend=backend, threads=threads) as pipe:
+        results = list(paint_scene(pipe, scene))
+    save_picture(strip(scene, results), output)
+    _report(results)
+    typer.echo(output.resolve())
+
+
+def _report(results: list[DemoResult]) -> None:
+    table = Table("seconds", *(result.prompt for result in results))
+    for stage in _STAGES:
+        table.add_row(stage, *(f"{getattr(result.timings, stage):.3f}" for result in results))
+    Console(stderr=True).print(table)

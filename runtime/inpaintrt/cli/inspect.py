@@ -1,0 +1,88 @@
+"""`inpaintrt inspect`, `samplers` and `bundles`: what there is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from inpaintrt.bundle import Component, Manifest, TensorSpec, load_manifest, verify_files
+from inpaintrt.samplers import sampler_names
+from inpaintrt.store import find_bundle, list_bundles
+
+__all__ = ["bundles", "inspect", "samplers"]
+
+_MEGABYTE = 1e6
+
+
+def inspect(
+    bundle: Annotated[str, typer.Argument(help="A bundle's name in the engine store, or its path.")],
+) -> None:
+    """Check a bundle's files and show what is in it."""
+    folder = find_bundle(bundle)
+    manifest = load_manifest(folder)
+    verify_files(manifest, folder)
+    console = Console(highlight=False)
+    console.print(_summary(manifest, str(folder)))
+    console.print(_components(manifest))
+    console.print(_parity(manifest))
+
+
+def samplers() -> None:
+    """List the samplers."""
+    typer.echo("\n".join(sampler_names()))
+
+
+def bundles() -> None:
+    """List the bundles in the engine stores."""
+    typer.echo("\n".join(list_bundles()))
+
+
+def _summary(manifest: Manifest, folder: str) -> Table:
+    architecture = manifest.architecture
+    table = Table("bundle", manifest.name, show_header=True)
+    table.add_row("folder", folder)
+    table.add_row("checkpoint", manifest.checkpoint.id)
+    table.add_row("revision", manifest.checkpoint.revision or "-")
+    table.add_row("weights", manifest.checkpoint.sha256 or "-")
+    table.add_row(
+        "size", f"{sum(entry.size for entry in manifest.files) / _MEGABYTE:.1f} MB, all files intact"
+    )
+    table.add_row("native size", " x ".join(map(str, reversed(architecture.native_resolution))))
+    table.add_row("prediction", architecture.prediction_type)
+    table.add_row("sampler", str(manifest.scheduler.get("_class_name", "-")))
+    table.add_row("made by", ", ".join(f"{name} {number}" for name, number in manifest.producer.items()))
+    return table
+
+
+def _components(manifest: Manifest) -> Table:
+    table = Table("component", "precision", "inputs", "outputs")
+    for name, component in manifest.components.items():
+        table.add_row(_title(name, component), component.precision, *_tensors(component))
+    return table
+
+
+def _title(name: str, component: Component) -> str:
+    return f"{name} ({component.form})" if component.form else name
+
+
+def _tensors(component: Component) -> tuple[str, str]:
+    inputs, outputs = (
+        "\n".join(_tensor(name, spec) for name, spec in specs.items())
+        for specs in (component.inputs, component.outputs)
+    )
+    return inputs, outputs
+
+
+def _tensor(name: str, spec: TensorSpec) -> str:
+    return f"{name} {spec.dtype} \\[{', '.join(map(str, spec.shape))}]"
+
+
+def _parity(manifest: Manifest) -> Table:
+    table = Table("compared with PyTorch", "case", "largest difference", "relative error")
+    for name, component in manifest.components.items():
+        for row in component.parity:
+            table.add_row(name, row.case, f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}")
+    return table

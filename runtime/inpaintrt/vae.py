@@ -1,0 +1,63 @@
+"""Between pictures and latents: the VAE's two engines."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inpaintrt.backends import Engine
+
+__all__ = ["LatentDistribution", "Vae"]
+
+
+class LatentDistribution:
+    """The Gaussian over latents that the encoder gives for a picture.
+
+    Args:
+        parameters: `[batch, 2 * channels, h, w]`: mean, then log-variance.
+    """
+
+    def __init__(self, parameters: NDArray[np.float32]) -> None:
+        self.mean, log_variance = np.split(parameters.astype(np.float32), 2, axis=1)
+        # The limits are those of diffusers' DiagonalGaussianDistribution.
+        self.deviation = np.exp(0.5 * np.clip(log_variance, -30.0, 20.0))
+
+    def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The latents `[batch, channels, h, w]` for unit noise of the same shape."""
+        latents: NDArray[np.float32] = self.mean + self.deviation * noise
+        return latents
+
+
+class Vae:
+    """Encodes and decodes one picture at a time, which keeps memory at that of one picture.
+
+    Args:
+        encoder: Engine from `sample` to `latent_parameters`.
+        decoder: Engine from `latent_sample` to `sample`.
+        latent_scale: The VAE's scaling factor.
+    """
+
+    def __init__(self, encoder: Engine, decoder: Engine, latent_scale: float) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+        self._scale = np.float32(latent_scale)
+
+    def encode(self, images: NDArray[np.float32]) -> LatentDistribution:
+        """The distribution over unscaled latents of pictures `[batch, 3, height, width]` in [-1, 1]."""
+        dtype = self._encoder.inputs["sample"].dtype
+        name = "latent_parameters" if "latent_parameters" in self._encoder.outputs else "latent_sample"
+        parts = [
+            self._encoder.run({"sample": image[None].astype(dtype, copy=False)})[name] for image in images
+        ]
+        return LatentDistribution(np.concatenate(parts))
+
+    def scaled(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Latents in the UNet's scale."""
+        return latents * self._scale
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1."""
+        dtype = self._decoder.inputs["latent_sample"].dtype
+        sample = (latents[None] / self._scale).astype(dtype, copy=False)
+        picture: NDArray[np.float32] = self._decoder.run({"latent_sample": sample})["sample"][0]
+        return picture.astype(np.float32, copy=False)
