@@ -118,19 +118,19 @@ def _open(source: object, refusal: _Refusal) -> Image.Image:
             received=type(source).__name__,
             expected="a path, bytes, a Pillow image or a NumPy array",
         )
-    return _identify(io.BytesIO(_read(Path(source), refusal)), source, refusal)
+    return _identify(io.BytesIO(_read(source, refusal)), source, refusal)
 
 
-def _read(path: Path, refusal: _Refusal) -> bytes:
+def _read(source: str | os.PathLike[str], refusal: _Refusal) -> bytes:
     try:
-        return path.read_bytes()
+        return Path(source).read_bytes()
     except (OSError, ValueError) as error:
         raise refusal(
             "the file cannot be read",
-            received=f"{str(path)!r}: {getattr(error, 'strerror', None) or error}",
+            received=f"{str(source)!r}: {getattr(error, 'strerror', None) or error}",
             expected="the path of a picture file",
-            hint="addresses on the web are not fetched: download the picture first"
-            if "://" in str(path)
+            hint="web addresses are not fetched: download the picture first"
+            if "://" in str(source)
             else None,
         ) from error
 
