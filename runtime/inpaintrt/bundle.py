@@ -131,6 +131,7 @@ class Architecture(_Record, frozen=True):
         context_width: Width of one token's embedding.
         prediction_type: What the UNet predicts, in diffusers' words.
         native_resolution: Height and width in pixels that the checkpoint was trained for.
+        text_layers: Layers of the text encoder, which limit clip_skip; None where it gives its last one only.
     """
 
     latent_channels: int
@@ -139,6 +140,7 @@ class Architecture(_Record, frozen=True):
     context_width: int
     prediction_type: PredictionType
     native_resolution: tuple[int, int]
+    text_layers: int | None = None
 
 
 class TokenizerSettings(_Record, frozen=True):

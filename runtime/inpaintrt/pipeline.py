@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Self, Unpack
@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engine
-from inpaintrt.bundle import Manifest, load_manifest, verify_files
+from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step
 from inpaintrt.errors import ImageError, ParameterError
 from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import make_start
+from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.output import InpaintOutput, StepEvent
-from inpaintrt.prompts import PromptEncoder, PromptTokenizer
+from inpaintrt.prompts import PromptEncoder
 from inpaintrt.request import Options, Request, make_request
 from inpaintrt.samplers import Table, compile_table
-from inpaintrt.store import find_bundle
 from inpaintrt.timing import Stopwatch
 from inpaintrt.vae import Vae
 
@@ -43,27 +42,22 @@ class InpaintPipeline:
         ```
 
     Args:
-        manifest: The bundle's manifest.
-        engines: The four components by name.
-        tokenizer: The checkpoint's tokenizer.
+        loaded: Manifest, engines and tokenizer.
         row_buckets: Numbers of UNet rows to pad a step to; None for exactly as many as there are.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        engines: Mapping[str, Engine],
-        tokenizer: PromptTokenizer,
-        *,
-        row_buckets: Sequence[int] | None = None,
-    ) -> None:
-        self.manifest = manifest
-        self._engines = dict(engines)
+    def __init__(self, loaded: LoadedBundle, *, row_buckets: Sequence[int] | None = None) -> None:
+        self.manifest = loaded.manifest
+        self._engines = loaded.engines
         self._row_buckets = row_buckets
-        self._prompts = PromptEncoder(tokenizer, self._encode_tokens)
-        self._vae = Vae(engines["vae_encoder"], engines["vae_decoder"], manifest.architecture.latent_scale)
-        fused = manifest.components["denoiser"].form == "step"
-        self._step: Step = (FusedStep if fused else PlainStep)(engines["denoiser"])
+        self._prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens)
+        self._vae = Vae(
+            self._engines["vae_encoder"],
+            self._engines["vae_decoder"],
+            self.manifest.architecture.latent_scale,
+        )
+        fused = self.manifest.components["denoiser"].form == "step"
+        self._step: Step = (FusedStep if fused else PlainStep)(self._engines["denoiser"])
 
     @classmethod
     def from_bundle(
@@ -88,22 +82,8 @@ class InpaintPipeline:
             BundleError: There is no such bundle, or it is damaged.
             EngineUnavailableError: The backend is unknown, or cannot run here.
         """
-        folder = find_bundle(bundle)
-        manifest = load_manifest(folder)
-        verify_files(manifest, folder, hashes=verify)
-        engines = {
-            name: open_engine(backend, folder, component, backend_options)
-            for name, component in manifest.components.items()
-        }
-        settings = manifest.tokenizer
-        tokenizer = PromptTokenizer(
-            folder / settings.file,
-            max_length=settings.max_length,
-            bos_id=settings.start_token,
-            eos_id=settings.end_token,
-            pad_id=settings.pad_token,
-        )
-        return cls(manifest, engines, tokenizer, row_buckets=row_buckets)
+        loaded = load_bundle(bundle, backend=backend, verify=verify, backend_options=backend_options)
+        return cls(loaded, row_buckets=row_buckets)
 
     def __call__(
         self,
@@ -144,6 +124,7 @@ class InpaintPipeline:
 
     def _run(self, request: Request) -> Iterator[StepEvent]:
         clock = Stopwatch()
+        self._check_clip_skip(request.options["clip_skip"])
         with clock.stage("prepare"):
             prepared = self._prepare(request)
         notes = tuple(dict.fromkeys(note for picture in prepared for note in picture.warnings))
@@ -202,18 +183,21 @@ class InpaintPipeline:
             eta=options["eta"],
         )
 
+    def _check_clip_skip(self, clip_skip: int | None) -> None:
+        layers = self.manifest.architecture.text_layers or 1
+        if clip_skip is not None and clip_skip >= layers:
+            raise ParameterError(
+                "clip_skip leaves no layer of the text encoder",
+                received=clip_skip,
+                expected=f"0 to {layers - 1}",
+                hint="a bundle of imported ONNX files has its last layer only",
+            )
+
     def _encode_tokens(self, input_ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating]:
         engine = self._engines["text_encoder"]
         inputs = {"input_ids": input_ids}
         if "clip_skip" in engine.inputs:
             inputs["clip_skip"] = np.full(len(input_ids), clip_skip, np.int64)
-        elif clip_skip:
-            raise ParameterError(
-                "this bundle's text encoder gives its last layer only",
-                received=f"clip_skip {clip_skip}",
-                expected="clip_skip 0 or None",
-                hint="export the checkpoint with `inpaintrt export` for clip_skip",
-            )
         embeddings: NDArray[np.floating] = engine.run(inputs)["last_hidden_state"]
         return embeddings
 

@@ -1,0 +1,66 @@
+"""A bundle in memory: manifest, engines and tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engine
+from inpaintrt.bundle import Manifest, load_manifest, verify_files
+from inpaintrt.prompts import PromptTokenizer
+from inpaintrt.store import find_bundle
+
+__all__ = ["LoadedBundle", "load_bundle"]
+
+
+@dataclass(frozen=True)
+class LoadedBundle:
+    """What a pipeline is made of.
+
+    Attributes:
+        manifest: The bundle's manifest.
+        engines: The four components by name.
+        tokenizer: The checkpoint's tokenizer.
+    """
+
+    manifest: Manifest
+    engines: Mapping[str, Engine]
+    tokenizer: PromptTokenizer
+
+
+def load_bundle(
+    bundle: str | os.PathLike[str],
+    *,
+    backend: str = DEFAULT_BACKEND,
+    verify: bool = True,
+    backend_options: Mapping[str, object] | None = None,
+) -> LoadedBundle:
+    """Find, verify and open a bundle.
+
+    Args:
+        bundle: The name of a bundle in the engine store, or a path.
+        backend: What runs the engines; there is no fallback to another.
+        verify: Compare every file with its hash; without it only names and sizes are checked.
+        backend_options: What the backend lets its users set, by name.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+        EngineUnavailableError: The backend is unknown, or cannot run here.
+    """
+    folder = find_bundle(bundle)
+    manifest = load_manifest(folder)
+    verify_files(manifest, folder, hashes=verify)
+    engines = {
+        name: open_engine(backend, folder, component, backend_options)
+        for name, component in manifest.components.items()
+    }
+    settings = manifest.tokenizer
+    tokenizer = PromptTokenizer(
+        folder / settings.file,
+        max_length=settings.max_length,
+        bos_id=settings.start_token,
+        eos_id=settings.end_token,
+        pad_id=settings.pad_token,
+    )
+    return LoadedBundle(manifest, engines, tokenizer)
