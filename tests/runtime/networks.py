@@ -1,0 +1,91 @@
+"""Small real networks, made without PyTorch: a nonlinear convolution in the place of a UNet."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
+from inpaintrt.bundle import Component, TensorSpec
+from inpaintrt_export.step_graph import compose_step, step_inputs, step_outputs
+
+__all__ = ["WIDTH", "convolution", "fused_engine", "plain_component", "plain_engine"]
+
+WIDTH = 12
+
+
+def convolution(
+    timestep_type: int = TensorProto.FLOAT, timestep_shape: tuple[str, ...] = ("batch",)
+) -> onnx.ModelProto:
+    """`out = tanh(conv(sample) + mean(context) + sin(timestep / 100))`, with a UNet's inputs and output."""
+    random = np.random.default_rng(0)
+    weights = (random.standard_normal((4, 9, 3, 3)) * 0.2).astype(np.float32)
+    constants = {
+        "weights": weights,
+        "hundred": np.array(100, np.float32),
+        "column": np.array([-1, 1, 1, 1], np.int64),
+        "axes": np.array([1, 2], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["sample", "weights"], ["features"], pads=[1, 1, 1, 1]),
+        helper.make_node("Cast", ["timestep"], ["time_float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["time_float", "hundred"], ["time_scaled"]),
+        helper.make_node("Sin", ["time_scaled"], ["time_sine"]),
+        helper.make_node("Reshape", ["time_sine", "column"], ["time_column"]),
+        helper.make_node("ReduceMean", ["encoder_hidden_states", "axes"], ["text"], keepdims=0),
+        helper.make_node("Reshape", ["text", "column"], ["text_column"]),
+        helper.make_node("Add", ["features", "time_column"], ["timed"]),
+        helper.make_node("Add", ["timed", "text_column"], ["prompted"]),
+        helper.make_node("Tanh", ["prompted"], ["out_sample"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "unet",
+        [
+            helper.make_tensor_value_info("sample", TensorProto.FLOAT, ["batch", 9, "height", "width"]),
+            helper.make_tensor_value_info("timestep", timestep_type, list(timestep_shape)),
+            helper.make_tensor_value_info(
+                "encoder_hidden_states", TensorProto.FLOAT, ["batch", "tokens", WIDTH]
+            ),
+        ],
+        [helper.make_tensor_value_info("out_sample", TensorProto.FLOAT, ["batch", 4, "height", "width"])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def plain_component(timestep: TensorSpec) -> Component:
+    """What a manifest says of `convolution`."""
+    return Component(
+        file="unet.onnx",
+        precision="fp32",
+        form="unet",
+        inputs={
+            "sample": TensorSpec(dtype="float32", shape=("batch", 9, "height", "width")),
+            "timestep": timestep,
+            "encoder_hidden_states": TensorSpec(dtype="float32", shape=("batch", "tokens", WIDTH)),
+        },
+        outputs={"out_sample": TensorSpec(dtype="float32", shape=("batch", 4, "height", "width"))},
+    )
+
+
+def plain_engine(
+    folder: Path, *, whole_timesteps: bool = False, scalar_timestep: bool = False
+) -> OnnxRuntimeEngine:
+    """The network with the inputs that optimum gives a UNet."""
+    shape = () if scalar_timestep else ("batch",)
+    model = convolution(TensorProto.INT64 if whole_timesteps else TensorProto.FLOAT, shape)
+    onnx.save(model, folder / "unet.onnx")
+    spec = TensorSpec(dtype="int64" if whole_timesteps else "float32", shape=shape)
+    return OnnxRuntimeEngine(folder / "unet.onnx", plain_component(spec))
+
+
+def fused_engine(folder: Path) -> OnnxRuntimeEngine:
+    """The same network with the step composed around it."""
+    inputs = step_inputs(WIDTH, "float32")
+    onnx.save(compose_step(convolution(), inputs), folder / "step.onnx")
+    component = Component(
+        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs()
+    )
+    return OnnxRuntimeEngine(folder / "step.onnx", component)

@@ -1,0 +1,168 @@
+"""Slots and rows: requests share a step and do not notice each other."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step
+from inpaintrt.errors import EngineInputError, ParameterError
+from inpaintrt.guidance import Guidance
+from inpaintrt.noise import NoiseSource, StepNoise
+from inpaintrt.samplers import compile_table
+from runtime.networks import WIDTH, fused_engine, plain_engine
+
+SHAPE = (4, 5, 7)
+CONFIG = {
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+}
+
+Request = tuple[Program, NDArray[np.float32], NDArray[np.float32]]
+
+
+@pytest.fixture(params=["fused", "plain"])
+def step(request: pytest.FixtureRequest, tmp_path: Path) -> Step:
+    if request.param == "fused":
+        return FusedStep(fused_engine(tmp_path))
+    return PlainStep(plain_engine(tmp_path))
+
+
+def _request(seed: int, sampler: str = "ddim", steps: int = 5, guidance: Guidance | None = None) -> Request:
+    random = np.random.default_rng(seed)
+    table = compile_table(CONFIG, sampler, steps, eta=0.5 if sampler == "ddim" else 0.0)
+    weights = (guidance or Guidance(7.5)).weights(table.rows, has_negative=False)
+    contexts = random.standard_normal((weights.shape[1], 7, WIDTH)).astype(np.float32)
+    noise = StepNoise(NoiseSource(seed), 1, SHAPE)
+    program = Program(table, weights, contexts, partial(noise.draw, 0))
+    latents = random.standard_normal(SHAPE).astype(np.float32)
+    condition = random.standard_normal((5, *SHAPE[1:])).astype(np.float32)
+    return program, latents, condition
+
+
+def _slots(step: Step, capacity: int, **options: Any) -> Slots:
+    return Slots(step, capacity=capacity, latent_shape=SHAPE, **options)
+
+
+def _alone(step: Step, request: Request, capacity: int = 1, **options: Any) -> NDArray[np.float32]:
+    slots = _slots(step, capacity, **options)
+    slot = slots.join(*request)
+    while not slots.step():
+        pass
+    return slots.leave(slot)
+
+
+def _run_to_the_end(slots: Slots) -> None:
+    while slots.active:
+        slots.step()
+
+
+def test_both_forms_compute_the_same(tmp_path: Path) -> None:
+    fused, plain = FusedStep(fused_engine(tmp_path)), PlainStep(plain_engine(tmp_path))
+    for sampler in ("ddim", "euler_a", "dpmpp_2m_karras", "heun", "unipc"):
+        one, other = (_alone(step, _request(3, sampler)) for step in (fused, plain))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_unrelated_requests_share_steps_and_come_and_go(step: Step) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"sampler": "ddim", "steps": 7},
+        {"sampler": "euler_a", "steps": 3, "guidance": Guidance(1.0)},
+        {"sampler": "dpmpp_2m_karras", "steps": 5, "guidance": Guidance(3.0, interval=(0.2, 0.8))},
+        {"sampler": "heun", "steps": 4},
+    ]
+    expected = [_alone(step, _request(seed, **kind)) for seed, kind in enumerate(kinds)]
+    slots = _slots(step, 2)
+    waiting = [(seed, _request(seed, **kind)) for seed, kind in enumerate(kinds)]
+    places: dict[int, int] = {}
+    results: dict[int, NDArray[np.float32]] = {}
+    while len(results) < len(kinds):
+        while waiting and len(places) < 2:
+            seed, request = waiting.pop(0)
+            places[slots.join(*request)] = seed
+        for slot in slots.step():
+            results[places.pop(slot)] = slots.leave(slot)
+    for seed, latents in enumerate(expected):
+        np.testing.assert_allclose(results[seed], latents, rtol=1e-4, atol=1e-5)
+
+
+def test_in_one_row_bucket_company_changes_no_bit(step: Step) -> None:
+    options = {"capacity": 3, "row_buckets": (8,)}
+    alone = [_alone(step, _request(seed), **options) for seed in range(3)]
+    slots = _slots(step, **options)
+    for seed in range(3):
+        slots.join(*_request(seed))
+    while not slots.step():
+        pass
+    for seed in range(3):
+        np.testing.assert_array_equal(slots.leave(seed), alone[seed])
+
+
+def test_a_request_may_leave_before_it_is_done(step: Step) -> None:
+    slots = _slots(step, 2)
+    leaving, staying = slots.join(*_request(0)), slots.join(*_request(1))
+    slots.step()
+    slots.leave(leaving)
+    assert slots.active == (staying,)
+    while not slots.step():
+        pass
+    np.testing.assert_allclose(slots.leave(staying), _alone(step, _request(1)), rtol=1e-4, atol=1e-5)
+    assert slots.active == ()
+    assert slots.step() == ()
+
+
+def test_the_last_state_is_the_denoised_estimate(step: Step) -> None:
+    slots = _slots(step, 1)
+    slot = slots.join(*_request(2, "ddim", steps=4))
+    estimates = []
+    while slots.active:
+        slots.step()
+        estimates.append(slots.denoised(slot))
+    final = slots.leave(slot)
+    distances = [float(np.abs(estimate - final).mean()) for estimate in estimates]
+    assert distances[-1] < distances[0]
+
+
+def test_full_slots_refuse_another_request(step: Step) -> None:
+    slots = _slots(step, 1)
+    slots.join(*_request(0))
+    with pytest.raises(ParameterError, match="all slots are taken"):
+        slots.join(*_request(1))
+
+
+def test_more_rows_than_the_largest_bucket_are_refused(step: Step) -> None:
+    slots = _slots(step, 2, row_buckets=(1, 2))
+    slots.join(*_request(0))
+    slots.join(*_request(1))
+    with pytest.raises(EngineInputError, match=r"(?s)4 rows.*at most 2"):
+        slots.step()
+
+
+@pytest.mark.parametrize("scalar", [False, True])
+def test_a_unet_of_whole_or_scalar_timesteps_serves_requests_at_different_steps(
+    tmp_path: Path, scalar: bool
+) -> None:
+    expected = PlainStep(plain_engine(tmp_path))
+    step = PlainStep(plain_engine(tmp_path, whole_timesteps=True, scalar_timestep=scalar))
+    slots = _slots(step, 2)
+    slots.join(*_request(0, steps=5))
+    slots.step()
+    slots.join(*_request(1, steps=4))
+    _run_to_the_end(slots)
+    np.testing.assert_allclose(slots.leave(0), _alone(expected, _request(0, steps=5)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(slots.leave(1), _alone(expected, _request(1, steps=4)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_unet_of_whole_timesteps_refuses_fractions(tmp_path: Path) -> None:
+    slots = _slots(PlainStep(plain_engine(tmp_path, whole_timesteps=True)), 1)
+    slots.join(*_request(0, "euler_karras", steps=5))
+    with pytest.raises(EngineInputError, match="whole timesteps"):
+        _run_to_the_end(slots)
