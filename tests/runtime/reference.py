@@ -19,7 +19,7 @@ class Reference:
     def __init__(self, checkpoint: Path) -> None:
         self.pipe: Any = StableDiffusionInpaintPipeline.from_pretrained(checkpoint, safety_checker=None)
         self.pipe.set_progress_bar_config(disable=True)
-        self._scheduler = self.pipe.scheduler
+        self.scheduler = self.pipe.scheduler
 
     def __call__(
         self,
@@ -34,7 +34,7 @@ class Reference:
         **options: Any,
     ) -> list[Image.Image]:
         """The pictures for these options."""
-        self.pipe.scheduler = scheduler or type(self._scheduler).from_config(self._scheduler.config)
+        self.pipe.scheduler = scheduler or type(self.scheduler).from_config(self.scheduler.config)
         texts: dict[str, Any] = {"prompt": prompt}
         if clip_skip is not None:
             texts = self._skipping(prompt, options.pop("negative_prompt", None), clip_skip)

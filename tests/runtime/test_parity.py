@@ -108,12 +108,12 @@ def test_pictures_equal_diffusers(ours: InpaintPipeline, theirs: Reference, name
 
 
 SAMPLERS: dict[str, tuple[str, Any, dict[str, Any], dict[str, Any]]] = {
-    "ddim": ("ddim", DDIMScheduler, {}, {}),
-    "ddim, eta 1": ("ddim", DDIMScheduler, {}, {"eta": 1.0}),
+    "ddim": ("ddim", DDIMScheduler, {"clip_sample": False}, {}),
+    "ddim, eta 1": ("ddim", DDIMScheduler, {"clip_sample": False}, {"eta": 1.0}),
     "ddim, eta 1, list of seeds": (
         "ddim",
         DDIMScheduler,
-        {},
+        {"clip_sample": False},
         {"eta": 1.0, "num_images_per_prompt": 2, "seed": [1, 2]},
     ),
     "ancestral": ("euler_a", EulerAncestralDiscreteScheduler, {}, {"num_images_per_prompt": 2}),
@@ -149,7 +149,7 @@ def test_pictures_equal_diffusers_with_every_kind_of_sampler(
         **SIZE,
         **options,
     }
-    reference = scheduler.from_config(theirs.pipe.scheduler.config, **changes)
+    reference = scheduler.from_config(theirs.scheduler.config, **changes)
     _compare(ours(**case, scheduler=alias, compat="diffusers").images, theirs(**case, scheduler=reference))
 
 

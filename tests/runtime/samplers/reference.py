@@ -1,0 +1,118 @@
+"""diffusers' schedulers, run the way its inpainting pipeline runs them, and tables, run the way the denoiser does.
+
+The UNet is a fixed nonlinear function of latent and timestep. Everything is float64: where diffusers keeps its tables in
+float32, the same numbers are handed to it in float64, so that what is compared is the sampler and not float32.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inpaintrt.samplers import STATE_TENSORS, Table
+
+FloatArray = NDArray[np.float64]
+
+SHAPE = (1, 4, 3, 2)
+SIZE = int(np.prod(SHAPE))
+WEIGHTS = np.random.default_rng(7).normal(size=(SIZE, SIZE)) / np.sqrt(SIZE)
+PHASES = np.random.default_rng(8).uniform(0.0, 6.0, size=SIZE)
+IMAGE = np.random.default_rng(9).normal(size=SHAPE)
+FIRST_NOISE = np.random.default_rng(10).normal(size=SHAPE)
+
+BETAS: Mapping[str, object] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+DOUBLED = ("sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down", "alphas_cumprod", "final_alpha_cumprod", "one")
+
+
+def unet(x: FloatArray, timestep: float) -> FloatArray:
+    """A UNet in miniature: nonlinear in x, smooth in the timestep."""
+    flat = x.reshape(-1)
+    output: FloatArray = np.tanh(WEIGHTS @ flat + 0.5 * np.sin(timestep / 150.0 + PHASES)) + 0.1 * flat
+    return output.reshape(SHAPE)
+
+
+@dataclass
+class Run:
+    """What a sampler did: the timesteps, the latent handed to the VAE, and the denoised estimates."""
+
+    timesteps: list[float] = field(default_factory=list)
+    latent: FloatArray = field(default_factory=lambda: np.zeros(SHAPE))
+    estimates: list[FloatArray] = field(default_factory=list)
+
+
+def diffusers_scheduler(config: Mapping[str, object], class_name: str | None = None) -> Any:
+    """A diffusers scheduler made from a configuration."""
+    name = class_name if class_name is not None else str(config["_class_name"])
+    return getattr(diffusers, name).from_config(dict(config))
+
+
+def run_diffusers(
+    scheduler: Any, steps: int, *, strength: float = 1.0, eta: float = 0.0, latents: FloatArray | None = None
+) -> Run:
+    """Sample with diffusers, in the order of StableDiffusionInpaintPipeline.__call__."""
+    scheduler.set_timesteps(steps)
+    for name in DOUBLED:
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).double())
+    begin = max(steps - min(int(steps * strength), steps), 0) * scheduler.order
+    timesteps = scheduler.timesteps[begin:]
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(begin)
+    x = _first_latent(scheduler, timesteps, strength, latents)
+    options: dict[str, object] = {}
+    accepted = inspect.signature(scheduler.step).parameters
+    if "generator" in accepted:
+        options["generator"] = torch.Generator().manual_seed(0)
+    if "eta" in accepted:
+        options["eta"] = eta
+    run = Run()
+    for t in timesteps:
+        scaled = scheduler.scale_model_input(x, t)
+        output = torch.from_numpy(unet(scaled.numpy(), float(t)))
+        result = scheduler.step(output, t, x, **options)
+        x = result.prev_sample.double()
+        run.timesteps.append(float(t))
+        if getattr(result, "pred_original_sample", None) is not None:
+            run.estimates.append(result.pred_original_sample.double().numpy())
+    run.latent = x.numpy()
+    return run
+
+
+def _first_latent(scheduler: Any, timesteps: Any, strength: float, latents: FloatArray | None) -> Any:
+    if latents is not None:
+        return torch.from_numpy(latents) * float(scheduler.init_noise_sigma)
+    noise = torch.from_numpy(FIRST_NOISE)
+    if strength == 1.0:
+        return noise * float(scheduler.init_noise_sigma)
+    return scheduler.add_noise(torch.from_numpy(IMAGE), noise, timesteps[:1])
+
+
+def run_table(table: Table, *, latents: FloatArray | None = None, noise_dtype: torch.dtype = torch.float64) -> Run:
+    """Sample with a table: four lines of linear algebra around the UNet."""
+    generator = torch.Generator().manual_seed(0)
+    state = np.full((STATE_TENSORS, SIZE), 1e6)
+    first = table.init.signal * IMAGE + table.init.noise * FIRST_NOISE
+    state[0] = (first if latents is None else table.init.latents * latents).reshape(-1)
+    run = Run()
+    for timestep, update, uses_noise in zip(table.timesteps, table.update, table.uses_noise, strict=True):
+        output = unet(state[0].reshape(SHAPE), float(timestep)).reshape(1, SIZE)
+        noise = torch.zeros(SHAPE)
+        if uses_noise:
+            noise = torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
+        state = update @ np.concatenate([state, output, noise.double().numpy().reshape(1, SIZE)])
+        run.timesteps.append(float(timestep))
+        run.estimates.append(state[STATE_TENSORS - 1].reshape(SHAPE))
+    run.latent = state[0].reshape(SHAPE)
+    return run
+
+
+def relative_error(received: FloatArray, expected: FloatArray) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.max(np.abs(received - expected)) / np.max(np.abs(expected)))
