@@ -3,7 +3,8 @@
 from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
 from inpaintrt.images.masks import Box
 from inpaintrt.images.options import Compat, Fill, ImageOptions
-from inpaintrt.images.preparing import Prepared, paste_back, prepare
+from inpaintrt.images.prepared import Prepared, paste_back
+from inpaintrt.images.preparing import prepare
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from inpaintrt.errors import ParameterError
 from inpaintrt.images.masks import Box, binarise, bounding_box, cover, feather_inwards
 from inpaintrt.images.regions import context_box, crop_region, fit, nearest_multiple, run_size
-from inpaintrt.images.resizing import reflect_to, resize, resize_to_fit
+from inpaintrt.images.resizing import reflect_to, resize, stretch_edges
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,18 +50,18 @@ class Frame:
 
     def image_run(self, colours: Image.Image) -> Image.Image:
         """Cut the part out of the canvas and bring it to the size of the run."""
-        part = colours.crop(self.box)
-        if self.stretched_edges:
-            return resize_to_fit(part, self.run)
-        return reflect_to(resize(part, self.content.size), self.run)
+        return self._surround(resize(colours.crop(self.box), self.content.size))
 
     def mask_run(self, mask: Image.Image) -> Image.Image:
-        """Do to the mask what `image_run` does to the picture, and binarise it."""
-        part = mask.crop(self.box)
+        """Do to the mask what `image_run` does to the picture, and binarise it without losing a stroke."""
+        part, size = mask.crop(self.box), self.content.size
+        content = cover(part, size) if self.reduction > 1 else binarise(resize(part, size))
+        return binarise(self._surround(content))
+
+    def _surround(self, content: Image.Image) -> Image.Image:
         if self.stretched_edges:
-            return binarise(resize_to_fit(part, self.run))
-        resized = cover(part, self.content.size) if self.reduction > 1 else binarise(part)
-        return reflect_to(resized, self.run)
+            return stretch_edges(content, self.content, self.run)
+        return reflect_to(content, self.run)
 
     def blend(self, mask: Image.Image) -> Image.Image:
         """Weigh the result against the canvas inside the box; 0 keeps the canvas bit by bit.
@@ -110,18 +110,19 @@ def choose_frame(scene: Scene, options: ImageOptions, native: tuple[int, int], m
         native: Width and height that the checkpoint was trained at.
         multiple: What the sides of a run are multiples of.
     """
-    bounds = bounding_box(scene.mask, _HALF)
+    bounds, visible = bounding_box(scene.mask, _HALF), bounding_box(scene.mask, _VISIBLE)
     whole = Box(0, 0, *scene.size)
-    if options.padding_mask_crop is not None and bounds is not None:
+    if bounds is None or visible is None:
+        return _reflected_frame(whole, native, multiple)
+    if options.padding_mask_crop is not None:
         run = native_run(options, native, multiple)
         box = crop_region(bounds, scene.size, run, options.padding_mask_crop)
         return Frame(box, run, fit(box.size, run), stretched_edges=True)
-    if output_size(scene.size, options, multiple) is not None:
+    if options.height is not None or options.width is not None:
         return Frame(whole, scene.size, whole)
-    if bounds is None or (scene.size[0] <= native[0] and scene.size[1] <= native[1]):
+    if scene.size[0] <= native[0] and scene.size[1] <= native[1]:
         return _reflected_frame(whole, native, multiple)
     reach = math.ceil(_GAUSSIAN_REACH * options.mask_blur)
-    visible = bounding_box(scene.mask, _VISIBLE) or bounds
     return _reflected_frame(context_box(visible, scene.size, native, reach), native, multiple)
 
 

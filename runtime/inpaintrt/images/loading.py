@@ -28,6 +28,8 @@ DEFAULT_MAX_PIXELS = 100_000_000
 
 # Formats that Pillow decodes by itself: EPS, for one, would start Ghostscript on an uploaded program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+# The modes whose colour profile still describes the pixels once they are RGB.
+_PROFILED_MODES = ("RGB", "RGBA", "P", "RGBX")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
 # What Pillow's decoders raise on damaged files, beside the OSError that they promise.
@@ -52,7 +54,8 @@ def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     """Load a picture, upright and in 8 bits per channel.
 
     EXIF orientation is applied. Palettes, grey, 1-bit, 16-bit and CMYK pictures become RGB; a picture with
-    transparency becomes RGBA. Of an animation the first frame is taken.
+    transparency becomes RGBA. Of an animation the first frame is taken. An RGB colour profile stays in
+    `info`.
 
     Args:
         source: A path, the bytes of a file, a Pillow image, or an array `[height, width]` or
@@ -191,9 +194,12 @@ def _narrow(image: Image.Image, refusal: _Refusal) -> Image.Image:
 def _convert(image: Image.Image, mode: str, refusal: _Refusal) -> Image.Image:
     if image.mode == mode:
         return image
+    profile = image.info.get("icc_profile") if image.mode in _PROFILED_MODES else None
     try:
-        return image.convert(mode)
+        converted = image.convert(mode)
     except _DECODE_ERRORS as error:
         raise refusal(
             "a colour space that cannot be converted", received=image.mode, expected=mode
         ) from error
+    converted.info = {} if profile is None else {"icc_profile": profile}
+    return converted

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
 from inpaintrt.images.regions import fit, overfill
 
-__all__ = ["reflect_to", "resize", "resize_to_cover", "resize_to_fit"]
+if TYPE_CHECKING:
+    from inpaintrt.images.masks import Box
+
+__all__ = ["reflect_to", "resize", "resize_to_cover", "resize_to_fit", "stretch_edges"]
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -16,20 +21,21 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def resize_to_fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Fit into a frame, and fill what is left of it by stretching the outermost rows or columns.
-
-    diffusers: resize mode "fill".
-    """
+    """Fit into a frame, and fill what is left of it with the edges (diffusers' resize mode "fill")."""
     place = fit(image.size, size)
-    resized = resize(image, place.size)
+    return stretch_edges(resize(image, place.size), place, size)
+
+
+def stretch_edges(image: Image.Image, place: Box, size: tuple[int, int]) -> Image.Image:
+    """Put an image at its place in a frame, and stretch its outermost rows or columns over the rest."""
     frame = Image.new(image.mode, size)
-    frame.paste(resized, (place.left, place.top))
+    frame.paste(image, (place.left, place.top))
     if place.top > 0:
-        _stretch_row(frame, resized, 0, (0, place.top))
-        _stretch_row(frame, resized, resized.height, (place.bottom, place.bottom + place.top))
+        _stretch_row(frame, image, 0, (0, place.top))
+        _stretch_row(frame, image, image.height, (place.bottom, place.bottom + place.top))
     if place.left > 0:
-        _stretch_column(frame, resized, 0, (0, place.left))
-        _stretch_column(frame, resized, resized.width, (place.right, place.right + place.left))
+        _stretch_column(frame, image, 0, (0, place.left))
+        _stretch_column(frame, image, image.width, (place.right, place.right + place.left))
     return frame
 
 

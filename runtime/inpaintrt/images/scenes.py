@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from inpaintrt.errors import ImageError, MaskError, ParameterError
 from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
-from inpaintrt.images.masks import invert, modify
+from inpaintrt.images.masks import cover, invert, modify
 from inpaintrt.images.options import ImageOptions
 from inpaintrt.images.resizing import resize
 
@@ -46,7 +46,9 @@ def with_alpha(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
     """Add a transparency channel to a picture if there is one."""
     if alpha is None:
         return colours
-    return Image.merge("RGBA", (*colours.split(), alpha))
+    layered = colours.copy()
+    layered.putalpha(alpha)
+    return layered
 
 
 def load_picture(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
@@ -97,8 +99,12 @@ def compose_scene(
     mask = modify(mask, options)
     if output is None:
         return Scene(colours, alpha, mask)
+    shrinks = output[0] < mask.width or output[1] < mask.height
+    resized = resize(mask, output)
     return Scene(
-        resize(colours, output), None if alpha is None else resize(alpha, output), resize(mask, output)
+        resize(colours, output),
+        None if alpha is None else resize(alpha, output),
+        ImageChops.lighter(resized, cover(mask, output)) if shrinks else resized,
     )
 
 
@@ -117,6 +123,8 @@ def _extend(image: Image.Image, margins: tuple[int, int, int, int], *, repeat_ed
     left, top, right, bottom = margins
     values = np.asarray(image)
     padding = [(top, bottom), (left, right), (0, 0)][: values.ndim]
-    if repeat_edge:
-        return Image.fromarray(np.pad(values, padding, mode="edge"))
-    return Image.fromarray(np.pad(values, padding, mode="constant", constant_values=255))
+    if not repeat_edge:
+        return Image.fromarray(np.pad(values, padding, mode="constant", constant_values=255))
+    extended = Image.fromarray(np.pad(values, padding, mode="edge"))
+    extended.info = dict(image.info)
+    return extended

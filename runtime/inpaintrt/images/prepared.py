@@ -1,0 +1,95 @@
+"""A picture that is ready to run, and the way back from what the run made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inpaintrt.errors import ImageError
+from inpaintrt.images.arrays import image_from_tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from inpaintrt.images.masks import Box
+    from inpaintrt.images.options import Fill
+    from inpaintrt.images.pasting import Paste
+
+__all__ = ["LATENT_FACTOR", "Prepared", "assemble", "paste_back"]
+
+LATENT_FACTOR = 8
+"""Pixels along a side of one latent pixel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One picture, ready to run.
+
+    Attributes:
+        image: `[1, 3, height, width]` float32 in [-1, 1], what the run starts from.
+        mask: `[1, 1, height, width]` float32 in {0, 1}; 1 is repainted.
+        masked_image: `[1, 3, height, width]` float32, the image with 0 under the mask.
+        latent_mask: `[1, 1, height/8, width/8]` float32 in {0, 1}, the nearest pixels of the mask.
+        box: The part of the canvas that runs; None if it is the whole.
+        warnings: What the caller should know, one sentence each.
+        empty: Nothing is to be repainted, and `original` is the answer. Never set where diffusers runs
+            anyway.
+        fill: What the first image is to hold under the mask; "noise" is left to whoever makes the latents.
+        original: The picture that comes back if nothing is repainted.
+        paste: How a result is handed back.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    masked_image: NDArray[np.float32]
+    latent_mask: NDArray[np.float32]
+    box: Box | None
+    warnings: tuple[str, ...]
+    empty: bool
+    fill: Fill
+    original: Image.Image
+    paste: Paste
+
+
+def assemble(
+    image: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    *,
+    box: Box | None,
+    warnings: tuple[str, ...],
+    empty: bool,
+    fill: Fill,
+    original: Image.Image,
+    paste: Paste,
+) -> Prepared:
+    """Derive the masked image and the latent mask: torch's "nearest" at a factor of 8 is every 8th pixel."""
+    masked_image = image * (mask < 0.5)
+    latent_mask = np.ascontiguousarray(mask[:, :, ::LATENT_FACTOR, ::LATENT_FACTOR])
+    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, original, paste)
+
+
+def paste_back(prepared: Prepared, decoded: NDArray[np.float32]) -> Image.Image:
+    """Turn a decoded picture into the one to hand back.
+
+    Outside `compat="diffusers"` pixels where the mask (grown and blurred as asked) is 0 are the source's, bit
+    by bit, once the source was converted to 8-bit RGB; its transparency is kept.
+
+    Args:
+        prepared: What `prepare` made.
+        decoded: `[3, height, width]` float32 in [-1, 1], of the run's size.
+
+    Raises:
+        ImageError: The decoded picture does not have the run's size.
+        EngineRunError: It holds NaN or infinite values.
+    """
+    expected = prepared.image.shape[1:]
+    if decoded.shape != expected:
+        raise ImageError(
+            "the decoded picture does not have the run's size",
+            received=list(decoded.shape),
+            expected=list(expected),
+        )
+    return prepared.paste.apply(image_from_tensor(decoded))
