@@ -1,0 +1,149 @@
+"""Is it an inpainting checkpoint of the kind that the runtime runs?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+
+from inpaintrt.bundle import Architecture
+from inpaintrt.errors import SourceError
+
+if TYPE_CHECKING:
+    from inpaintrt_export.sources.checkpoint import CheckpointSource
+
+__all__ = ["check_architecture", "rewrite_scheduler_config"]
+
+_VAE_FACTOR = 8
+_LATENT_CHANNELS = 4
+_INPAINTING_CHANNELS = 9
+_FOREIGN_OPTIONS = (
+    "addition_embed_type",
+    "class_embed_type",
+    "encoder_hid_dim_type",
+    "num_class_embeds",
+    "time_cond_proj_dim",
+)
+"""Options of the UNet that give it inputs which an inpainting request does not have."""
+
+
+def check_architecture(source: CheckpointSource) -> Architecture:
+    """Check the configurations of a checkpoint's parts, and take from them what the runtime must know.
+
+    Raises:
+        SourceError: A part is missing, or is not that of an SD 1.x or 2.x inpainting checkpoint.
+    """
+    text_encoder, vae, unet = (source.config(part) for part in ("text_encoder", "vae", "unet"))
+    _check_classes(text_encoder, vae, unet)
+    _check_unet(unet)
+    _check_vae(vae)
+    _check_context(text_encoder, unet)
+    return Architecture(
+        latent_channels=_LATENT_CHANNELS,
+        vae_scale_factor=_VAE_FACTOR,
+        latent_scale=vae.get("scaling_factor", 0.18215),
+        context_width=unet["cross_attention_dim"],
+        prediction_type=rewrite_scheduler_config(source.scheduler_config()).get("prediction_type", "epsilon"),
+        native_resolution=_native_resolution(unet),
+        text_layers=text_encoder["num_hidden_layers"],
+    )
+
+
+def _refuse(what: str, received: object, expected: object, hint: str | None = None) -> SourceError:
+    usual = "name a Stable Diffusion 1.x or 2.x inpainting checkpoint"
+    return SourceError(what, received=received, expected=expected, hint=usual if hint is None else hint)
+
+
+def _check_classes(text_encoder: dict[str, Any], vae: dict[str, Any], unet: dict[str, Any]) -> None:
+    found = {
+        "text_encoder": (text_encoder.get("architectures") or [None])[0],
+        "vae": vae.get("_class_name"),
+        "unet": unet.get("_class_name"),
+    }
+    known = {"text_encoder": "CLIPTextModel", "vae": "AutoencoderKL", "unet": "UNet2DConditionModel"}
+    for part, name in known.items():
+        if found[part] != name:
+            raise _refuse(f"the {part} is of a class that cannot be exported", found[part], name)
+
+
+def _check_unet(unet: dict[str, Any]) -> None:
+    channels = unet.get("in_channels")
+    if channels != _INPAINTING_CHANNELS:
+        kind = " (a text-to-image checkpoint)" if channels == _LATENT_CHANNELS else ""
+        raise _refuse(
+            "the UNet is not that of an inpainting checkpoint",
+            f"{channels} channels{kind}",
+            f"{_INPAINTING_CHANNELS} channels",
+        )
+    if unet.get("out_channels") != _LATENT_CHANNELS:
+        raise _refuse(
+            "the UNet does not predict 4 latent channels", unet.get("out_channels"), _LATENT_CHANNELS
+        )
+    for option in _FOREIGN_OPTIONS:
+        if unet.get(option) is not None:
+            raise _refuse(
+                "the UNet needs an input that inpainting does not have",
+                f"{option}={unet[option]}",
+                f"no {option}",
+            )
+
+
+def _check_vae(vae: dict[str, Any]) -> None:
+    if vae.get("latent_channels") != _LATENT_CHANNELS:
+        raise _refuse("the VAE does not have 4 latent channels", vae.get("latent_channels"), _LATENT_CHANNELS)
+    factor = 2 ** (len(vae.get("block_out_channels", ())) - 1)
+    if factor != _VAE_FACTOR:
+        raise _refuse(
+            "the VAE does not shrink pictures eightfold", f"factor {factor}", f"factor {_VAE_FACTOR}"
+        )
+    for option in ("shift_factor", "latents_mean", "latents_std"):
+        if vae.get(option) is not None:
+            raise _refuse(
+                "the VAE scales latents in a way that the runtime does not know",
+                f"{option}={vae[option]}",
+                f"no {option}",
+            )
+
+
+def _check_context(text_encoder: dict[str, Any], unet: dict[str, Any]) -> None:
+    if text_encoder.get("hidden_size") != unet.get("cross_attention_dim"):
+        raise _refuse(
+            "the text encoder does not fit the UNet",
+            f"embeddings of width {text_encoder.get('hidden_size')}",
+            f"width {unet.get('cross_attention_dim')}",
+            "take text encoder and UNet from one checkpoint",
+        )
+
+
+def _native_resolution(unet: dict[str, Any]) -> tuple[int, int]:
+    size = unet.get("sample_size")
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if not (isinstance(height, int) and isinstance(width, int)):
+        raise _refuse("the UNet does not say the size that it was trained for", size, "sample_size")
+    return height * _VAE_FACTOR, width * _VAE_FACTOR
+
+
+def rewrite_scheduler_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Give the outdated settings `steps_offset` and `skip_prk_steps` the values that inpainting runs with.
+
+    Source: the constructor of diffusers' `StableDiffusionInpaintPipeline`, which rewrites them so.
+
+    Raises:
+        SourceError: The scheduler's class is not diffusers'.
+    """
+    name = config.get("_class_name")
+    scheduler = getattr(diffusers, str(name), None)
+    if scheduler is None or not hasattr(scheduler, "from_config"):
+        raise SourceError(
+            "the scheduler's class is unknown",
+            received=name,
+            expected="the name of a scheduler in diffusers",
+            hint="mend _class_name in scheduler/scheduler_config.json",
+        )
+    complete = scheduler.from_config(config).config
+    changes: dict[str, Any] = {}
+    if complete.get("steps_offset", 1) != 1:
+        changes["steps_offset"] = 1
+    if complete.get("skip_prk_steps", True) is False:
+        changes["skip_prk_steps"] = True
+    return {**config, **changes}

@@ -1,0 +1,189 @@
+"""From a part of a checkpoint to components of the bundle: load, trace, compose, compare."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+
+from inpaintrt.bundle import Component
+from inpaintrt_export.networks import (
+    Network,
+    step_network,
+    text_encoder_network,
+    unet_network,
+    vae_decoder_network,
+    vae_encoder_network,
+)
+from inpaintrt_export.parity import compare, evaluate
+from inpaintrt_export.step_graph import compose_step_file
+from inpaintrt_export.tracing import trace
+from inpaintrt_export.vae_precision import choose_vae_precision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from inpaintrt.bundle import Precision
+    from inpaintrt_export.networks import Sizes
+    from inpaintrt_export.parity import Reference
+    from inpaintrt_export.sources.checkpoint import CheckpointSource, Part
+
+__all__ = ["STAGES", "export_part"]
+
+StageReport = Callable[[str], None]
+NetworkMaker = Callable[[Any, torch.dtype], Network]
+
+_TORCH_DTYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
+_MANY_WEIGHTS = 100_000_000
+"""From this many weights on, only the first case is compared: the others would take minutes."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a component is made of a part of the checkpoint.
+
+    Attributes:
+        make: The component as a PyTorch module.
+        cases: Sizes at which it is compared with PyTorch, the smallest first; latent sizes odd and even.
+        composed: The traced graph is the plain UNet, around which the step is composed.
+    """
+
+    make: NetworkMaker
+    cases: tuple[Sizes, ...]
+    composed: bool = False
+
+
+_PLANS: dict[Part, dict[str, _Plan]] = {
+    "text_encoder": {
+        "text_encoder": _Plan(
+            make=text_encoder_network,
+            cases=({"batch": 1, "tokens": 77}, {"batch": 3, "tokens": 77}, {"batch": 2, "tokens": 11}),
+        ),
+    },
+    "vae": {
+        "vae_encoder": _Plan(
+            make=vae_encoder_network,
+            cases=(
+                {"batch": 1, "height": 72, "width": 56},
+                {"batch": 1, "height": 64, "width": 64},
+                {"batch": 3, "height": 40, "width": 104},
+            ),
+        ),
+        "vae_decoder": _Plan(
+            make=vae_decoder_network,
+            cases=(
+                {"batch": 1, "height": 9, "width": 7},
+                {"batch": 1, "height": 8, "width": 8},
+                {"batch": 3, "height": 5, "width": 13},
+            ),
+        ),
+    },
+    "unet": {
+        "denoiser": _Plan(
+            make=step_network,
+            cases=(
+                {"slots": 1, "rows": 2, "tokens": 77, "height": 9, "width": 7},
+                {"slots": 1, "rows": 1, "tokens": 77, "height": 8, "width": 8},
+                {"slots": 3, "rows": 5, "tokens": 77, "height": 7, "width": 13},
+                {"slots": 2, "rows": 4, "tokens": 154, "height": 12, "width": 10},
+            ),
+            composed=True,
+        ),
+    },
+}
+
+
+def _stages() -> tuple[str, ...]:
+    stages = []
+    for part, plans in _PLANS.items():
+        stages += [f"{part}: loading", f"{part}: evaluating in PyTorch"]
+        stages += [f"{name}: tracing" for name in plans]
+        stages += [f"{name}: comparing" for name in plans]
+    return tuple(stages)
+
+
+STAGES = _stages()
+"""What is reported while the parts are exported, in order."""
+
+
+def export_part(
+    part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
+) -> dict[str, Component]:
+    """Write the components that are made of one part; the part's weights are in memory only meanwhile.
+
+    Args:
+        part: Which part.
+        source: The checkpoint.
+        folder: The bundle.
+        precision: What the networks shall compute in.
+        report: Called with the name of every stage.
+
+    Raises:
+        SourceError: The part is missing or mis-shaped.
+        ParityError: A graph does not compute what PyTorch computes.
+    """
+    written = _write_graphs(part, source, folder, precision, report)
+    gc.collect()
+    components = {}
+    for name, graph in written.items():
+        report(f"{name}: comparing")
+        parity = compare(folder / graph.component.file, graph.references, graph.component.precision)
+        components[name] = msgspec.structs.replace(graph.component, parity=parity)
+    return components
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A component whose graph is on the disk, and what PyTorch says it should compute."""
+
+    component: Component
+    references: list[Reference]
+
+
+def _write_graphs(
+    part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
+) -> dict[str, _Written]:
+    plans = _PLANS[part]
+    report(f"{part}: loading")
+    model = source.load(part)
+    report(f"{part}: evaluating in PyTorch")
+    references = {
+        name: evaluate(plan.make(model, torch.float32), _cases(plan, model)) for name, plan in plans.items()
+    }
+    chosen = choose_vae_precision(model, precision) if part == "vae" else precision
+    written = {}
+    for name, plan in plans.items():
+        report(f"{name}: tracing")
+        component = _write_graph(name, plan, model, folder, chosen)
+        written[name] = _Written(component=component, references=references[name])
+    return written
+
+
+def _cases(plan: _Plan, model: nn.Module) -> tuple[Sizes, ...]:
+    weights = sum(weight.numel() for weight in model.parameters())
+    return plan.cases if weights < _MANY_WEIGHTS else plan.cases[:1]
+
+
+def _write_graph(name: str, plan: _Plan, model: Any, folder: Path, precision: Precision) -> Component:  # noqa: ANN401
+    dtype = _TORCH_DTYPES[precision]
+    file = f"{name}/model.onnx"
+    network = plan.make(model, dtype)
+    if plan.composed:
+        plain = unet_network(model, dtype)
+        trace(plain, folder / file)
+        compose_step_file(folder / file, network.inputs)
+    else:
+        trace(network, folder / file)
+    return Component(
+        file=file,
+        precision=precision,
+        inputs=dict(network.inputs),
+        outputs=dict(network.outputs),
+        form="step" if plan.composed else None,
+    )

@@ -1,0 +1,165 @@
+"""The export: checkpoint in, bundle out."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inpaintrt.bundle import (
+    COMPONENT_NAMES,
+    FORMAT_VERSION,
+    Manifest,
+    TokenizerSettings,
+    describe_file,
+    save_manifest,
+)
+from inpaintrt.errors import ParameterError
+from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
+from inpaintrt_export.component import STAGES, export_part
+from inpaintrt_export.output import check_disk_space, check_output, new_folder
+from inpaintrt_export.progress import silent
+from inpaintrt_export.size import bundle_bytes
+from inpaintrt_export.sources import SourceOptions, open_source
+from inpaintrt_export.sources.checkpoint import PARTS
+from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, token_id
+
+if TYPE_CHECKING:
+    from inpaintrt.bundle import Component, FileEntry, Precision
+    from inpaintrt_export.progress import Progress
+    from inpaintrt_export.sources.checkpoint import CheckpointSource
+
+__all__ = ["export_bundle", "list_files", "producer"]
+
+_TOKENIZER_FILE = "tokenizer/tokenizer.json"
+
+
+def export_bundle(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    precision: Precision = "fp32",
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    variant: str | None = None,
+    allow_pickle: bool = False,
+    tokenizer: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+    seed: int = 0,
+) -> Path:
+    """Turn an inpainting checkpoint into a bundle that the runtime runs.
+
+    Every component is compared with PyTorch; the figures are in the bundle's manifest. The bundle appears
+    whole or not at all.
+
+    Args:
+        source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
+            `synthetic:sd15-inpaint`, `synthetic:sd2-inpaint`, `synthetic:tiny`.
+        output: The bundle's folder, which must be empty or not exist.
+        precision: "fp32" for CPUs; "fp16" for GPUs: text encoder and UNet compute in half precision, and so
+            does the VAE if a check on this checkpoint allows it.
+        revision: Branch, tag or commit of a Hub repository.
+        token: Token for a private Hub repository; None takes the one that is logged in.
+        cache_dir: Folder of downloads; None takes huggingface_hub's.
+        local_files_only: Do not go online.
+        variant: Variant of the weights, e.g. "fp16" for `model.fp16.safetensors`.
+        allow_pickle: Read pickled weights where there are no others; pickles can execute code.
+        tokenizer: A folder with a CLIP tokenizer, for checkpoints that bring none.
+        force: Replace an older bundle.
+        progress: Called as the work goes on.
+        seed: Of a synthetic checkpoint's weights.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        ParameterError: Unknown precision.
+        SourceError: The checkpoint is missing, incomplete, or not an inpainting checkpoint.
+        UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
+        OutputFolderError: The output folder holds something that may not be replaced.
+        DiskSpaceError: There is too little room for the bundle.
+        ParityError: A graph does not compute what PyTorch computes.
+    """
+    if precision not in ("fp32", "fp16"):
+        raise ParameterError("unknown precision", received=precision, expected="fp32 or fp16")
+    target = Path(output)
+    check_output(target, force=force)
+    options = SourceOptions(
+        revision=revision,
+        token=token,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        local_files_only=local_files_only,
+        variant=variant,
+        allow_pickle=allow_pickle,
+        tokenizer=None if tokenizer is None else Path(tokenizer),
+        seed=seed,
+    )
+    progress("opening the checkpoint", 0.0)
+    checkpoint = open_source(os.fspath(source), options)
+    _write_bundle(checkpoint, target, precision, progress, force=force)
+    return target
+
+
+def _write_bundle(
+    checkpoint: CheckpointSource, output: Path, precision: Precision, progress: Progress, *, force: bool
+) -> None:
+    architecture = check_architecture(checkpoint)
+    check_disk_space(output, bundle_bytes(checkpoint, precision))
+    with new_folder(output, force=force) as folder:
+        tokenizer = _write_tokenizer(checkpoint, folder)
+        components = _export_parts(checkpoint, folder, precision, progress)
+        progress("writing the manifest", 1.0)
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            name=output.absolute().name,
+            producer=producer(),
+            checkpoint=checkpoint.origin(),
+            architecture=architecture,
+            scheduler=rewrite_scheduler_config(checkpoint.scheduler_config()),
+            tokenizer=tokenizer,
+            components=components,
+            files=list_files(folder),
+        )
+        save_manifest(manifest, folder)
+
+
+def _export_parts(
+    checkpoint: CheckpointSource, folder: Path, precision: Precision, progress: Progress
+) -> dict[str, Component]:
+    def report(stage: str) -> None:
+        progress(stage, STAGES.index(stage) / len(STAGES))
+
+    components: dict[str, Component] = {}
+    for part in PARTS:
+        components |= export_part(part, checkpoint, folder, precision, report)
+    return {name: components[name] for name in COMPONENT_NAMES}
+
+
+def _write_tokenizer(checkpoint: CheckpointSource, folder: Path) -> TokenizerSettings:
+    tokenizer, pad_token = checkpoint.tokenizer()
+    path = folder / _TOKENIZER_FILE
+    path.parent.mkdir()
+    path.write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
+    return TokenizerSettings(
+        file=_TOKENIZER_FILE,
+        max_length=checkpoint.config("text_encoder")["max_position_embeddings"],
+        start_token=token_id(tokenizer, START_TOKEN),
+        end_token=token_id(tokenizer, END_TOKEN),
+        pad_token=pad_token,
+    )
+
+
+def list_files(folder: Path) -> tuple[FileEntry, ...]:
+    """Every file of a bundle that has no manifest yet."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return tuple(describe_file(folder, path) for path in paths)
+
+
+def producer() -> dict[str, str]:
+    """Names and versions of the libraries that make a bundle."""
+    libraries = ("inpaintrt", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
+    return {name: metadata.version(name) for name in libraries}

@@ -1,0 +1,57 @@
+"""What a source of weights offers, wherever the weights lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from inpaintrt.bundle import Checkpoint
+
+__all__ = ["PARTS", "CheckpointSource", "Part"]
+
+Part = Literal["text_encoder", "vae", "unet"]
+PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
+
+
+class CheckpointSource(Protocol):
+    """A checkpoint whose parts are read one at a time."""
+
+    def config(self, part: Part) -> dict[str, Any]:
+        """The part's `config.json`.
+
+        Raises:
+            SourceError: The part is missing, or its configuration cannot be read.
+        """
+        ...
+
+    def load(self, part: Part) -> nn.Module:
+        """The part in float32, in evaluation mode.
+
+        Raises:
+            SourceError: Weights are missing or do not fit the configuration.
+            UnsafeWeightsError: There are only pickled weights.
+        """
+        ...
+
+    def tokenizer(self) -> tuple[Tokenizer, int]:
+        """The tokenizer, without padding and truncation, and the id of the token that pads a window.
+
+        Raises:
+            SourceError: There is no CLIP tokenizer.
+        """
+        ...
+
+    def scheduler_config(self) -> dict[str, Any]:
+        """The checkpoint's `scheduler_config.json`.
+
+        Raises:
+            SourceError: There is none.
+        """
+        ...
+
+    def origin(self) -> Checkpoint:
+        """Where the weights come from."""
+        ...

@@ -1,0 +1,205 @@
+"""Checkpoints of the real architectures with random weights, for tests, benchmarks and builds."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from inpaintrt.bundle import Checkpoint
+from inpaintrt.errors import SourceError
+from inpaintrt_export.sources.checkpoint import PARTS
+from inpaintrt_export.sources.layouts import LAYOUTS
+from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, clip_tokenizer, train_vocabulary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+    from inpaintrt_export.sources.checkpoint import Part
+    from inpaintrt_export.tokenizer import Vocabulary
+
+__all__ = ["PREFIX", "SyntheticSource", "save_checkpoint"]
+
+PREFIX = "synthetic:"
+
+_CORPUS = (
+    "a photo of a red balloon floating over a calm lake at sunset, highly detailed",
+    "an oil painting of an old wooden house with a green door and white windows",
+    "a small brown dog sitting on a bench in the park, portrait, soft light",
+    "the blue car in front of a stone bridge, heavy rain, dramatic sky",
+    "two yellow flowers in a glass vase on the kitchen table near the window",
+    "a snow covered mountain behind a forest of tall trees, morning fog",
+    "a cup of coffee and a slice of cake, studio photography, sharp focus",
+    "a boat with a large sail on the open sea, watercolor, pastel colors",
+    "low quality, blurry, watermark, text, deformed, extra fingers",
+)
+
+
+class SyntheticSource:
+    """A checkpoint that is made up part by part, the same for the same name and seed."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        layout = LAYOUTS.get(name.removeprefix(PREFIX))
+        if layout is None:
+            raise SourceError(
+                "unknown synthetic checkpoint",
+                received=name,
+                expected=", ".join(PREFIX + known for known in LAYOUTS),
+            )
+        self._name = name
+        self._layout = layout
+        self._seed = seed
+
+    def config(self, part: Part) -> dict[str, Any]:
+        """The part's `config.json`."""
+        return dict(self._layout.parts[part])
+
+    def load(self, part: Part) -> nn.Module:
+        """The part in float32 with weights drawn from the seed."""
+        generator = torch.Generator().manual_seed(self._seed)
+        make = {"text_encoder": _make_text_encoder, "vae": _make_vae, "unet": _make_unet}[part]
+        with torch.no_grad():
+            model: nn.Module = make(self.config(part), generator)
+        return model.eval()
+
+    def vocabulary(self) -> Vocabulary:
+        """A byte-pair vocabulary of the architecture's size."""
+        return train_vocabulary(self._layout.vocabulary, _CORPUS)
+
+    def tokenizer(self) -> tuple[Tokenizer, int]:
+        """The tokenizer, and the id of the token that pads a window."""
+        vocabulary = self.vocabulary()
+        return clip_tokenizer(vocabulary), vocabulary.ids[self._layout.padding]
+
+    def scheduler_config(self) -> dict[str, Any]:
+        """The `scheduler_config.json`."""
+        return dict(self._layout.scheduler)
+
+    def origin(self) -> Checkpoint:
+        """Name and seed."""
+        return Checkpoint(id=self._name, revision=f"seed {self._seed}")
+
+
+def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> CLIPTextModel:
+    encoder = CLIPTextModel(CLIPTextConfig(**config, attn_implementation="eager"))
+    _fill(encoder, generator)
+    return encoder
+
+
+def _make_vae(config: dict[str, Any], generator: torch.Generator) -> AutoencoderKL:
+    """Posterior means of about unit variance once scaled, and pictures that span [-1, 1]."""
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(config)
+    _fill(vae.to_empty(device="cpu"), generator)
+    channels = config["latent_channels"]
+    pictures = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    means, log_variances = vae.encode(pictures).latent_dist.parameters.split(channels, dim=1)
+    scales = torch.tensor([1 / config["scaling_factor"] / means.std(), 1 / log_variances.std()])
+    biases = torch.tensor([0.0, -6.0])
+    _rescale(vae.quant_conv, scales.repeat_interleave(channels), biases.repeat_interleave(channels))
+    latents = torch.randn(2, channels, 8, 8, generator=generator) / config["scaling_factor"]
+    _rescale(vae.decoder.conv_out, 0.5 / vae.decode(latents).sample.std(), torch.zeros(3))
+    return vae
+
+
+def _make_unet(config: dict[str, Any], generator: torch.Generator) -> UNet2DConditionModel:
+    """Predictions of about unit variance."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    _fill(unet.to_empty(device="cpu"), generator)
+    _sharpen_cross_attention(unet)
+    sample = torch.randn(1, config["in_channels"], 8, 8, generator=generator)
+    context = torch.randn(1, 8, config["cross_attention_dim"], generator=generator)
+    predicted = unet(sample, torch.tensor([500.0]), context).sample
+    _rescale(unet.conv_out, 1 / predicted.std(), torch.zeros(config["out_channels"]))
+    return unet
+
+
+def _fill(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights so that activations keep about unit variance."""
+    for part in module.modules():
+        for name, weight in part.named_parameters(recurse=False):
+            _draw(part, name, weight, generator)
+
+
+def _draw(part: nn.Module, name: str, weight: nn.Parameter, generator: torch.Generator) -> None:
+    if weight.ndim < 2:
+        is_gain = name == "weight"  # of a normalisation layer
+        weight.normal_(1.0 if is_gain else 0.0, 0.1, generator=generator)
+    elif isinstance(part, nn.Embedding):
+        weight.normal_(generator=generator)
+    else:
+        weight.normal_(std=weight[0].numel() ** -0.5, generator=generator)
+
+
+def _sharpen_cross_attention(unet: nn.Module) -> None:
+    """Let single tokens count: with plain random weights, attention is all but the mean over the prompt."""
+    for name, weight in unet.named_parameters():
+        if "attn2.to_q" in name or "attn2.to_out.0.weight" in name:
+            weight.mul_(4)
+
+
+def _rescale(layer: Any, scale: torch.Tensor, bias: torch.Tensor) -> None:  # noqa: ANN401
+    """Multiply the output channels of a convolution by `scale`, and give them a new bias."""
+    layer.weight.mul_(scale.reshape(-1, 1, 1, 1))
+    layer.bias.copy_(bias)
+
+
+def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
+    """Write a synthetic checkpoint as a diffusers folder that `StableDiffusionInpaintPipeline` loads.
+
+    Raises:
+        SourceError: There is no synthetic checkpoint of that name.
+    """
+    source = SyntheticSource(name, seed)
+    for part in PARTS:
+        model: Any = source.load(part)
+        model.save_pretrained(folder / part, safe_serialization=True)
+    _save_tokenizer(source, folder / "tokenizer")
+    _write_json(folder / "scheduler" / "scheduler_config.json", source.scheduler_config())
+    _write_json(folder / "model_index.json", _model_index(source.scheduler_config()["_class_name"]))
+
+
+def _model_index(scheduler: str) -> dict[str, Any]:
+    return {
+        "_class_name": "StableDiffusionInpaintPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", scheduler],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+
+
+def _save_tokenizer(source: SyntheticSource, folder: Path) -> None:
+    vocabulary = source.vocabulary()
+    tokenizer, pad_id = source.tokenizer()
+    _write_json(folder / "vocab.json", vocabulary.ids)
+    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in vocabulary.merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings = {
+        "bos_token": START_TOKEN,
+        "eos_token": END_TOKEN,
+        "model_max_length": source.config("text_encoder")["max_position_embeddings"],
+        "pad_token": tokenizer.id_to_token(pad_id),
+        "tokenizer_class": "CLIPTokenizer",
+        "unk_token": END_TOKEN,
+    }
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,119 @@
+"""PyTorch module to ONNX file."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import onnx
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from inpaintrt.bundle import TensorSpec
+    from inpaintrt_export.networks import Network, Sizes
+
+__all__ = ["OPSET", "clean_graph", "example_inputs", "save_graph", "trace"]
+
+OPSET = 18  # what every engine library reads; newer attention operators do not build everywhere
+EMBEDDED_WEIGHTS_LIMIT = 100 * 2**20  # bytes: above it, weights lie beside the graph in model.onnx.data
+
+_TORCH_DTYPES = {"float16": torch.float16, "float32": torch.float32, "int64": torch.int64}
+
+
+def example_inputs(network: Network, sizes: Sizes, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Random inputs of a network: Gaussian, or for an input of whole numbers uniform below its limit.
+
+    Args:
+        network: Whose inputs.
+        sizes: Size of every named axis.
+        generator: Where the numbers come from.
+    """
+    examples = {}
+    for name, spec in network.inputs.items():
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        limit = network.limits.get(name)
+        if limit is None:
+            values = torch.randn(shape, generator=generator)
+        else:
+            highest = sizes[limit] if isinstance(limit, str) else limit
+            values = torch.randint(highest, shape, generator=generator)
+        examples[name] = values.to(_TORCH_DTYPES[spec.dtype])
+    return examples
+
+
+def trace(network: Network, path: Path) -> None:
+    """Write a network as an ONNX file of opset 18 with dynamic axes.
+
+    Weights of more than 100 MB in all lie beside it in a file of the same name with `.data` appended.
+    """
+    inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _quiet_exporter(), torch.inference_mode():
+        torch.onnx.export(
+            network.module,
+            tuple(inputs.values()),
+            path,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(network.inputs),
+            output_names=list(network.outputs),
+            dynamic_shapes=tuple(_dynamic_axes(spec) for spec in network.inputs.values()),
+            external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
+            verbose=False,
+        )
+    model = onnx.load(path, load_external_data=False)
+    clean_graph(model.graph)
+    _name_axes(model.graph, {**network.inputs, **network.outputs})
+    save_graph(model, path)
+
+
+def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:
+    return {index: axis for index, axis in enumerate(spec.shape) if isinstance(axis, str)}
+
+
+def _weight_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence what the exporter says of itself: it concerns neither the model nor the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.utils._sympy")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def clean_graph(graph: onnx.GraphProto) -> None:
+    """Remove in place what only describes: stack traces on every node, and inferred shapes.
+
+    Inferred shapes that disagree with an engine's own inference make some tools refuse the file.
+    """
+    del graph.value_info[:]
+    for entry in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")
+
+
+def _name_axes(graph: onnx.GraphProto, specs: Mapping[str, TensorSpec]) -> None:
+    for value in (*graph.input, *graph.output):
+        for dimension, axis in zip(value.type.tensor_type.shape.dim, specs[value.name].shape, strict=True):
+            if isinstance(axis, str):
+                dimension.dim_param = axis
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model whose external weights, if any, stay where they are."""
+    path.write_bytes(model.SerializeToString())

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from bundles import make_tiny_bundle, make_tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def bundle_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that outlives the session, unless pytest runs without its cache."""
+    cache = request.config.cache
+    return tmp_path_factory.mktemp("bundles") if cache is None else cache.mkdir("bundles")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(bundle_cache: Path) -> Path:
+    """A diffusers folder: 9-channel UNet, VAE of factor 8, CLIP text encoder; small, with random weights."""
+    return make_tiny_checkpoint(bundle_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(bundle_cache: Path) -> Path:
+    """The fp32 bundle of `tiny_checkpoint`."""
+    return make_tiny_bundle(bundle_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_half_bundle(bundle_cache: Path) -> Path:
+    """The fp16 bundle of `tiny_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, "fp16")
