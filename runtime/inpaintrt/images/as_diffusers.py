@@ -48,8 +48,7 @@ def prepare_as_diffusers(
         warnings=(),
         empty=False,
         fill="original",
-        original=stretched,
-        paste=Replacement(),
+        paste=Replacement(stretched),
     )
 
 
@@ -75,6 +74,5 @@ def _crop_as_diffusers(
         warnings=(),
         empty=False,
         fill="original",
-        original=colours,
         paste=Overlay(colours, mask, box),
     )

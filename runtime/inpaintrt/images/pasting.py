@@ -21,14 +21,24 @@ class Paste(Protocol):
         """Make the picture to hand back of a result (RGB, of the run's size)."""
         ...
 
+    def untouched(self) -> Image.Image:
+        """Make the picture to hand back if nothing is repainted."""
+        ...
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Replacement:
     """The result is handed back as it is."""
+
+    original: Image.Image
 
     def apply(self, result: Image.Image) -> Image.Image:
         """Hand the result back."""
         return result
+
+    def untouched(self) -> Image.Image:
+        """Hand the original back."""
+        return self.original
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +61,10 @@ class Overlay:
         layers = below.convert("RGBA")
         layers.alpha_composite(kept.convert("RGBA"))
         return layers.convert("RGB")
+
+    def untouched(self) -> Image.Image:
+        """Hand the original back."""
+        return self.original
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +91,7 @@ class Blend:
         canvas = self.colours.copy()
         canvas.paste(part, (self.box.left, self.box.top), self.mask)
         return with_alpha(canvas, self.alpha)
+
+    def untouched(self) -> Image.Image:
+        """Hand the canvas back."""
+        return with_alpha(self.colours, self.alpha)

@@ -38,7 +38,6 @@ class Prepared:
         empty: Nothing is to be repainted, and `original` is the answer. Never set where diffusers runs
             anyway.
         fill: What the first image is to hold under the mask; "noise" is left to whoever makes the latents.
-        original: The picture that comes back if nothing is repainted.
         paste: How a result is handed back.
     """
 
@@ -50,8 +49,12 @@ class Prepared:
     warnings: tuple[str, ...]
     empty: bool
     fill: Fill
-    original: Image.Image
     paste: Paste
+
+    @property
+    def original(self) -> Image.Image:
+        """The picture that comes back if nothing is repainted; it may be the caller's own."""
+        return self.paste.untouched()
 
 
 def assemble(
@@ -62,13 +65,12 @@ def assemble(
     warnings: tuple[str, ...],
     empty: bool,
     fill: Fill,
-    original: Image.Image,
     paste: Paste,
 ) -> Prepared:
     """Derive the masked image and the latent mask: torch's "nearest" at a factor of 8 is every 8th pixel."""
     masked_image = image * (mask < 0.5)
     latent_mask = np.ascontiguousarray(mask[:, :, ::LATENT_FACTOR, ::LATENT_FACTOR])
-    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, original, paste)
+    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, paste)
 
 
 def paste_back(prepared: Prepared, decoded: NDArray[np.float32]) -> Image.Image:

@@ -83,7 +83,6 @@ def _prepare_scene(scene: Scene, options: ImageOptions, native: tuple[int, int],
         warnings=_warnings(mask, scene.mask),
         empty=not mask.any(),
         fill=options.fill,
-        original=scene.picture(),
         paste=Blend(scene.colours, scene.alpha, frame.blend(scene.mask), frame.box, frame.content),
     )
 

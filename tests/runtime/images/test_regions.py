@@ -6,9 +6,7 @@ from inpaintrt.images import Box
 from inpaintrt.images.regions import context_box, fit, nearest_multiple, overfill, run_size
 
 
-@pytest.mark.parametrize(
-    ("side", "expected"), [(1, 8), (11.9, 8), (13, 16), (512.0001, 512), (511.9, 512)]
-)
+@pytest.mark.parametrize(("side", "expected"), [(1, 8), (11.9, 8), (13, 16), (512.0001, 512), (511.9, 512)])
 def test_the_nearest_multiple_is_never_0(side: float, expected: int) -> None:
     assert nearest_multiple(side, 8) == expected
 

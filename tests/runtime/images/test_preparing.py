@@ -1,0 +1,397 @@
+"""From picture and mask to tensors and back, in every mode of ours."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from inpaintrt.errors import EngineRunError, ImageError, MaskError, ParameterError
+from inpaintrt.images import Fill, ImageOptions, Prepared, load_image, paste_back, prepare
+
+NATIVE = (64, 64)
+COMPAT = ImageOptions(compat="diffusers")
+CROP = ImageOptions(padding_mask_crop=4)
+
+
+def _picture(width: int, height: int, channels: int = 3, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def _mask(width: int, height: int, box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    values = np.zeros((height, width), np.uint8)
+    values[box[1] : box[3], box[0] : box[2]] = 255
+    return values
+
+
+def _flat(prepared: Prepared, value: float) -> Image.Image:
+    return paste_back(prepared, np.full(prepared.image.shape[1:], value, np.float32))
+
+
+def _check_tensors(prepared: Prepared) -> None:
+    height, width = prepared.image.shape[2:]
+    assert height % 8 == width % 8 == 0
+    assert prepared.image.shape == prepared.masked_image.shape == (1, 3, height, width)
+    assert prepared.mask.shape == (1, 1, height, width)
+    assert prepared.latent_mask.shape == (1, 1, height // 8, width // 8)
+    tensors = (prepared.image, prepared.mask, prepared.masked_image, prepared.latent_mask)
+    assert {tensor.dtype for tensor in tensors} == {np.dtype(np.float32)}
+    assert prepared.image.min() >= -1
+    assert prepared.image.max() <= 1
+    assert set(np.unique(prepared.mask)) <= {0, 1}
+    assert np.array_equal(prepared.masked_image, prepared.image * (1 - prepared.mask))
+    assert np.array_equal(prepared.latent_mask, prepared.mask[:, :, ::8, ::8])
+
+
+def test_a_small_picture_runs_at_its_own_size() -> None:
+    picture, mask = _picture(40, 56), _mask(40, 56, (8, 8, 24, 32))
+    prepared = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    _check_tensors(prepared)
+    expected = picture.astype(np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
+    assert np.abs(prepared.image - expected).max() < 1e-6
+    assert np.array_equal(prepared.mask[0, 0], mask / 255)
+    assert (prepared.box, prepared.warnings, prepared.empty) == (None, (), False)
+
+
+def test_other_sizes_are_padded_by_reflection_and_cut_back() -> None:
+    picture, mask = _picture(37, 50), _mask(37, 50, (20, 20, 37, 40))
+    prepared = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    _check_tensors(prepared)
+    assert prepared.image.shape == (1, 3, 56, 40)
+    assert np.array_equal(prepared.image[..., 37:], prepared.image[..., 35:32:-1])
+    assert np.array_equal(prepared.image[:, :, 50:], prepared.image[:, :, 48:42:-1])
+    assert np.array_equal(prepared.mask[..., 37:], prepared.mask[..., 35:32:-1])
+    result = np.asarray(_flat(prepared, 1.0))
+    assert np.array_equal(result, np.where(mask[..., None] > 0, 255, picture))
+
+
+def test_another_multiple_pads_further() -> None:
+    prepared = prepare(
+        _picture(9, 20), _mask(9, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE, multiple=64
+    )
+    assert prepared.image.shape == (1, 3, 64, 64)
+    assert prepared.latent_mask.shape == (1, 1, 8, 8)
+    assert _flat(prepared, 0.0).size == (9, 20)
+
+
+def test_the_result_is_rounded_as_diffusers_rounds() -> None:
+    prepared = prepare(_picture(8, 8), _mask(8, 8, (0, 0, 8, 8)), ImageOptions(), native=NATIVE)
+    decoded = np.zeros((3, 8, 8), np.float32)
+    decoded[0, 0, :5] = [-3.0, -1.0, 0.0, 1.0, 3.0]
+    assert np.asarray(paste_back(prepared, decoded))[0, :5, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+def test_of_a_large_picture_the_surroundings_of_the_mask_run() -> None:
+    picture, mask = _picture(300, 200), _mask(300, 200, (150, 100, 160, 110))
+    prepared = prepare(picture, mask, ImageOptions(), native=(96, 128))
+    _check_tensors(prepared)
+    assert prepared.box == (91, 57, 219, 153)
+    assert prepared.image.shape == (1, 3, 96, 128)
+    box = picture[57:153, 91:219].astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
+    assert np.abs(prepared.image[0] - box).max() < 1e-6
+    result = np.asarray(_flat(prepared, -1.0))
+    assert np.array_equal(result, np.where(mask[..., None] > 0, 0, picture))
+
+
+def test_a_crop_over_the_native_size_is_scaled_down_and_up_again() -> None:
+    picture, mask = _picture(400, 300), _mask(400, 300, (50, 60, 250, 160))
+    prepared = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    _check_tensors(prepared)
+    assert prepared.box == (0, 28, 300, 192)
+    assert prepared.image.shape == (1, 3, 48, 88)
+    result = np.asarray(_flat(prepared, 1.0))
+    assert result.shape == picture.shape
+    assert np.array_equal(result[mask == 0], picture[mask == 0])
+    assert (result[64:156, 54:246] == 255).all()
+    edge = result[100, 50].astype(int) - picture[100, 50]
+    assert (np.abs(edge) < 255 - picture[100, 50]).all()
+
+
+def test_a_scratch_in_a_large_picture_is_run_and_replaced() -> None:
+    picture, mask = _picture(640, 480), _mask(640, 480, (0, 240, 640, 242))
+    prepared = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    assert prepared.mask[0, 0].any(axis=0).all()
+    result = np.asarray(_flat(prepared, 1.0))
+    assert np.array_equal(result, np.where(mask[..., None] > 0, 255, picture))
+
+
+def test_a_mask_too_thin_for_the_latents_is_warned_of() -> None:
+    picture, mask = _picture(64, 64), _mask(64, 64, (0, 11, 64, 14))
+    prepared = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    assert not prepared.latent_mask.any()
+    (warning,) = prepared.warnings
+    assert "thin" in warning
+    grown = prepare(picture, mask, ImageOptions(mask_grow=8), native=NATIVE)
+    assert grown.warnings == ()
+
+
+def test_explicit_sizes_stretch_and_the_result_has_that_size() -> None:
+    picture, mask = _picture(50, 70, 4), _mask(50, 70, (10, 10, 40, 40))
+    prepared = prepare(picture, mask, ImageOptions(height=96, width=48), native=NATIVE)
+    _check_tensors(prepared)
+    assert prepared.image.shape == (1, 3, 96, 48)
+    assert prepared.box is None
+    result = _flat(prepared, 1.0)
+    assert result.size == (48, 96)
+    stretched = load_image(picture).convert("RGB").resize((48, 96), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(result)[:13, :, :3], np.asarray(stretched)[:13])
+    assert (np.asarray(result)[15:53, 11:37, :3] == 255).all()
+    alpha = load_image(picture).getchannel("A").resize((48, 96), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(result)[..., 3], np.asarray(alpha))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        (ImageOptions(height=32), (32, 64)),
+        (ImageOptions(width=32), (16, 32)),
+        (ImageOptions(width=8), (8, 8)),
+        (ImageOptions(width=56), (32, 56)),
+    ],
+)
+def test_one_explicit_size_keeps_the_proportions(options: ImageOptions, shape: tuple[int, int]) -> None:
+    prepared = prepare(_picture(100, 50), _mask(100, 50, (0, 0, 50, 50)), options, native=NATIVE)
+    assert prepared.image.shape[2:] == shape
+    assert _flat(prepared, 0.0).size == (shape[1], shape[0])
+
+
+def test_a_stroke_is_not_lost_in_a_stretch() -> None:
+    mask = _mask(160, 160, (0, 77, 160, 78))
+    prepared = prepare(_picture(160, 160), mask, ImageOptions(height=32, width=32), native=NATIVE)
+    assert prepared.mask[0, 0, 77 // 5].all()
+    assert not prepared.empty
+
+
+def test_a_crop_with_padding_runs_at_the_native_size() -> None:
+    picture, mask = _picture(90, 120), _mask(90, 120, (30, 40, 50, 60))
+    mask[0, 0] = 100
+    prepared = prepare(picture, mask, ImageOptions(padding_mask_crop=6), native=(64, 96))
+    _check_tensors(prepared)
+    assert prepared.box == (16, 34, 64, 66)
+    assert prepared.image.shape == (1, 3, 64, 96)
+    result = np.asarray(_flat(prepared, 1.0))
+    changed = mask.copy()
+    changed[0, 0] = 0
+    assert np.array_equal(result, np.where(changed[..., None] > 0, 255, picture))
+
+
+def test_a_crop_at_the_border_is_fitted_and_returns_to_its_place() -> None:
+    ramp = np.repeat(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], 24, axis=0)
+    picture = np.repeat(ramp, 3, axis=2)
+    mask = _mask(200, 24, (60, 0, 140, 24))
+    prepared = prepare(picture, mask, ImageOptions(padding_mask_crop=0, height=64, width=64), native=NATIVE)
+    assert prepared.box == (60, 0, 140, 24)
+    result = np.asarray(paste_back(prepared, prepared.image[0]))
+    assert result.shape == picture.shape
+    assert np.abs(result.astype(int) - picture).max() <= 3
+
+
+def test_margins_grow_the_canvas_and_are_repainted() -> None:
+    picture = _picture(40, 24, 4)
+    prepared = prepare(picture, None, ImageOptions(margins=(8, 0, 16, 4)), native=NATIVE)
+    _check_tensors(prepared)
+    assert prepared.image.shape == (1, 3, 32, 64)
+    assert not prepared.mask[0, 0, :24, 8:48].any()
+    assert prepared.mask.sum() == 32 * 64 - 40 * 24 - 40  # The last row reflects one of the picture's.
+    result = np.asarray(_flat(prepared, 1.0))
+    assert result.shape == (28, 64, 4)
+    assert np.array_equal(result[:24, 8:48], picture)
+    assert (result[24:] == 255).all()
+    assert (result[:, :8] == 255).all()
+    assert (result[:, 48:] == 255).all()
+
+
+def test_margins_repeat_the_edge_under_the_mask() -> None:
+    picture = _picture(16, 16)
+    prepared = prepare(picture, None, ImageOptions(margins=(8, 0, 0, 0)), native=NATIVE)
+    assert np.array_equal(prepared.image[..., :8], np.repeat(prepared.image[..., 8:9], 8, axis=3))
+
+
+def test_margins_and_a_mask_are_both_repainted() -> None:
+    mask = _mask(16, 16, (4, 4, 8, 8))
+    prepared = prepare(_picture(16, 16), mask, ImageOptions(margins=(0, 0, 0, 8)), native=NATIVE)
+    assert prepared.mask[0, 0, 4:8, 4:8].all()
+    assert prepared.mask[0, 0, 16:].all()
+    assert prepared.mask.sum() == 16 + 8 * 16
+
+
+def test_margins_beyond_the_pixel_limit_are_refused() -> None:
+    with pytest.raises(ParameterError, match="canvas too large"):
+        prepare(_picture(16, 16), None, ImageOptions(margins=(16384, 16384, 0, 0)), native=NATIVE)
+
+
+def test_an_inverted_mask_repaints_the_black() -> None:
+    mask = _mask(16, 16, (0, 0, 8, 16))
+    prepared = prepare(_picture(16, 16), mask, ImageOptions(mask_invert=True), native=NATIVE)
+    assert np.array_equal(prepared.mask[0, 0], 1 - mask / 255)
+
+
+def test_a_blurred_mask_blends_and_keeps_what_it_does_not_reach() -> None:
+    picture, mask = np.zeros((64, 64, 3), np.uint8), _mask(64, 64, (24, 24, 40, 40))
+    prepared = prepare(picture, mask, ImageOptions(mask_blur=3), native=NATIVE)
+    row = np.asarray(_flat(prepared, 1.0))[32, :, 0].astype(int)
+    assert not row[:12].any()
+    assert not row[52:].any()
+    assert (np.diff(row[12:32]) >= 0).all()
+    assert 90 < row[23] < 128 <= row[24] < 165
+
+
+@pytest.mark.parametrize("fill", ["original", "grey", "noise", "blur"])
+def test_the_fill_changes_the_image_under_the_mask_alone(fill: Fill) -> None:
+    picture, mask = _picture(32, 32), _mask(32, 32, (8, 8, 24, 24))
+    plain = prepare(picture, mask, ImageOptions(), native=NATIVE)
+    filled = prepare(picture, mask, ImageOptions(fill=fill), native=NATIVE)
+    assert filled.fill == fill
+    assert np.array_equal(filled.masked_image, plain.masked_image)
+    assert np.array_equal(filled.image, plain.image) == (fill in ("original", "noise"))
+
+
+def test_a_black_mask_is_empty_and_says_so() -> None:
+    picture = _picture(300, 200, 4)
+    for options in (ImageOptions(), ImageOptions(padding_mask_crop=4), ImageOptions(height=64, width=64)):
+        prepared = prepare(picture, np.full((200, 300), 1, np.uint8), options, native=NATIVE)
+        _check_tensors(prepared)
+        assert prepared.empty
+        assert "brightest value is 1" in prepared.warnings[0]
+    prepared = prepare(picture, np.zeros((200, 300), np.uint8), ImageOptions(), native=NATIVE)
+    assert np.array_equal(np.asarray(prepared.original), picture)
+    assert np.array_equal(np.asarray(_flat(prepared, 1.0)), picture)
+
+
+def test_a_white_mask_repaints_the_whole_picture() -> None:
+    mask = np.full((200, 300), 255, np.uint8)
+    prepared = prepare(_picture(300, 200), mask, ImageOptions(), native=NATIVE)
+    assert prepared.mask.all()
+    assert prepared.box is None
+    assert (np.asarray(_flat(prepared, 1.0)) == 255).all()
+
+
+def test_a_mask_shrunk_to_nothing_is_empty() -> None:
+    mask = _mask(32, 32, (8, 8, 12, 12))
+    assert prepare(_picture(32, 32), mask, ImageOptions(mask_grow=-2), native=NATIVE).empty
+
+
+def test_the_colour_profile_is_handed_back() -> None:
+    picture = Image.fromarray(_picture(20, 20, 4))
+    picture.info["icc_profile"] = b"a profile"
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", icc_profile=b"a profile")
+    for options in (ImageOptions(), ImageOptions(margins=(4, 4, 4, 4)), ImageOptions(width=40)):
+        prepared = prepare(stream.getvalue(), _mask(20, 20, (0, 0, 9, 9)), options, native=NATIVE)
+        assert _flat(prepared, 0.0).info["icc_profile"] == b"a profile"
+
+
+def test_the_profile_of_inks_is_not_handed_back_with_rgb() -> None:
+    picture = Image.new("CMYK", (20, 20))
+    picture.info["icc_profile"] = b"inks"
+    prepared = prepare(picture, _mask(20, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE)
+    assert "icc_profile" not in _flat(prepared, 0.0).info
+
+
+def test_the_callers_picture_is_left_alone() -> None:
+    picture, mask = Image.fromarray(_picture(20, 20)), Image.fromarray(_mask(20, 20, (0, 0, 9, 9)))
+    before = picture.tobytes(), mask.tobytes()
+    _flat(prepare(picture, mask, ImageOptions(mask_blur=2), native=NATIVE), 1.0)
+    assert (picture.tobytes(), mask.tobytes()) == before
+
+
+@st.composite
+def _requests(draw: st.DrawFn) -> tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions]:
+    width, height = draw(st.integers(8, 200)), draw(st.integers(8, 200))
+    left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    box = left, top, draw(st.integers(left + 1, width)), draw(st.integers(top + 1, height))
+    options = ImageOptions(
+        padding_mask_crop=draw(st.none() | st.integers(0, 40)),
+        mask_blur=draw(st.sampled_from([0.0, 1.5, 6.0])),
+        mask_grow=draw(st.integers(-2, 9)),
+        fill=draw(st.sampled_from(["original", "grey", "noise", "blur"])),
+    )
+    return _picture(width, height, draw(st.sampled_from([3, 4]))), _mask(width, height, box), options
+
+
+@given(request=_requests(), value=st.sampled_from([-1.0, 0.1, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_unmasked_pixels_size_and_transparency_are_the_sources(
+    request: tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions], value: float
+) -> None:
+    picture, mask, options = request
+    prepared = prepare(picture, mask, options, native=NATIVE)
+    _check_tensors(prepared)
+    result = np.asarray(_flat(prepared, value))
+    assert result.shape == picture.shape
+    reach = max(options.mask_grow, 0) + int(np.ceil(4 * options.mask_blur))
+    outside = ndimage.maximum_filter(mask, 2 * reach + 1) == 0
+    assert np.array_equal(result[outside], picture[outside])
+    assert np.array_equal(result[..., 3:], picture[..., 3:])
+    assert np.array_equal(np.asarray(prepared.original), picture)
+
+
+@given(request=_requests())
+@settings(max_examples=30, deadline=None)
+def test_a_run_that_changes_nothing_hands_the_picture_back(
+    request: tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions],
+) -> None:
+    picture, mask, options = request
+    smooth = np.full_like(picture, 77)
+    prepared = prepare(smooth, mask, ImageOptions(padding_mask_crop=options.padding_mask_crop), native=NATIVE)
+    assert np.abs(np.asarray(paste_back(prepared, prepared.image[0])).astype(int) - smooth).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 64), (64, 7)])
+@pytest.mark.parametrize("options", [ImageOptions(), COMPAT, ImageOptions(width=64)])
+def test_a_picture_below_8_pixels_is_refused(size: tuple[int, int], options: ImageOptions) -> None:
+    with pytest.raises(ImageError, match=f"(?s)too small.*{size[0]} x {size[1]}"):
+        prepare(_picture(*size), _mask(*size, (0, 0, 1, 1)), options, native=NATIVE)
+
+
+@pytest.mark.parametrize("options", [ImageOptions(), CROP, ImageOptions(width=64)])
+def test_a_mask_of_another_size_is_refused(options: ImageOptions) -> None:
+    with pytest.raises(MaskError, match="mask 20 x 30, picture 30 x 20"):
+        prepare(_picture(30, 20), _mask(20, 30, (0, 0, 9, 9)), options, native=NATIVE)
+
+
+def test_a_missing_mask_is_refused() -> None:
+    with pytest.raises(MaskError, match="no mask"):
+        prepare(_picture(30, 20), None, ImageOptions(), native=NATIVE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [ImageOptions(width=60, height=64), ImageOptions(height=12), ImageOptions(width=12, padding_mask_crop=3)],
+)
+def test_a_size_off_the_latent_grid_is_refused(options: ImageOptions) -> None:
+    with pytest.raises(ParameterError, match=r"(?s)multiples of 8.*for example height=\d+, width=\d+"):
+        prepare(_picture(30, 20), _mask(30, 20, (0, 0, 9, 9)), options, native=NATIVE)
+
+
+@pytest.mark.parametrize("multiple", [0, -8, 4, 12])
+def test_a_multiple_off_the_latent_grid_is_refused(multiple: int) -> None:
+    with pytest.raises(ParameterError, match="multiple"):
+        prepare(
+            _picture(30, 20), _mask(30, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE, multiple=multiple
+        )
+
+
+def test_the_pixel_limit_is_handed_on() -> None:
+    with pytest.raises(ImageError, match="too many pixels"):
+        prepare(_picture(30, 20), _mask(30, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE, max_pixels=599)
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 40), (1, 3, 24, 32), (24, 32, 3)])
+def test_a_decoded_picture_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    prepared = prepare(_picture(30, 20), _mask(30, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE)
+    with pytest.raises(ImageError, match=r"\[3, 24, 32\]"):
+        paste_back(prepared, np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_decoded_picture_that_overflowed_is_refused(value: float) -> None:
+    prepared = prepare(_picture(30, 20), _mask(30, 20, (0, 0, 9, 9)), ImageOptions(), native=NATIVE)
+    decoded = np.zeros((3, 24, 32), np.float32)
+    decoded[1, 5, 5] = value
+    with pytest.raises(EngineRunError, match="float32"):
+        paste_back(prepared, decoded)
