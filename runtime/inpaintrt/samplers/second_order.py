@@ -1,0 +1,160 @@
+"""Heun, KDPM2 and KDPM2 ancestral: two evaluations of the UNet, hence two rows, per step.
+
+The last step has one row, since it arrives at the clean picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inpaintrt.samplers.euler import ancestral_split, first_noise
+from inpaintrt.samplers.schedule import SigmaGrid, interpolated_grid, timesteps_of, training_sigmas
+from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Solver, Span
+
+if TYPE_CHECKING:
+    from inpaintrt.samplers.config import Settings
+
+__all__ = ["plan_heun", "plan_kdpm2", "plan_kdpm2_ancestral"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of a method with two stages; sigmas are noise to signal ratios.
+
+    Args:
+        start: sigma where the step begins.
+        here: sigma at which the UNet is asked.
+        target: sigma that the derivative is followed to.
+        arrival: sigma of the next row: target, and the fresh noise.
+        up: Fresh noise that is added at the target.
+        finishes: Whether this is the second row of its step.
+    """
+
+    start: float
+    here: float
+    target: float
+    arrival: float
+    up: float
+    finishes: bool
+
+    def enter(self, x: FloatArray) -> FloatArray:
+        """The latent in variance-exploding scale."""
+        return x / Level.from_ratio(self.here).alpha
+
+    def leave(self, z: FloatArray, derivative: FloatArray) -> FloatArray:
+        """Follow the derivative from the beginning of the step; the next row's latent without fresh noise."""
+        return Level.from_ratio(self.arrival).alpha * (z + (self.target - self.start) * derivative)
+
+    @property
+    def fresh_noise(self) -> float:
+        """Factor of unit noise in the next row's latent."""
+        return Level.from_ratio(self.arrival).alpha * self.up
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Heun's method (arXiv:2206.00364, algorithm 1; diffusers HeunDiscreteScheduler).
+
+    Args:
+        stages: One per row.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def step(
+        self, i: int, x: FloatArray, history: History, denoised: FloatArray, _noise: FloatArray
+    ) -> tuple[FloatArray, History]:
+        """Run row i (see Solver)."""
+        stage = self.stages[i]
+        z = stage.enter(x)
+        derivative = (z - denoised) / stage.here
+        if stage.finishes:
+            z, first = history
+            derivative = (derivative + first) / 2.0
+        return stage.leave(z, derivative), () if stage.finishes else (z, derivative)
+
+
+@dataclass(frozen=True)
+class Midpoint:
+    """DPM-Solver-2 of k-diffusion (diffusers KDPM2DiscreteScheduler and KDPM2AncestralDiscreteScheduler).
+
+    Args:
+        stages: One per row.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def step(
+        self, i: int, x: FloatArray, history: History, denoised: FloatArray, noise: FloatArray
+    ) -> tuple[FloatArray, History]:
+        """Run row i (see Solver)."""
+        stage = self.stages[i]
+        z = stage.enter(x)
+        derivative = (z - denoised) / stage.here
+        if stage.finishes:
+            (z,) = history
+        x_next = stage.leave(z, derivative) + stage.fresh_noise * noise
+        return x_next, () if stage.finishes else (z,)
+
+
+def plan_heun(settings: Settings, span: Span, _eta: float) -> Plan:
+    """Rows of diffusers' HeunDiscreteScheduler."""
+    whole = interpolated_grid(settings, span.steps)
+    grid = whole.cut(span)
+    steps = [_step(start, stop, stop, stop, 0.0) for start, stop in pairwise(grid.sigmas.tolist())]
+    arrival = timesteps_of(grid.sigmas[-1:], training_sigmas(settings.training))
+    middles = np.concatenate([grid.timesteps[1:], arrival])
+    stages, timesteps = _rows(steps, grid.timesteps, middles)
+    return _plan(timesteps, stages, Heun(stages), first_noise(settings, whole, span.begin))
+
+
+def plan_kdpm2(settings: Settings, span: Span, _eta: float) -> Plan:
+    """Rows of diffusers' KDPM2DiscreteScheduler."""
+    whole = interpolated_grid(settings, span.steps, round_karras=True)
+    grid = whole.cut(span)
+    steps = [
+        _step(start, math.sqrt(start * stop), stop, stop, 0.0)
+        for start, stop in pairwise(grid.sigmas.tolist())
+    ]
+    return _midpoint_plan(settings, grid, steps, first_noise(settings, whole, span.begin))
+
+
+def plan_kdpm2_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
+    """Rows of diffusers' KDPM2AncestralDiscreteScheduler."""
+    whole = interpolated_grid(settings, span.steps, round_karras=True)
+    grid = whole.cut(span)
+    steps = []
+    for start, stop in pairwise(grid.sigmas.tolist()):
+        down, up = ancestral_split(start, stop)
+        steps.append(_step(start, math.sqrt(start * down), down, stop, up))
+    return _midpoint_plan(settings, grid, steps, first_noise(settings, whole, span.begin))
+
+
+def _step(start: float, middle: float, target: float, arrival: float, up: float) -> tuple[Stage, ...]:
+    """The two rows of a step, or the one of a step to the clean picture."""
+    first = Stage(start, start, middle, middle, 0.0, finishes=False)
+    return (first, Stage(start, middle, target, arrival, up, finishes=True)) if middle > 0.0 else (first,)
+
+
+def _midpoint_plan(settings: Settings, grid: SigmaGrid, steps: list[tuple[Stage, ...]], noise: float) -> Plan:
+    middles = timesteps_of(np.array([step[-1].here for step in steps]), training_sigmas(settings.training))
+    stages, timesteps = _rows(steps, grid.timesteps, middles)
+    return _plan(timesteps, stages, Midpoint(stages), noise)
+
+
+def _rows(
+    steps: list[tuple[Stage, ...]], firsts: FloatArray, seconds: FloatArray
+) -> tuple[tuple[Stage, ...], FloatArray]:
+    stages = tuple(stage for step in steps for stage in step)
+    pairs = zip(firsts.tolist(), seconds.tolist(), strict=True)
+    timesteps = [timestep for step, pair in zip(steps, pairs, strict=True) for timestep in pair[: len(step)]]
+    return stages, np.array(timesteps)
+
+
+def _plan(timesteps: FloatArray, stages: tuple[Stage, ...], solver: Solver, noise: float) -> Plan:
+    return Plan(timesteps, tuple(Level.from_ratio(stage.here) for stage in stages), solver, noise)

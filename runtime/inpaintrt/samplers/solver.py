@@ -1,0 +1,101 @@
+"""What a solver is, what a row of a schedule is, and what a builder hands to the compiler."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatArray", "History", "Level", "Plan", "Solver", "Span"]
+
+FloatArray: TypeAlias = NDArray[np.float64]
+History: TypeAlias = tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much picture and how much noise a latent holds: x = alpha * x0 + sigma * eps.
+
+    Args:
+        alpha: Share of the picture, 0 to 1.
+        sigma: Share of unit Gaussian noise, with alpha^2 + sigma^2 = 1.
+    """
+
+    alpha: float
+    sigma: float
+
+    @classmethod
+    def from_ratio(cls, ratio: float) -> Level:
+        """The level with sigma / alpha = ratio, which diffusers calls sigma in its sigma-based schedulers."""
+        alpha = 1.0 / math.sqrt(ratio * ratio + 1.0)
+        return cls(alpha, ratio * alpha)
+
+    @classmethod
+    def from_alphas_cumprod(cls, value: float) -> Level:
+        """The level with alpha^2 = value, which diffusers calls alphas_cumprod."""
+        return cls(math.sqrt(value), math.sqrt(1.0 - value))
+
+    @property
+    def ratio(self) -> float:
+        """Noise to signal, sigma / alpha; infinite for pure noise."""
+        return self.sigma / self.alpha if self.alpha > 0.0 else math.inf
+
+
+class Solver(Protocol):
+    """One step of a sampler, as plain maths over arrays of any shape; it keeps nothing between calls."""
+
+    def step(
+        self, i: int, x: FloatArray, history: History, denoised: FloatArray, noise: FloatArray
+    ) -> tuple[FloatArray, History]:
+        """Run row i.
+
+        Args:
+            i: Row, counted from the first row that is run.
+            x: Latent at the level of row i, in variance-preserving scale.
+            history: What row i - 1 returned; empty for row 0. At most STATE_TENSORS - 2 arrays.
+            denoised: Estimate of the finished latent, made of x and the UNet's output.
+            noise: Unit Gaussian.
+
+        Returns:
+            The latent for row i + 1, and the history for it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which steps of a schedule are run.
+
+    Args:
+        steps: Number of steps of the whole schedule.
+        begin: First step that is run.
+        end: Step before which to stop.
+        landing: Level at which the last row must arrive; None where the schedule's own next level is right.
+        joined: Whether another sampler ran the steps before begin.
+    """
+
+    steps: int
+    begin: int
+    end: int
+    landing: Level | None = None
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A solver with the rows that it runs, ready to be compiled.
+
+    Args:
+        timesteps: What the UNet is told, [rows].
+        levels: Level of x when the UNet sees it, one per row.
+        solver: The solver.
+        first_noise: Factor of pure first noise, and of latents that a caller hands in.
+    """
+
+    timesteps: FloatArray
+    levels: tuple[Level, ...]
+    solver: Solver
+    first_noise: float = 1.0
