@@ -90,13 +90,8 @@ def image_from_tensor(decoded: NDArray[np.float32]) -> Image.Image:
     diffusers: `VaeImageProcessor.postprocess`.
 
     Raises:
-        ImageError: The shape is wrong.
         EngineRunError: A value is NaN or infinite, as half-precision decoders produce when they overflow.
     """
-    if decoded.ndim != 3 or decoded.shape[0] != 3:
-        raise ImageError(
-            "a decoded picture has the wrong shape", received=list(decoded.shape), expected="[3, H, W]"
-        )
     if not np.isfinite(decoded).all():
         raise EngineRunError(
             "the decoded picture holds NaN or infinite values",

@@ -32,7 +32,8 @@ _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF
 _PROFILED_MODES = ("RGB", "RGBA", "P", "RGBX")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
-# What Pillow's decoders raise on damaged files, beside the OSError that they promise.
+# What Pillow's decoders raise on damaged files, beside the OSError that they promise; a Warning where the
+# program turns warnings into errors.
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -41,10 +42,11 @@ _DECODE_ERRORS = (
     LookupError,
     EOFError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    Warning,
 )
 
 _Refusal: TypeAlias = type[ImageError] | type[MaskError]

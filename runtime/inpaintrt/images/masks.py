@@ -108,4 +108,5 @@ def feather_inwards(mask: Image.Image, pixels: int) -> Image.Image:
         eroded = grow(eroded, -1)
         depth += np.asarray(eroded) > 0
     peak = np.asarray(grow(Image.fromarray(depth), pixels))
-    return Image.fromarray(np.rint(values * (depth / np.maximum(peak, 1))).astype(np.uint8))
+    feathered = values.astype(np.uint16) * depth // np.maximum(peak, 1)
+    return Image.fromarray(feathered.astype(np.uint8))

@@ -112,6 +112,15 @@ def test_a_black_mask_runs_without_a_crop() -> None:
     assert not ours.mask.any()
 
 
+@pytest.mark.parametrize("padding", [None, 4])
+def test_the_original_is_the_source_as_the_run_sees_it(padding: int | None) -> None:
+    picture, mask = _picture((40, 72), 0), _mask((40, 72), 0)
+    options = ImageOptions(compat="diffusers", padding_mask_crop=padding)
+    ours = prepare(picture, mask, options, native=(64, 64))
+    expected = picture if padding is not None else picture.resize((64, 64), Image.Resampling.LANCZOS)
+    assert np.array_equal(np.asarray(ours.original), np.asarray(expected))
+
+
 def test_a_black_mask_cannot_be_cropped() -> None:
     options = ImageOptions(compat="diffusers", padding_mask_crop=4)
     with pytest.raises(MaskError, match="black"):

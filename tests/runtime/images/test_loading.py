@@ -244,6 +244,26 @@ def test_a_lazy_pillow_image_of_a_truncated_file_is_refused() -> None:
         load_image(Image.open(io.BytesIO(content[:-30])))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
+@pytest.mark.parametrize("exif", [False, True])
+def test_a_file_damaged_anywhere_is_read_or_refused_but_never_crashes(kind: str, exif: bool) -> None:
+    orientation = Image.Exif()
+    orientation[0x0112] = 6
+    options = {"exif": orientation} if exif and kind not in ("BMP", "GIF", "PPM") else {}
+    content = _encoded(Image.fromarray(PIXELS), kind, **options)
+    generator = np.random.default_rng(3)
+    outcomes = set()
+    for _ in range(60):
+        damaged = np.frombuffer(content, np.uint8).copy()
+        damaged[generator.integers(0, len(damaged), 4)] = generator.integers(0, 256, 4)
+        try:
+            outcomes.add(load_image(damaged[: generator.integers(1, len(damaged) + 1)].tobytes()).mode)
+        except ImageError:
+            outcomes.add("refused")
+    assert "refused" in outcomes
+    assert outcomes <= {"RGB", "RGBA", "refused"}
+
+
 def test_a_damaged_png_is_refused() -> None:
     content = bytearray(_encoded(Image.fromarray(PIXELS), "PNG"))
     content[60] ^= 0xFF

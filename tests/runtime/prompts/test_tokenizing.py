@@ -147,6 +147,10 @@ def test_an_unknown_mode_is_refused(tokenizer: PromptTokenizer) -> None:
         tokenizer.encode("a boat", long_prompts=mode)
 
 
+def test_the_length_of_a_window_is_told(tokenizer: PromptTokenizer) -> None:
+    assert tokenizer.max_length == 77
+
+
 @pytest.mark.parametrize("content", [b"{}", b"\xff", b""])
 def test_a_file_that_is_no_tokenizer_is_refused(content: bytes) -> None:
     with pytest.raises(BundleFormatError):
