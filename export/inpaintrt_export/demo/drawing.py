@@ -31,7 +31,9 @@ class Ellipse:
 
     def distance(self, across: Array, down: Array) -> Array:
         """Return the signed distance, exact for circles and on the outline."""
-        scaled = np.hypot((across - self.centre[0]) / self.radius[0], (down - self.centre[1]) / self.radius[1])
+        scaled = np.hypot(
+            (across - self.centre[0]) / self.radius[0], (down - self.centre[1]) / self.radius[1]
+        )
         return np.asarray((scaled - 1) * min(self.radius), np.float32)
 
 
@@ -76,7 +78,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Part:
-    """A shape, its colour (0 to 1), and how much darker it is at the right and bottom than at the left and top."""
+    """A shape, its colour (0 to 1), and how much darker it becomes to the right and to the bottom."""
 
     shape: Shape
     colour: Colour
@@ -92,7 +94,7 @@ def grid(size: int) -> tuple[Array, Array]:
     """Return the horizontal and vertical coordinates, 0 to 1, of the pixel centres; each [size, size]."""
     line = (np.arange(size, dtype=np.float32) + 0.5) / size
     down, across = np.meshgrid(line, line, indexing="ij")
-    return across, down
+    return across.astype(np.float32), down.astype(np.float32)
 
 
 def blend(picture: Array, coverage: Array, colour: Array) -> None:
@@ -101,7 +103,7 @@ def blend(picture: Array, coverage: Array, colour: Array) -> None:
 
 
 def draw_parts(picture: Array, parts: Sequence[Part], box: Box, light: Colour) -> None:
-    """Draw parts, given in coordinates -1 to 1 of the square box (0 to 1 of the picture), first part lowest."""
+    """Draw parts, given in coordinates -1 to 1 of the square box (0 to 1 of the picture), lowest first."""
     size = picture.shape[0]
     across, down = grid(size)
     left, top, right, bottom = box
@@ -111,5 +113,9 @@ def draw_parts(picture: Array, parts: Sequence[Part], box: Box, light: Colour) -
     for part in parts:
         coverage = np.clip(0.5 - part.shape.distance(across, down) / (EDGE_WIDTH * pixel), 0, 1)
         darker = 1 - part.shade[0] * (across + 1) / 2 - part.shade[1] * (down + 1) / 2
-        colour = np.clip(darker, 0, 1)[..., None] * np.asarray(part.colour, np.float32) * np.asarray(light, np.float32)
+        colour = (
+            np.clip(darker, 0, 1)[..., None]
+            * np.asarray(part.colour, np.float32)
+            * np.asarray(light, np.float32)
+        )
         blend(picture, coverage, np.asarray(colour, np.float32))

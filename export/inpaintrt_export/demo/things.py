@@ -8,7 +8,7 @@ COLOURS: dict[str, Colour] = {
     "red": (0.90, 0.10, 0.10),
     "yellow": (0.98, 0.82, 0.08),
     "green": (0.05, 0.62, 0.25),
-    "blue": (0.08, 0.20, 0.85),
+    "blue": (0.06, 0.28, 1.00),
     "purple": (0.60, 0.12, 0.75),
 }
 WOOD: Colour = (0.42, 0.26, 0.13)
@@ -38,7 +38,13 @@ def cloud_parts(_: Colour) -> list[Part]:
 
 def tree_parts(_: Colour) -> list[Part]:
     """Return a trunk below a round crown."""
-    crown = Union((Ellipse((-0.34, -0.1), (0.5, 0.48)), Ellipse((0.34, -0.1), (0.5, 0.48)), Ellipse((0, -0.42), (0.54, 0.52))))
+    crown = Union(
+        (
+            Ellipse((-0.34, -0.1), (0.5, 0.48)),
+            Ellipse((0.34, -0.1), (0.5, 0.48)),
+            Ellipse((0, -0.42), (0.54, 0.52)),
+        )
+    )
     return [
         Part(rectangle(-0.13, 0.1, 0.13, 0.98), WOOD, (0.3, 0.0)),
         Part(crown, (0.16, 0.56, 0.14), (0.35, 0.35)),

@@ -33,15 +33,30 @@ class Daytime:
 
 DAYTIMES = (
     Daytime(
-        "by day", (0.33, 0.62, 0.94), (0.74, 0.89, 0.98), (0.52, 0.68, 0.30), (0.24, 0.52, 0.72), (1.0, 1.0, 1.0),
+        "by day",
+        (0.33, 0.62, 0.94),
+        (0.74, 0.89, 0.98),
+        (0.52, 0.68, 0.30),
+        (0.24, 0.52, 0.72),
+        (1.0, 1.0, 1.0),
         ("sun", "cloud", "balloon"),
     ),
     Daytime(
-        "at dusk", (0.42, 0.30, 0.55), (0.98, 0.66, 0.45), (0.46, 0.44, 0.26), (0.42, 0.36, 0.48), (0.96, 0.88, 0.84),
+        "at dusk",
+        (0.42, 0.30, 0.55),
+        (0.98, 0.66, 0.45),
+        (0.46, 0.44, 0.26),
+        (0.42, 0.36, 0.48),
+        (0.96, 0.88, 0.84),
         ("sun", "moon", "cloud", "balloon"),
     ),
     Daytime(
-        "at night", (0.04, 0.05, 0.16), (0.13, 0.16, 0.34), (0.14, 0.20, 0.14), (0.07, 0.11, 0.22), (0.80, 0.80, 0.86),
+        "at night",
+        (0.06, 0.08, 0.24),
+        (0.18, 0.23, 0.46),
+        (0.18, 0.27, 0.20),
+        (0.10, 0.16, 0.32),
+        (0.90, 0.90, 0.95),
         ("moon", "cloud", "balloon"),
     ),
 )
@@ -109,7 +124,8 @@ def random_scene(seed: int) -> Scene:
     horizon = float(rng.uniform(0.46, 0.54)) if has_water else float(rng.uniform(0.52, 0.64))
     shore = float(rng.uniform(0.66, 0.72)) if has_water else 2.0
     hills = tuple(
-        (float(rng.uniform(0.01, 0.03)), float(rng.uniform(0.8, 2.0)), float(rng.uniform(0, 1))) for _ in range(2)
+        (float(rng.uniform(0.01, 0.03)), float(rng.uniform(0.8, 2.0)), float(rng.uniform(0, 1)))
+        for _ in range(2)
     )
     empty = Scene(daytime, horizon, shore, hills, ())
     return Scene(daytime, horizon, shore, hills, random_things(rng, empty))
@@ -119,7 +135,7 @@ def random_things(rng: np.random.Generator, scene: Scene) -> tuple[Thing, ...]:
     """Return up to three objects that do not overlap, farthest first."""
     zones = ["sky", "land", "water"] if scene.has_water else ["sky", "land"]
     things: list[Thing] = []
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(2, 6))):
         thing = random_thing(rng, scene, zones[rng.integers(len(zones))])
         if not any(overlap(thing.box, other.box, margin=0.02) for other in things):
             things.append(thing)
@@ -173,14 +189,18 @@ def draw_thing(picture: Array, scene: Scene, thing: Thing) -> None:
     """Draw one object into the picture."""
     colour = COLOURS[thing.colour] if thing.colour is not None else (0.0, 0.0, 0.0)
     glows = thing.kind in ("sun", "moon")
-    draw_parts(picture, PARTS[thing.kind](colour), thing.box, (1.0, 1.0, 1.0) if glows else scene.daytime.light)
+    draw_parts(
+        picture, PARTS[thing.kind](colour), thing.box, (1.0, 1.0, 1.0) if glows else scene.daytime.light
+    )
 
 
 def sky(scene: Scene, size: int) -> Array:
     """Return the sky: a gradient from top to horizon, [size, size, 3]."""
     _, down = grid(size)
     depth = np.clip(down / scene.horizon, 0, 1)[..., None]
-    top, bottom = (np.asarray(colour, np.float32) for colour in (scene.daytime.sky_top, scene.daytime.sky_bottom))
+    top, bottom = (
+        np.asarray(colour, np.float32) for colour in (scene.daytime.sky_top, scene.daytime.sky_bottom)
+    )
     return np.asarray(top + depth * (bottom - top), np.float32)
 
 

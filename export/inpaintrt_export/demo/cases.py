@@ -1,0 +1,69 @@
+"""Unseen scenes with an empty masked place each, and the object that a prompt asks for there."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from inpaintrt_export.demo.judge_training import as_mask, kinds_of
+from inpaintrt_export.demo.masks import box_mask
+from inpaintrt_export.demo.world import (
+    KINDS,
+    PICTURE_SIZE,
+    Scene,
+    Thing,
+    draw,
+    overlap,
+    random_scene,
+    thing_of_kind,
+    with_article,
+)
+
+CASE_SEEDS = 9_000_000  # where the seeds of scenes begin that no training has seen
+GROWTH = 1.3  # of the mask beyond the box that an object of the size would have
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture, its mask (white: repaint), and the object to appear."""
+
+    seed: int
+    picture: Image.Image
+    mask: Image.Image
+    thing: Thing
+
+    @property
+    def prompt(self) -> str:
+        """The object in words."""
+        return with_article(self.thing.name)
+
+
+def evaluation_cases(count: int, size: int = PICTURE_SIZE) -> list[Case]:
+    """Return cases with fixed seeds, the kinds of objects taking turns."""
+    return [
+        evaluation_case(CASE_SEEDS + 1000 * index, KINDS[index % len(KINDS)], size) for index in range(count)
+    ]
+
+
+def evaluation_case(first_seed: int, kind: str, size: int) -> Case:
+    """Return a case for the kind, from the first seed whose scene has an empty place for it."""
+    seed = first_seed
+    while True:
+        rng = np.random.default_rng((seed, 3))
+        scene = random_scene(seed)
+        if kind in kinds_of(scene):
+            thing = thing_of_kind(rng, scene, kind)
+            if is_free(scene, thing):
+                return Case(seed, draw(scene, size), as_mask(box_mask(thing.box, GROWTH, size)), thing)
+        seed += 1
+
+
+def is_free(scene: Scene, thing: Thing) -> bool:
+    """Tell whether the masked place touches no object of the scene."""
+    margin = (GROWTH - 1) / 2 * (thing.box[2] - thing.box[0])
+    return not any(overlap(thing.box, other.box, margin) for other in scene.things)
+
+
+def recoloured(case: Case, colour: str) -> Case:
+    """Return the case with another colour asked for."""
+    return replace(case, thing=replace(case.thing, colour=colour))

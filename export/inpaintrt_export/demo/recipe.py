@@ -1,0 +1,88 @@
+"""The recipe: autoencoder, latents, denoiser, each kept in a work folder so that a stopped run goes on."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from inpaintrt_export.demo.checkpoint import Checkpoint, save_checkpoint
+from inpaintrt_export.demo.denoiser_training import Denoiser, DenoiserObjective
+from inpaintrt_export.demo.latents import LatentPool, encode_pool, normalise_latents
+from inpaintrt_export.demo.networks import Sizes, build_text_encoder, build_unet, build_vae
+from inpaintrt_export.demo.text import build_tokenizer, token_ids
+from inpaintrt_export.demo.training import Plan, Training
+from inpaintrt_export.demo.vae_training import VaeObjective, draw_pool, to_tensor
+
+logger = logging.getLogger(__name__)
+VAE_SEEDS, LATENT_SEEDS = 1_000_000, 2_000_000  # where the seeds of the training scenes begin
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of the training; the defaults made the committed checkpoint."""
+
+    sizes: Sizes = field(default_factory=Sizes)
+    vae: Plan = field(
+        default_factory=lambda: Plan(steps=6000, batch=16, learning_rate=1e-3, average=0.998, shards=2)
+    )
+    vae_scenes: int = 6000
+    crop: int = 64
+    latent_scenes: int = 10_000
+    masks_per_scene: int = 2
+    denoiser: Plan = field(default_factory=lambda: Plan(steps=14_000, batch=32, learning_rate=8e-4, shards=2))
+    seed: int = 0
+
+
+def train(recipe: Recipe, work: Path, device: torch.device, workers: int) -> Checkpoint:
+    """Run what is not done yet of the recipe, and return the checkpoint."""
+    work.mkdir(parents=True, exist_ok=True)
+    vae = train_vae(recipe, work, device, workers)
+    pool = latent_pool(recipe, vae, work)
+    return train_denoiser(recipe, vae, pool, work, device, workers)
+
+
+def train_vae(recipe: Recipe, work: Path, device: torch.device, workers: int) -> AutoencoderKL:
+    """Train the autoencoder, and normalise its latents."""
+    torch.manual_seed(recipe.seed)
+    vae = build_vae(recipe.sizes).to(device)
+    pool = draw_pool(VAE_SEEDS, recipe.vae_scenes, recipe.sizes.picture)
+    training = Training(VaeObjective(vae, pool, recipe.crop, device), recipe.vae, work / "vae.pt", workers)
+    averaged = training.run()
+    if not isinstance(averaged, AutoencoderKL):
+        raise TypeError(f"the averaged autoencoder is a {type(averaged).__name__}")
+    normalise_latents(averaged, to_tensor(pool[:512]))
+    return averaged
+
+
+def latent_pool(recipe: Recipe, vae: AutoencoderKL, work: Path) -> LatentPool:
+    """Return the encoded pictures, made once."""
+    file = work / "latents.pt"
+    if not file.exists():
+        encode_pool(
+            vae, LATENT_SEEDS, recipe.latent_scenes, recipe.masks_per_scene, recipe.sizes.picture
+        ).save(file)
+    return LatentPool.load(file)
+
+
+def train_denoiser(
+    recipe: Recipe, vae: AutoencoderKL, pool: LatentPool, work: Path, device: torch.device, workers: int
+) -> Checkpoint:
+    """Train UNet and text encoder."""
+    torch.manual_seed(recipe.seed + 1)
+    tokenizer = build_tokenizer()
+    denoiser = Denoiser(build_unet(recipe.sizes), build_text_encoder(recipe.sizes, tokenizer)).to(device)
+    tokens = torch.from_numpy(token_ids(tokenizer, pool.captions))
+    empty = torch.from_numpy(token_ids(tokenizer, [""]))[0]
+    objective = DenoiserObjective(denoiser, pool, tokens, empty, vae.config.scaling_factor, device)
+    averaged = Training(objective, recipe.denoiser, work / "denoiser.pt", workers).run()
+    if not isinstance(averaged, Denoiser):
+        raise TypeError(f"the averaged denoiser is a {type(averaged).__name__}")
+    return Checkpoint(vae, averaged.unet, averaged.text_encoder, tokenizer)
+
+
+def train_and_save(recipe: Recipe, work: Path, output: Path, device: torch.device, workers: int) -> None:
+    """Train what is not trained yet, and write the checkpoint."""
+    save_checkpoint(train(recipe, work, device, workers), output)
+    logger.info("checkpoint: %s", output)

@@ -1,0 +1,67 @@
+"""The autoencoder's training: crops of drawn pictures, some with a grey hole as masked pictures have."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from inpaintrt_export.demo.training import mixed_precision
+from inpaintrt_export.demo.world import draw, random_scene
+
+KL_WEIGHT = 5e-4  # per latent element, beside the mean absolute error of a pixel in -1 to 1
+GRADIENT_WEIGHT = 0.5
+HOLE_SHARE = 0.15
+
+
+def draw_pool(first_seed: int, count: int, size: int) -> NDArray[np.uint8]:
+    """Draw scenes with consecutive seeds; [count, size, size, 3]."""
+    return np.stack([np.asarray(draw(random_scene(first_seed + index), size)) for index in range(count)])
+
+
+def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+    """Return pictures [n, height, width, 3] of bytes as [n, 3, height, width], values -1 to 1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class VaeObjective:
+    """Reconstruct crops: absolute error of pixels and of their differences, and a little KL divergence."""
+
+    def __init__(self, vae: AutoencoderKL, pool: NDArray[np.uint8], crop: int, device: torch.device) -> None:
+        self.modules = vae
+        self.pool, self.crop, self.device = pool, crop, device
+
+    def loss(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of crops drawn with the generator."""
+        crops = self.crops(count, generator)
+        with mixed_precision(self.device):
+            posterior = self.modules.encode(crops).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=generator).to(self.device)
+            decoded = self.modules.decode(posterior.mean + posterior.std * noise).sample.float()
+        divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
+        total: Tensor = reconstruction_loss(decoded, crops) + KL_WEIGHT * divergence
+        return total
+
+    def crops(self, count: int, generator: torch.Generator) -> Tensor:
+        """Return random crops [count, 3, crop, crop], a share of them with a grey rectangle."""
+        room = self.pool.shape[1] - self.crop + 1
+        picks = torch.randint(len(self.pool), (count,), generator=generator).tolist()
+        tops, lefts = torch.randint(room, (2, count), generator=generator).tolist()
+        places = zip(picks, tops, lefts, strict=True)
+        cut = np.stack(
+            [self.pool[pick, top : top + self.crop, left : left + self.crop] for pick, top, left in places]
+        )
+        crops = to_tensor(cut)
+        for crop in crops[: round(count * HOLE_SHARE)]:
+            top, left, height, width = (torch.rand(4, generator=generator) * self.crop).long().tolist()
+            crop[:, top : top + height, left : left + width] = 0
+        return crops.to(self.device)
+
+
+def reconstruction_loss(decoded: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean absolute error of pixels plus that of differences between neighbours."""
+    difference = decoded - wanted
+    across = (difference[..., 1:] - difference[..., :-1]).abs().mean()
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs().mean()
+    return functional.l1_loss(decoded, wanted) + GRADIENT_WEIGHT * (across + down)
