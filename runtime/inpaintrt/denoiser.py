@@ -24,7 +24,7 @@ from inpaintrt.backends import Engine
 from inpaintrt.errors import EngineInputError, ParameterError
 from inpaintrt.samplers import STATE_TENSORS, Table
 
-__all__ = ["FusedStep", "PlainStep", "Program", "Slots", "Step", "StepInputs"]
+__all__ = ["FusedStep", "PlainStep", "Program", "Slots", "Step", "StepInputs", "row_bucket"]
 
 Floats = NDArray[np.floating]
 
@@ -156,6 +156,25 @@ class _Occupant:
 _STAND_STILL = np.eye(STATE_TENSORS, STATE_TENSORS + 2, dtype=np.float32)
 
 
+def row_bucket(rows: int, buckets: Sequence[int] | None) -> int:
+    """The number of rows to pad to: the smallest bucket that holds them; without buckets, as many as there are.
+
+    Raises:
+        EngineInputError: There are more rows than the largest bucket holds.
+    """
+    if buckets is None:
+        return rows
+    for bucket in sorted(buckets):
+        if rows <= bucket:
+            return bucket
+    raise EngineInputError(
+        "the step has more rows than the engine is built for",
+        received=f"{rows} rows",
+        expected=f"at most {max(buckets)}",
+        hint="ask for fewer pictures at once, or build an engine for more rows",
+    )
+
+
 class Slots:
     """The requests in flight at one picture size, each at a step of its own.
 
@@ -182,7 +201,7 @@ class Slots:
         self._state = np.zeros((capacity, STATE_TENSORS, *latent_shape), np.float32)
         self._condition = np.zeros((capacity, condition_channels, *latent_shape[1:]), np.float32)
         self._occupants: list[_Occupant | None] = [None] * capacity
-        self._row_buckets = tuple(sorted(row_buckets)) if row_buckets is not None else None
+        self._row_buckets = row_buckets
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -265,7 +284,7 @@ class Slots:
         update: NDArray[np.float32],
         noise: NDArray[np.float32],
     ) -> StepInputs:
-        padding = self._bucket(len(rows)) - len(rows)
+        padding = row_bucket(len(rows), self._row_buckets) - len(rows)
         slots, timesteps, contexts, weights = zip(*rows, *[rows[0]] * padding, strict=True)
         guidance = np.zeros((len(self._occupants), len(slots)), np.float32)
         guidance[slots[: len(rows)], np.arange(len(rows))] = weights[: len(rows)]
@@ -278,17 +297,4 @@ class Slots:
             guidance=guidance,
             update=update,
             noise=noise,
-        )
-
-    def _bucket(self, rows: int) -> int:
-        if self._row_buckets is None:
-            return rows
-        for bucket in self._row_buckets:
-            if rows <= bucket:
-                return bucket
-        raise EngineInputError(
-            "the step has more rows than the engine is built for",
-            received=f"{rows} rows",
-            expected=f"at most {self._row_buckets[-1]}",
-            hint="ask for fewer pictures at once, or build an engine for more rows",
         )

@@ -1,4 +1,4 @@
-"""What the denoising starts from: the first latents of each result and the condition of each picture."""
+"""What the denoising starts from: the first latents and the condition of each result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Start:
 
     Attributes:
         latents: `[results, channels, h, w]`, the first state of each result.
-        conditions: `[pictures, 1 + channels, h, w]`: the mask and the latents of the masked picture.
+        conditions: `[results, 1 + channels, h, w]`: the mask and the latents of the masked picture.
     """
 
     latents: Floats
@@ -52,26 +52,37 @@ def make_start(
     """
     shape = (channels, *prepared[0].latent_mask.shape[2:])
     given = request.options["latents"]
-    blend = request.options["strength"] < 1 and given is None
-    encoded = _encode([picture.image for picture in prepared], vae, source, shape) if blend else None
+    encoded: Floats | None = None
+    if request.options["strength"] < 1 and given is None:
+        encoded = _encode([picture.image for picture in prepared], request, vae, source)
     if given is None:
         noise = source.draw(len(request.prompts), shape)
     else:
         noise = _checked(given, (len(request.prompts), *shape))
-    masked = _encode([picture.masked_image for picture in prepared], vae, source, shape)
-    latent_mask = np.concatenate([picture.latent_mask for picture in prepared])
-    conditions = np.concatenate([latent_mask, masked], axis=1)
+    masked = _encode([picture.masked_image for picture in prepared], request, vae, source)
+    mask = np.concatenate([prepared[picture].latent_mask for picture in request.picture_indices])
     latents = noise * np.float32(init.noise if given is None else init.latents)
     if encoded is not None:
         if request.options["fill"] == "noise":
-            encoded = np.where(latent_mask > 0, source.draw(len(encoded), shape), encoded)
-        latents += encoded[list(request.picture_indices)] * np.float32(init.signal)
-    return Start(latents, conditions)
+            encoded = np.where(mask > 0, source.draw(len(encoded), shape), encoded)
+        latents += encoded * np.float32(init.signal)
+    return Start(latents, np.concatenate([mask, masked], axis=1))
 
 
-def _encode(images: Sequence[Floats], vae: Vae, source: NoiseSource, shape: tuple[int, ...]) -> Floats:
+def _encode(images: Sequence[Floats], request: Request, vae: Vae, source: NoiseSource) -> Floats:
+    """Scaled latents `[results, channels, h, w]` of pictures.
+
+    diffusers draws once for each picture, so that in a list of seeds the first one decides for all results
+    of a picture; a result of ours depends on its own seed alone.
+    """
     distribution = vae.encode(np.concatenate(images))
-    return vae.scaled(distribution.sample(source.draw(len(images), shape)))
+    results = list(request.picture_indices)
+    own_seeds = not isinstance(request.noise_seeds, int) and request.options["compat"] != "diffusers"
+    if own_seeds:
+        distribution = distribution.take(results)
+    noise = source.draw(len(distribution.mean), distribution.mean.shape[1:])
+    latents = vae.scaled(distribution.sample(noise))
+    return latents if own_seeds else latents[results]
 
 
 def _checked(latents: NDArray[np.floating], shape: tuple[int, ...]) -> Floats:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import DEFAULT_BACKEND
-from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step
+from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step, row_bucket
 from inpaintrt.errors import ImageError, ParameterError
 from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import make_start
@@ -238,11 +238,13 @@ class InpaintPipeline:
         )
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
-        slots = Slots(self._step, capacity=count, latent_shape=tuple(shape), row_buckets=self._row_buckets)
         weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
-        for result, latents in enumerate(start.latents):
+        # Empty slots up to the row bucket: matrix products of one size give every request the same bits.
+        capacity = row_bucket(count * weights.shape[1], self._row_buckets)
+        slots = Slots(self._step, capacity=capacity, latent_shape=tuple(shape), row_buckets=self._row_buckets)
+        for result, (latents, condition) in enumerate(zip(start.latents, start.conditions, strict=True)):
             program = Program(table, weights, contexts[result], partial(noise.draw, result))
-            slots.join(program, latents, start.conditions[request.picture_indices[result]])
+            slots.join(program, latents, condition)
         return slots
 
     def _preview(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,17 +13,28 @@ from inpaintrt.backends import Engine
 __all__ = ["LatentDistribution", "Vae"]
 
 
+@dataclass(frozen=True)
 class LatentDistribution:
-    """The Gaussian over latents that the encoder gives for a picture.
+    """The Gaussians over latents that the encoder gives for pictures.
 
-    Args:
-        parameters: `[batch, 2 * channels, h, w]`: mean, then log-variance.
+    Attributes:
+        mean: `[batch, channels, h, w]`.
+        deviation: Standard deviation, of the same shape.
     """
 
-    def __init__(self, parameters: NDArray[np.float32]) -> None:
-        self.mean, log_variance = np.split(parameters.astype(np.float32), 2, axis=1)
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+    @classmethod
+    def from_parameters(cls, parameters: NDArray[np.float32]) -> LatentDistribution:
+        """From the encoder's output `[batch, 2 * channels, h, w]`: mean, then log-variance."""
+        mean, log_variance = np.split(parameters.astype(np.float32, copy=False), 2, axis=1)
         # The limits are those of diffusers' DiagonalGaussianDistribution.
-        self.deviation = np.exp(0.5 * np.clip(log_variance, -30.0, 20.0))
+        return cls(mean, np.exp(0.5 * np.clip(log_variance, -30.0, 20.0)))
+
+    def take(self, indices: Sequence[int]) -> LatentDistribution:
+        """The distributions of some pictures, in a new order."""
+        return LatentDistribution(self.mean[list(indices)], self.deviation[list(indices)])
 
     def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """The latents `[batch, channels, h, w]` for unit noise of the same shape."""
@@ -45,11 +59,9 @@ class Vae:
     def encode(self, images: NDArray[np.float32]) -> LatentDistribution:
         """The distribution over unscaled latents of pictures `[batch, 3, height, width]` in [-1, 1]."""
         dtype = self._encoder.inputs["sample"].dtype
-        name = "latent_parameters" if "latent_parameters" in self._encoder.outputs else "latent_sample"
-        parts = [
-            self._encoder.run({"sample": image[None].astype(dtype, copy=False)})[name] for image in images
-        ]
-        return LatentDistribution(np.concatenate(parts))
+        outputs = [self._encoder.run({"sample": image[None].astype(dtype, copy=False)}) for image in images]
+        parameters = np.concatenate([output["latent_parameters"] for output in outputs])
+        return LatentDistribution.from_parameters(parameters)
 
     def scaled(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """Latents in the UNet's scale."""
