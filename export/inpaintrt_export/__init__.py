@@ -1,1 +1,25 @@
 """Export of inpainting checkpoints to bundles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inpaintrt_export.exporter import export_bundle
+    from inpaintrt_export.onnx_import import import_onnx
+
+__all__ = ["export_bundle", "import_onnx"]
+
+
+def __getattr__(name: str) -> object:
+    # PyTorch takes seconds to import, and `inpaintrt --help` must not wait for it.
+    match name:
+        case "export_bundle":
+            from inpaintrt_export.exporter import export_bundle
+
+            return export_bundle
+        case "import_onnx":
+            from inpaintrt_export.onnx_import import import_onnx
+
+            return import_onnx
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from inpaintrt.bundle import Architecture
 from inpaintrt.errors import SourceError
 
 if TYPE_CHECKING:
-    from inpaintrt_export.sources.checkpoint import CheckpointSource
+    from inpaintrt_export.sources.checkpoint import CheckpointConfigs
 
 __all__ = ["check_architecture", "rewrite_scheduler_config"]
 
@@ -27,8 +27,8 @@ _FOREIGN_OPTIONS = (
 """Options of the UNet that give it inputs which an inpainting request does not have."""
 
 
-def check_architecture(source: CheckpointSource) -> Architecture:
-    """Check the configurations of a checkpoint's parts, and take from them what the runtime must know.
+def check_architecture(source: CheckpointConfigs) -> Architecture:
+    """Check the configurations of a checkpoint, and take from them what the runtime must know.
 
     Raises:
         SourceError: A part is missing, or is not that of an SD 1.x or 2.x inpainting checkpoint.

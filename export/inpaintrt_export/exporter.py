@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inpaintrt.bundle import (
-    COMPONENT_NAMES,
-    FORMAT_VERSION,
-    Manifest,
-    TokenizerSettings,
-    describe_file,
-    save_manifest,
-)
 from inpaintrt.errors import ParameterError
 from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
 from inpaintrt_export.component import STAGES, export_part
+from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
 from inpaintrt_export.size import bundle_bytes
 from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources.checkpoint import PARTS
-from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, token_id
 
 if TYPE_CHECKING:
-    from inpaintrt.bundle import Component, FileEntry, Precision
+    from inpaintrt.bundle import Component, Precision
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
-__all__ = ["export_bundle", "list_files", "producer"]
-
-_TOKENIZER_FILE = "tokenizer/tokenizer.json"
+__all__ = ["export_bundle"]
 
 
 def export_bundle(
@@ -99,7 +88,7 @@ def export_bundle(
         seed=seed,
     )
     progress("opening the checkpoint", 0.0)
-    checkpoint = open_source(os.fspath(source), options)
+    checkpoint = open_source(os.fspath(source), options, progress)
     _write_bundle(checkpoint, target, precision, progress, force=force)
     return target
 
@@ -110,21 +99,18 @@ def _write_bundle(
     architecture = check_architecture(checkpoint)
     check_disk_space(output, bundle_bytes(checkpoint, precision))
     with new_folder(output, force=force) as folder:
-        tokenizer = _write_tokenizer(checkpoint, folder)
+        tokenizer = write_tokenizer(checkpoint, folder)
         components = _export_parts(checkpoint, folder, precision, progress)
         progress("writing the manifest", 1.0)
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
+        write_manifest(
+            folder,
             name=output.absolute().name,
-            producer=producer(),
             checkpoint=checkpoint.origin(),
             architecture=architecture,
             scheduler=rewrite_scheduler_config(checkpoint.scheduler_config()),
             tokenizer=tokenizer,
             components=components,
-            files=list_files(folder),
         )
-        save_manifest(manifest, folder)
 
 
 def _export_parts(
@@ -136,30 +122,4 @@ def _export_parts(
     components: dict[str, Component] = {}
     for part in PARTS:
         components |= export_part(part, checkpoint, folder, precision, report)
-    return {name: components[name] for name in COMPONENT_NAMES}
-
-
-def _write_tokenizer(checkpoint: CheckpointSource, folder: Path) -> TokenizerSettings:
-    tokenizer, pad_token = checkpoint.tokenizer()
-    path = folder / _TOKENIZER_FILE
-    path.parent.mkdir()
-    path.write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
-    return TokenizerSettings(
-        file=_TOKENIZER_FILE,
-        max_length=checkpoint.config("text_encoder")["max_position_embeddings"],
-        start_token=token_id(tokenizer, START_TOKEN),
-        end_token=token_id(tokenizer, END_TOKEN),
-        pad_token=pad_token,
-    )
-
-
-def list_files(folder: Path) -> tuple[FileEntry, ...]:
-    """Every file of a bundle that has no manifest yet."""
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return tuple(describe_file(folder, path) for path in paths)
-
-
-def producer() -> dict[str, str]:
-    """Names and versions of the libraries that make a bundle."""
-    libraries = ("inpaintrt", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
-    return {name: metadata.version(name) for name in libraries}
+    return components

@@ -15,7 +15,8 @@ class Progress(Protocol):
 
         Args:
             stage: What is being done, e.g. "denoiser: tracing".
-            fraction: How much of the whole export lies behind, in [0, 1]; None where that is unknown.
+            fraction: How much lies behind, in [0, 1], of the download or of the export, each of which counts
+                from 0; None where that is unknown.
         """
         ...
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inpaintrt.errors import SourceError
+from inpaintrt_export.progress import silent
 
 if TYPE_CHECKING:
+    from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
 __all__ = ["SourceOptions", "open_source"]
@@ -39,12 +41,13 @@ class SourceOptions:
     seed: int = 0
 
 
-def open_source(source: str, options: SourceOptions) -> CheckpointSource:
+def open_source(source: str, options: SourceOptions, progress: Progress = silent) -> CheckpointSource:
     """Find a checkpoint.
 
     Args:
         source: `synthetic:NAME`, a diffusers folder, a single file, or a Hub id `owner/name`.
         options: How it is read.
+        progress: Called while a checkpoint is downloaded.
 
     Raises:
         SourceError: There is no such checkpoint.
@@ -65,4 +68,16 @@ def open_source(source: str, options: SourceOptions) -> CheckpointSource:
             allow_pickle=options.allow_pickle,
             tokenizer=options.tokenizer,
         )
-    raise SourceError("there is no such checkpoint", received=source)
+    if path.is_file():
+        from inpaintrt_export.sources.single_file import SingleFileSource
+
+        return SingleFileSource(path, allow_pickle=options.allow_pickle, tokenizer=options.tokenizer)
+    from inpaintrt_export.sources.hub import is_hub_id, open_hub_source
+
+    if is_hub_id(source):
+        return open_hub_source(source, options, progress)
+    raise SourceError(
+        "there is no such checkpoint",
+        received=source,
+        expected="a diffusers folder, a .safetensors file, owner/name on the Hub, or synthetic:sd15-inpaint",
+    )

@@ -10,29 +10,20 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Checkpoint
 
-__all__ = ["PARTS", "CheckpointSource", "Part"]
+__all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part"]
 
 Part = Literal["text_encoder", "vae", "unet"]
 PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
 
 
-class CheckpointSource(Protocol):
-    """A checkpoint whose parts are read one at a time."""
+class CheckpointConfigs(Protocol):
+    """What describes a checkpoint: everything but its weights."""
 
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`.
 
         Raises:
             SourceError: The part is missing, or its configuration cannot be read.
-        """
-        ...
-
-    def load(self, part: Part) -> nn.Module:
-        """The part in float32, in evaluation mode.
-
-        Raises:
-            SourceError: Weights are missing or do not fit the configuration.
-            UnsafeWeightsError: There are only pickled weights.
         """
         ...
 
@@ -49,6 +40,19 @@ class CheckpointSource(Protocol):
 
         Raises:
             SourceError: There is none.
+        """
+        ...
+
+
+class CheckpointSource(CheckpointConfigs, Protocol):
+    """A checkpoint whose parts are read one at a time."""
+
+    def load(self, part: Part) -> nn.Module:
+        """The part in float32, in evaluation mode.
+
+        Raises:
+            SourceError: Weights are missing or do not fit the configuration.
+            UnsafeWeightsError: There are only pickled weights.
         """
         ...
 

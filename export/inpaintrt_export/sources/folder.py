@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inpaintrt_export.sources.checkpoint import Part
 
-__all__ = ["FolderSource"]
+__all__ = ["FolderSource", "read_config"]
 
 _WEIGHT_STEMS: dict[Part, tuple[str, str]] = {
     "text_encoder": ("model", "pytorch_model"),
@@ -64,12 +64,12 @@ class FolderSource:
 
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`."""
-        return _read_config(self._folder / part / "config.json", f"no {part} in {self._folder}")
+        return read_config(self._folder / part / "config.json", f"no {part} in {self._folder}")
 
     def scheduler_config(self) -> dict[str, Any]:
         """The `scheduler_config.json`."""
         path = self._folder / "scheduler" / "scheduler_config.json"
-        return _read_config(path, f"no scheduler in {self._folder}")
+        return read_config(path, f"no scheduler in {self._folder}")
 
     def tokenizer(self) -> tuple[Tokenizer, int]:
         """The tokenizer, and the id of the token that pads a window."""
@@ -145,7 +145,16 @@ class FolderSource:
         return True
 
 
-def _read_config(path: Path, missing: str) -> dict[str, Any]:
+def read_config(path: Path, missing: str) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Args:
+        path: The file.
+        missing: What is not there if the file is not, e.g. "no vae in FOLDER".
+
+    Raises:
+        SourceError: The file is missing, or holds no JSON object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -1,0 +1,245 @@
+"""A checkpoint in one file, with the names that the first Stable Diffusion code base gave to its weights."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from safetensors import SafetensorError, safe_open
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from inpaintrt.bundle import Checkpoint
+from inpaintrt.errors import SourceError, UnsafeWeightsError
+from inpaintrt_export.sources.layouts import LAYOUTS
+from inpaintrt_export.tokenizer import read_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+    from torch import Tensor, nn
+
+    from inpaintrt_export.sources.checkpoint import Part
+    from inpaintrt_export.sources.layouts import Layout
+
+__all__ = ["LAYOUTS_BY_CONTEXT_WIDTH", "SingleFileSource"]
+
+LAYOUTS_BY_CONTEXT_WIDTH: dict[int, Layout] = {768: LAYOUTS["sd15-inpaint"], 1024: LAYOUTS["sd2-inpaint"]}
+
+_PREFIXES: dict[Part, str] = {
+    "text_encoder": "cond_stage_model.",
+    "vae": "first_stage_model.",
+    "unet": "model.diffusion_model.",
+}
+_OPEN_CLIP_PREFIX = "cond_stage_model.model."
+_CONTEXT_WEIGHT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_FIRST_WEIGHT = "model.diffusion_model.input_blocks.0.0.weight"
+_LAST_WEIGHT = "model.diffusion_model.out.2.weight"
+_PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
+class SingleFileSource:
+    """A `.safetensors` file with UNet, VAE and text encoder; the tokenizer lies beside it or is named.
+
+    Args:
+        path: The file.
+        allow_pickle: Read a pickled file; only tensors are taken out of it.
+        tokenizer: The folder of a CLIP tokenizer; None looks beside the file, and in `tokenizer` beside it.
+
+    Raises:
+        SourceError: The file is not a checkpoint of a known layout.
+        UnsafeWeightsError: The file is pickled, and that is not allowed.
+    """
+
+    def __init__(self, path: Path, *, allow_pickle: bool = False, tokenizer: Path | None = None) -> None:
+        self._path = path
+        self._weights = _open(path, allow_pickle=allow_pickle)
+        self._layout = self._find_layout()
+        self._tokenizer = _find_tokenizer(path) if tokenizer is None else tokenizer
+
+    def _find_layout(self) -> Layout:
+        width = self._shape(_CONTEXT_WEIGHT)[1]
+        layout = LAYOUTS_BY_CONTEXT_WIDTH.get(width)
+        if layout is None:
+            known = ", ".join(map(str, LAYOUTS_BY_CONTEXT_WIDTH))
+            raise SourceError(
+                f"{self._path} is not a checkpoint of Stable Diffusion 1.x or 2.x",
+                received=f"embeddings of width {width}",
+                expected=f"width {known}",
+            )
+        return layout
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self._weights.names:
+            raise SourceError(
+                f"{self._path} is not a Stable Diffusion checkpoint",
+                received=f"no weight {name}",
+                expected="a file with UNet, VAE and text encoder in the original layout",
+                hint="name a diffusers folder, or another file",
+            )
+        return tuple(self._weights.read(name).shape)
+
+    def config(self, part: Part) -> dict[str, Any]:
+        """The part's configuration, with the UNet's channels as the file has them."""
+        config = copy.deepcopy(self._layout.parts[part])
+        if part == "unet":
+            config["in_channels"] = self._shape(_FIRST_WEIGHT)[1]
+            config["out_channels"] = self._shape(_LAST_WEIGHT)[0]
+        return config
+
+    def load(self, part: Part) -> nn.Module:
+        """The part in float32."""
+        prefix = _PREFIXES[part]
+        names = [name for name in self._weights.names if name.startswith(prefix)]
+        if not names:
+            raise SourceError(
+                f"there is no {part} in {self._path}",
+                expected=f"weights that begin with {prefix}",
+                hint="name a file that holds the whole checkpoint",
+            )
+        weights = {name: self._weights.read(name).float() for name in names}
+        model = _make(part, self.config(part))
+        self._fill(part, model, _convert(part, weights, model))
+        return model.eval()
+
+    def _fill(self, part: Part, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        try:
+            missing = model.load_state_dict(weights, strict=False, assign=True).missing_keys
+        except RuntimeError as error:  # which is how PyTorch tells of shapes that differ
+            missing = [str(error)]
+        if missing:
+            raise SourceError(
+                f"the {part} in {self._path} cannot be loaded",
+                received=f"missing or of another shape: {', '.join(missing[:3])}",
+                expected="every weight of the architecture",
+                hint="name a diffusers folder of this checkpoint",
+            )
+
+    def tokenizer(self) -> tuple[Tokenizer, int]:
+        """The tokenizer, and the id of the token that pads a window."""
+        if self._tokenizer is None:
+            raise SourceError(
+                f"there is no tokenizer beside {self._path}, and a single file holds none",
+                expected="tokenizer.json, or vocab.json and merges.txt",
+                hint="name the folder of a CLIP tokenizer with --tokenizer",
+            )
+        return read_tokenizer(self._tokenizer)
+
+    def scheduler_config(self) -> dict[str, Any]:
+        """The scheduler that checkpoints of this layout come with."""
+        return dict(self._layout.scheduler)
+
+    def origin(self) -> Checkpoint:
+        """The file's name, and its digest."""
+        with self._path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return Checkpoint(id=self._path.name, sha256=digest)
+
+
+class _SafetensorsWeights:
+    """Weights that are read one by one."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: Any = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise SourceError(
+                f"{path} is not a whole .safetensors file",
+                received=str(error),
+                hint="download it again, or name a .safetensors file",
+            ) from error
+        self.names: frozenset[str] = frozenset(self._file.keys())
+
+    def read(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+
+class _PickledWeights:
+    """Weights out of a pickled file, mapped into memory; nothing but tensors is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise SourceError(
+                f"{path} cannot be read",
+                received=str(error).partition("\n")[0],
+                expected="a file that holds tensors only",
+                hint="convert it to .safetensors",
+            ) from error
+        self._weights: dict[str, Tensor] = content.get("state_dict", content)
+        self.names = frozenset(self._weights)
+
+    def read(self, name: str) -> Tensor:
+        return self._weights[name]
+
+
+def _open(path: Path, *, allow_pickle: bool) -> _SafetensorsWeights | _PickledWeights:
+    if path.suffix not in _PICKLED_SUFFIXES:
+        return _SafetensorsWeights(path)
+    if not allow_pickle:
+        raise UnsafeWeightsError(
+            f"{path} is pickled, and reading a pickle can execute code",
+            received=path.suffix,
+            expected="a .safetensors file",
+            hint="convert it, or pass --allow-pickle if you trust whoever made it",
+        )
+    return _PickledWeights(path)
+
+
+def _find_tokenizer(path: Path) -> Path | None:
+    for folder in (path.parent, path.parent / "tokenizer"):
+        if any((folder / name).is_file() for name in _TOKENIZER_FILES):
+            return folder
+    return None
+
+
+def _make(part: Part, config: dict[str, Any]) -> nn.Module:
+    made: nn.Module
+    match part:
+        case "text_encoder":
+            # Not on the meta device: the position ids are no weight, and would stay there.
+            made = CLIPTextModel(CLIPTextConfig(**config, attn_implementation="eager"))
+        case "vae":
+            with torch.device("meta"):
+                made = AutoencoderKL.from_config(config)
+        case "unet":
+            with torch.device("meta"):
+                made = UNet2DConditionModel.from_config(config)
+    return made
+
+
+def _convert(part: Part, weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Give the weights the names that diffusers and transformers use."""
+    converted: dict[str, Tensor]
+    match part:
+        case "text_encoder":
+            return _convert_text_encoder(weights, model)
+        case "vae":
+            converted = convert_ldm_vae_checkpoint(weights, model.config)
+        case "unet":
+            converted = convert_ldm_unet_checkpoint(weights, model.config)
+    return converted
+
+
+def _convert_text_encoder(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    if any(name.startswith(_OPEN_CLIP_PREFIX) for name in weights):
+        converted = convert_open_clip_checkpoint(model, weights, prefix=_OPEN_CLIP_PREFIX)
+    else:
+        converted = convert_ldm_clip_checkpoint(weights)
+    # transformers 5 holds the layers in the model itself, transformers 4 in its attribute text_model.
+    prefix = "" if hasattr(model, "text_model") else "text_model."
+    return {name.removeprefix(prefix): weight for name, weight in converted.items()}
