@@ -82,6 +82,16 @@ def test_crops_are_fitted_and_laid_over(
     assert np.array_equal(np.asarray(paste_back(ours, decoded)), np.asarray(expected))
 
 
+def test_one_stray_pixel_stretches_the_crop_as_it_does_in_diffusers() -> None:
+    picture, values = _picture((96, 96), 0), np.zeros((96, 96), np.uint8)
+    values[60:80, 60:80] = 255
+    values[3, 5] = 1
+    mask = Image.fromarray(values)
+    options = ImageOptions(compat="diffusers", padding_mask_crop=0)
+    ours = prepare(picture, mask, options, native=(64, 64))
+    assert ours.box == MASKS.get_crop_region(mask, 64, 64, pad=0) == (4, 3, 81, 80)
+
+
 @pytest.mark.parametrize("native", [(64, 96), (96, 64)])
 def test_the_native_size_is_the_default(native: tuple[int, int]) -> None:
     picture, mask = _picture((50, 30), 0), _mask((50, 30), 0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from inpaintrt.errors import EngineRunError, ImageError, MaskError, ParameterError
@@ -95,6 +95,18 @@ def test_of_a_large_picture_the_surroundings_of_the_mask_run() -> None:
     assert np.abs(prepared.image[0] - box).max() < 1e-6
     result = np.asarray(_flat(prepared, -1.0))
     assert np.array_equal(result, np.where(mask[..., None] > 0, 0, picture))
+
+
+def test_what_runs_of_a_large_picture_holds_all_that_is_blended() -> None:
+    picture, mask = _picture(600, 600), _mask(600, 600, (250, 250, 350, 350))
+    assert prepare(picture, mask, ImageOptions(), native=NATIVE).box == (218, 218, 382, 382)
+    blurred = Image.fromarray(mask).filter(ImageFilter.GaussianBlur(25))
+    columns = np.flatnonzero((np.asarray(blurred) >= 16).any(axis=0))
+    low, high = int(columns[0]) - 75, int(columns[-1]) + 76
+    assert prepare(picture, mask, ImageOptions(mask_blur=25), native=NATIVE).box == (low, low, high, high)
+    mask[200, 200] = 20
+    mask[100, 100] = 9
+    assert prepare(picture, mask, ImageOptions(), native=NATIVE).box == (162, 162, 388, 388)
 
 
 def test_a_crop_over_the_native_size_is_scaled_down_and_up_again() -> None:

@@ -109,6 +109,18 @@ def test_results_are_read_only_and_the_cache_cannot_be_spoilt(
     assert np.array_equal(embeddings, again)
 
 
+def test_a_text_encoder_may_use_its_output_again(tokenizer: PromptTokenizer) -> None:
+    output = np.zeros((1, 77, 1), np.float32)
+
+    def encode_tokens(ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.float32]:
+        output[0, :, 0] = ids[0]
+        return output
+
+    embeddings, _ = PromptEncoder(tokenizer, encode_tokens).encode(["a boat", "the moon"])
+    for embedding, prompt in zip(embeddings, ["a boat", "the moon"], strict=True):
+        assert np.array_equal(embedding[:, 0], tokenizer.encode(prompt).ids[0])
+
+
 def test_threads_share_one_encoder(tokenizer: PromptTokenizer, text_encoder: TableEncoder) -> None:
     encoder = PromptEncoder(tokenizer, text_encoder, cache_size=3)
     prompts = ["a boat", "a tree", "a house", "the moon", "a lake"] * 8
