@@ -157,7 +157,7 @@ _STAND_STILL = np.eye(STATE_TENSORS, STATE_TENSORS + 2, dtype=np.float32)
 
 
 def row_bucket(rows: int, buckets: Sequence[int] | None) -> int:
-    """The number of rows to pad to: the smallest bucket that holds them; without buckets, as many as there are.
+    """The number of rows to pad to: the smallest bucket that holds them, or without buckets their own number.
 
     Raises:
         EngineInputError: There are more rows than the largest bucket holds.

@@ -240,7 +240,8 @@ class InpaintPipeline:
         noise = StepNoise(source, count, shape)
         weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
         # Empty slots up to the row bucket: matrix products of one size give every request the same bits.
-        capacity = row_bucket(count * weights.shape[1], self._row_buckets)
+        rows = count * weights.shape[1]
+        capacity = count if self._row_buckets is None else row_bucket(rows, self._row_buckets)
         slots = Slots(self._step, capacity=capacity, latent_shape=tuple(shape), row_buckets=self._row_buckets)
         for result, (latents, condition) in enumerate(zip(start.latents, start.conditions, strict=True)):
             program = Program(table, weights, contexts[result], partial(noise.draw, result))
