@@ -101,8 +101,8 @@ def _check_integer(name: str, value: object, lowest: int, highest: int) -> None:
 
 
 def _check_blur(value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= _MAX_BLUR:  # type: ignore[arg-type,operator]
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not 0 <= number <= _MAX_BLUR:
         raise ParameterError(
             "mask_blur is out of range", received=repr(value), expected=f"a number from 0 to {_MAX_BLUR:g}"
         )
