@@ -15,6 +15,7 @@ from inpaintrt.store import find_bundle, list_bundles
 __all__ = ["bundles", "inspect", "samplers"]
 
 _MEGABYTE = 1e6
+_WIDTH_OF_FILES = 200
 
 
 def inspect(
@@ -25,6 +26,8 @@ def inspect(
     manifest = load_manifest(folder)
     verify_files(manifest, folder)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
@@ -81,7 +84,7 @@ def _tensor(name: str, spec: TensorSpec) -> str:
 
 
 def _parity(manifest: Manifest) -> Table:
-    table = Table("compared with PyTorch", "case", "largest difference", "relative error")
+    table = Table("component", "case", "largest difference", "relative error", title="compared with PyTorch")
     for name, component in manifest.components.items():
         for row in component.parity:
             table.add_row(name, row.case, f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}")

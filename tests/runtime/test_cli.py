@@ -1,0 +1,163 @@
+"""The command line: files in, pictures out, errors without a traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inpaintrt import InpaintPipeline
+from runtime.pictures import disc_mask, gradient, largest_difference
+
+SIDE = 64
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a picture and a mask."""
+    gradient(SIDE, SIDE).save(tmp_path / "image.png")
+    disc_mask(SIDE, SIDE).save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = Path(sys.executable).parent / "inpaintrt"
+    return subprocess.run([command, *arguments], capture_output=True, text=True, check=False)
+
+
+def _request(bundle: Path, *more: str) -> Sequence[str | Path]:
+    return [
+        *("run", "--bundle", bundle, "--image", "image.png", "--mask", "mask.png"),
+        *("--prompt", "a red balloon", "--steps", "3", "--seed", "0", "--output", "out.png", *more),
+    ]
+
+
+def test_run_paints_what_the_pipeline_paints_and_says_how(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--scheduler", "ddim"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "out.png"
+    painted = Image.open("out.png")
+    expected = InpaintPipeline.from_bundle(tiny_bundle)(
+        "a red balloon", "image.png", "mask.png", num_inference_steps=3, seed=0, scheduler="ddim"
+    )
+    assert largest_difference(painted, expected.images[0]) == 0
+    parameters = json.loads(painted.text["parameters"])  # type: ignore[attr-defined]
+    assert parameters["prompt"] == "a red balloon"
+    assert parameters["seed"] == 0
+    assert parameters["num_inference_steps"] == 3
+    assert parameters["scheduler"] == "ddim"
+
+
+def test_several_pictures_are_numbered(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--count", "2", "--output", "some.jpg"))
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in workplace.glob("some*")) == ["some-1.jpg", "some-2.jpg"]
+
+
+def test_a_warning_reaches_the_user(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--prompt", "a red balloon and " * 40))
+    assert result.returncode == 0
+    assert "cut off" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--scheduler", "magic"], "euler_a"),
+        (["--mask", "image_of_nothing.png"], "image_of_nothing.png"),
+        (["--strength", "2"], "strength"),
+        (["--output", "out.gif"], ".png"),
+        (["--output", "nowhere/out.png"], "nowhere"),
+        (["--bundle", "nothing"], "inpaintrt export"),
+        (["--backend", "abacus"], "onnxruntime"),
+    ],
+)
+def test_an_error_is_told_without_a_traceback_and_writes_nothing(
+    workplace: Path, tiny_bundle: Path, options: list[str], words: str
+) -> None:
+    before = sorted(workplace.iterdir())
+    result = _run(*_request(tiny_bundle, *options))
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(workplace.iterdir()) == before
+
+
+def test_an_existing_file_is_kept_unless_forced(workplace: Path, tiny_bundle: Path) -> None:
+    (workplace / "out.png").write_text("precious")
+    result = _run(*_request(tiny_bundle))
+    assert result.returncode == 1
+    assert "--force" in result.stderr
+    assert (workplace / "out.png").read_text() == "precious"
+    assert _run(*_request(tiny_bundle, "--force")).returncode == 0
+    with Image.open("out.png") as painted:
+        assert painted.size == (SIDE, SIDE)
+
+
+def test_an_interrupt_ends_quietly_and_leaves_nothing(workplace: Path, tiny_bundle: Path) -> None:
+    before = sorted(workplace.iterdir())
+    command = Path(sys.executable).parent / "inpaintrt"
+    process = subprocess.Popen(
+        [command, *_request(tiny_bundle, "--steps", "1000")], stderr=subprocess.PIPE, text=True
+    )
+    while "denoising" not in (os.read(process.stderr.fileno(), 4096).decode() if process.stderr else ""):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert sorted(workplace.iterdir()) == before
+
+
+def test_inspect_shows_and_checks_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    result = _run("inspect", tiny_bundle)
+    assert result.returncode == 0, result.stderr
+    for word in ("denoiser", "next_state", "epsilon", "compared with PyTorch"):
+        assert word in result.stdout
+
+
+def test_inspect_finds_a_changed_byte(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    for path in tiny_bundle.rglob("*"):
+        if path.is_file():
+            target = copy / path.relative_to(tiny_bundle)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    network = next(copy.glob("vae_decoder/*.onnx"))
+    content = bytearray(network.read_bytes())
+    content[len(content) // 2] ^= 1
+    network.write_bytes(content)
+    result = _run("inspect", copy)
+    assert result.returncode == 1
+    assert network.name in result.stderr
+    assert "sha256" in result.stderr
+
+
+def test_samplers_and_bundles_are_listed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INPAINTRT_ENGINES", str(tiny_bundle.parent))
+    assert "dpmpp_2m_karras" in _run("samplers").stdout.split()
+    assert tiny_bundle.name in _run("bundles").stdout.split()
+
+
+def test_version_and_help() -> None:
+    assert _run("--version").stdout.startswith("inpaintrt ")
+    for command in ("run", "demo", "inspect", "export", "bench"):
+        assert command in _run("--help").stdout
+
+
+def test_the_demo_paints_a_strip(workplace: Path) -> None:
+    result = _run("demo")
+    assert result.returncode == 0, result.stderr
+    assert "denoise" in result.stderr
+    assert result.stdout.strip().endswith("inpaintrt-demo.png")
+    strip = Image.open("inpaintrt-demo.png")
+    assert strip.width > 5 * strip.height
+    assert np.asarray(strip).std() > 20
