@@ -297,8 +297,11 @@ def _results(
         and not options["padding_mask_crop"]
     ):
         return np.clip(np.stack(decoded).transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
-    images = _pasted(request, prepared, decoded)
-    if options["output_type"] == "np":
+    return _as_asked(request, _pasted(request, prepared, decoded))
+
+
+def _as_asked(request: Request, images: list[Image.Image]) -> list[Image.Image] | Floats:
+    if request.options["output_type"] == "np":
         return np.stack([np.asarray(image.convert("RGB"), np.float32) / 255 for image in images])
     return images
 
@@ -310,4 +313,4 @@ def _untouched(request: Request, prepared: Sequence[Prepared]) -> list[Image.Ima
             received="output_type 'latent'",
             expected="a mask with something white, or output_type 'pil' or 'np'",
         )
-    return _results(request, prepared, [prepared[index].image[0] for index in request.picture_indices])
+    return _as_asked(request, [prepared[index].original.copy() for index in request.picture_indices])
