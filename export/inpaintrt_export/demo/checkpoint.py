@@ -1,18 +1,14 @@
 """The checkpoint as a folder that diffusers loads as Stable Diffusion inpainting."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from inpaintrt_export.demo.networks import build_scheduler
 from inpaintrt_export.demo.text import save_tokenizer
-
-Part = TypeVar("Part", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -40,14 +36,12 @@ def pipeline_of(checkpoint: Checkpoint) -> StableDiffusionInpaintPipeline:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write the checkpoint, its weights as float16 safetensors."""
-    halved = Checkpoint(
-        halve(checkpoint.vae), halve(checkpoint.unet), halve(checkpoint.text_encoder), checkpoint.tokenizer
-    )
-    pipeline_of(halved).save_pretrained(folder, safe_serialization=True)
+    """Write the checkpoint as safetensors: the autoencoder and the UNet in float16.
+
+    The text encoder stays in float32: transformers loads weights as they are stored, diffusers as float32,
+    and a pipeline loaded without a dtype is to run.
+    """
+    vae, unet = copy.deepcopy(checkpoint.vae).half(), copy.deepcopy(checkpoint.unet).half()
+    pipeline = pipeline_of(replace(checkpoint, vae=vae, unet=unet)).to("cpu")
+    pipeline.save_pretrained(folder, safe_serialization=True)
     save_tokenizer(checkpoint.tokenizer, folder / "tokenizer")
-
-
-def halve(part: Part) -> Part:
-    """Return a copy in float16 on the CPU."""
-    return copy.deepcopy(part).to("cpu", torch.float16)

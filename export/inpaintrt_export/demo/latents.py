@@ -24,8 +24,8 @@ ENCODE_BATCH = 16
 class LatentPool:
     """Encoded pictures; each has several masks.
 
-    `picture` and `masked` hold mean and standard deviation, [n, 8, height/8, width/8] float16. `masked`, `mask`
-    (0 or 1) and `captions` have several entries for each picture in turn.
+    `picture` and `masked` are mean and standard deviation, [n, 8, height/8, width/8] float16. `masked`,
+    `mask` (0 or 1) and `captions` have several entries for each picture in turn.
     """
 
     picture: Tensor

@@ -12,7 +12,7 @@ class Sizes:
 
     picture: int = 128
     vae_channels: tuple[int, int, int, int] = (16, 32, 64, 64)
-    unet_channels: tuple[int, int] = (64, 128)
+    unet_channels: tuple[int, int] = (64, 96)
     heads: int = 4
     text_width: int = 64
     text_layers: int = 2
@@ -33,7 +33,7 @@ def build_vae(sizes: Sizes) -> AutoencoderKL:
 
 
 def build_unet(sizes: Sizes) -> UNet2DConditionModel:
-    """Return an untrained UNet: latents, mask, masked latents in, noise out; text joins at the lower level."""
+    """Return an untrained UNet: latents, mask, masked latents in, noise out; text joins at level two."""
     return UNet2DConditionModel(
         sample_size=sizes.picture // 8,
         in_channels=9,

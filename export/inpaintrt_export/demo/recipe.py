@@ -25,11 +25,11 @@ class Recipe:
 
     sizes: Sizes = field(default_factory=Sizes)
     vae: Plan = field(
-        default_factory=lambda: Plan(steps=6000, batch=16, learning_rate=1e-3, average=0.998, shards=2)
+        default_factory=lambda: Plan(steps=4500, batch=16, learning_rate=1e-3, average=0.998, shards=2)
     )
     vae_scenes: int = 6000
     crop: int = 64
-    latent_scenes: int = 10_000
+    latent_scenes: int = 7_000
     masks_per_scene: int = 2
     denoiser: Plan = field(default_factory=lambda: Plan(steps=14_000, batch=32, learning_rate=8e-4, shards=2))
     seed: int = 0
