@@ -1,0 +1,58 @@
+"""What README tells people to do works, and what it points to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from inpaintrt.cli import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in _blocks(ROOT / "README.md", "python"):
+        exec(block, names)  # the examples share their variables, as a reader's session would
+    for name in ("painted.png", "halfway.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == (128, 128)
+
+
+def _invocations() -> list[str]:
+    lines = [
+        line for document in DOCUMENTS for block in _blocks(document, "bash") for line in block.splitlines()
+    ]
+    found = [re.search(r"(?:^|\s|/)inpaintrt ((?:[a-z-]+ )?[^&|#]*)", line) for line in lines]
+    return sorted({match.group(1).strip() for match in found if match})
+
+
+@pytest.mark.parametrize("invocation", _invocations())
+def test_commands_and_their_options_exist(invocation: str) -> None:
+    words = invocation.split()
+    depth = 2 if words[0] in ("bench", "demo-checkpoint") else 1
+    result = CliRunner().invoke(app, [*words[:depth], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0, result.output
+    for option in re.findall(r"(?<=\s)--[a-z-]+", invocation):
+        assert option in result.output
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    (command,) = (line for line in (ROOT / "README.md").read_text().splitlines() if "-m pytest" in line)
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e")
+    assert "grep -m 1 -- '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
