@@ -106,10 +106,10 @@ def compile_table(
 
 
 def _compile(member: Member, plan: Plan, strength: float, landing: Level | None) -> Table:
-    first, last = plan.levels[0], plan.levels[-1]
+    first, last = plan.levels[0], plan.levels[-plan.last_step_rows]
     if landing is not None and landing.ratio >= last.ratio:
         raise SchedulerError(
-            f"{member.class_name} cannot hand over: the next sampler begins with more noise than it ends with",
+            f"{member.class_name} cannot hand over: the next sampler begins with more noise than is left",
             received=f"sigma/alpha {last.ratio:.6g}, then {landing.ratio:.6g}",
             expected="a schedule that falls",
             hint="let the members share their ramp, or move the place where they meet",

@@ -212,6 +212,7 @@ def _settings(class_name: str, values: Mapping[str, object]) -> Settings:
         **{field.name: checked[field.name] for field in fields(Training) if field.name in checked}
     )
     _check_trained_betas(training)
+    _check_distillation(checked, training)
     names = {field.name for field in fields(Settings)} & checked.keys()
     return Settings(
         training=training, ramp=_ramp_name(class_name, values), **{name: checked[name] for name in names}
@@ -225,6 +226,16 @@ def _check_trained_betas(training: Training) -> None:
             "trained_betas must hold one number per training timestep",
             received=len(betas),
             expected=training.num_train_timesteps,
+        )
+
+
+def _check_distillation(checked: Mapping[str, Any], training: Training) -> None:
+    original = checked.get("original_inference_steps", 1)
+    if original > training.num_train_timesteps:
+        raise SchedulerError(
+            "a distillation has no more steps than its training has timesteps",
+            received={"original_inference_steps": original},
+            expected=f"at most num_train_timesteps = {training.num_train_timesteps}",
         )
 
 

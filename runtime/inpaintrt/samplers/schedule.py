@@ -255,7 +255,7 @@ def _karras(low: float, high: float, steps: int) -> FloatArray:
 
 
 def timesteps_of(sigmas: FloatArray, train: Float32Array) -> FloatArray:
-    """Timestep at which training has each sigma, by interpolation of log sigma, within the range of training."""
+    """Timestep at which training has each sigma, by interpolation of log sigma."""
     table = np.log(train)
     wanted = np.log(np.maximum(sigmas, 1e-10))
     low = np.clip(np.searchsorted(table, wanted, side="right") - 1, 0, len(table) - 2)

@@ -131,7 +131,8 @@ def plan_kdpm2_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
     steps = []
     for start, stop in pairwise(grid.sigmas.tolist()):
         down, up = ancestral_split(start, stop)
-        steps.append(_step(start, math.sqrt(start * down), down, stop, up))
+        # Half way to down, in log sigma, is stop itself.
+        steps.append(_step(start, stop, down, stop, up))
     return _midpoint_plan(settings, grid, steps, first_noise(settings, whole, span.begin))
 
 
@@ -157,4 +158,5 @@ def _rows(
 
 
 def _plan(timesteps: FloatArray, stages: tuple[Stage, ...], solver: Solver, noise: float) -> Plan:
-    return Plan(timesteps, tuple(Level.from_ratio(stage.here) for stage in stages), solver, noise)
+    levels = tuple(Level.from_ratio(stage.here) for stage in stages)
+    return Plan(timesteps, levels, solver, noise, last_step_rows=2 if stages[-1].finishes else 1)

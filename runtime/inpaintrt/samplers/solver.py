@@ -93,9 +93,11 @@ class Plan:
         levels: Level of x when the UNet sees it, one per row.
         solver: The solver.
         first_noise: Factor of pure first noise, and of latents that a caller hands in.
+        last_step_rows: How many rows the last step has.
     """
 
     timesteps: FloatArray
     levels: tuple[Level, ...]
     solver: Solver
     first_noise: float = 1.0
+    last_step_rows: int = 1

@@ -41,9 +41,10 @@ class Init:
 class Table:
     """A sampler, ready to run: state' = update[row] @ (state, guided, noise).
 
-    state[0] is x, with x = alpha * x0 + sigma * eps and alpha^2 + sigma^2 = 1, as the UNet wants it; after the
-    last row it is what diffusers hands to the VAE. state[STATE_TENSORS - 1] is the denoised estimate of the row that
-    ran last. The states between belong to the sampler; before the first row they are not read.
+    state[0] is x, with x = alpha * x0 + sigma * eps and alpha^2 + sigma^2 = 1, as the UNet wants it; after
+    the last row it is what diffusers hands to the VAE. state[STATE_TENSORS - 1] is the denoised estimate of
+    the row that ran last. The others belong to the sampler; before the first row they may hold anything
+    finite.
 
     Args:
         name: What was asked for.
@@ -118,7 +119,7 @@ def _checked_step(
 
 def _empty_step(plan: Plan, i: int) -> ParameterError:
     return ParameterError(
-        f"row {i} of {len(plan.levels)} has no finite step: the noise does not fall there as the sampler needs",
+        f"row {i} of {len(plan.levels)} has no finite step: the noise does not fall as the sampler needs",
         received=plan.timesteps[max(i - 1, 0) : i + 2].tolist(),
         expected="timesteps with different amounts of noise, and a last one that the sampler can step from",
         hint="take fewer steps, another timestep_spacing, or another final_sigmas_type",

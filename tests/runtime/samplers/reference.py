@@ -1,7 +1,8 @@
-"""diffusers' schedulers, run the way its inpainting pipeline runs them, and tables, run the way the denoiser does.
+"""diffusers' schedulers, run the way its inpainting pipeline runs them, and tables, run as the denoiser does.
 
-The UNet is a fixed nonlinear function of latent and timestep. Everything is float64: where diffusers keeps its tables in
-float32, the same numbers are handed to it in float64, so that what is compared is the sampler and not float32.
+The UNet is a fixed nonlinear function of latent and timestep. Everything is float64: where diffusers keeps its
+tables in float32, the same numbers are handed to it in float64, so that what is compared is the sampler and not
+float32.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ IMAGE = np.random.default_rng(9).normal(size=SHAPE)
 FIRST_NOISE = np.random.default_rng(10).normal(size=SHAPE)
 
 BETAS: Mapping[str, object] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-DOUBLED = ("sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down", "alphas_cumprod", "final_alpha_cumprod", "one")
+DOUBLED = (
+    "sigmas",
+    "sigmas_interpol",
+    "sigmas_up",
+    "sigmas_down",
+    "alphas_cumprod",
+    "final_alpha_cumprod",
+    "one",
+)
 
 
 def unet(x: FloatArray, timestep: float) -> FloatArray:
@@ -94,7 +103,9 @@ def _first_latent(scheduler: Any, timesteps: Any, strength: float, latents: Floa
     return scheduler.add_noise(torch.from_numpy(IMAGE), noise, timesteps[:1])
 
 
-def run_table(table: Table, *, latents: FloatArray | None = None, noise_dtype: torch.dtype = torch.float64) -> Run:
+def run_table(
+    table: Table, *, latents: FloatArray | None = None, noise_dtype: torch.dtype = torch.float64
+) -> Run:
     """Sample with a table: four lines of linear algebra around the UNet."""
     generator = torch.Generator().manual_seed(0)
     state = np.full((STATE_TENSORS, SIZE), 1e6)
