@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from inpaintrt.errors import ParameterError, SchedulerError
 from inpaintrt.samplers.config import DEFAULTS, Settings, resolve
@@ -167,13 +167,17 @@ def _hybrid_members(config: Mapping[str, object], name: str, steps: int) -> list
 
 def _check_fractions(strength: float, eta: float) -> None:
     for what, value in (("strength", strength), ("eta", eta)):
-        if math.isnan(value) or not 0.0 <= value <= 1.0:
+        if not _is_between(value, 0.0, 1.0, Real):
             raise ParameterError(f"{what} is out of range", received=value, expected="a number from 0 to 1")
+
+
+def _is_between(value: object, least: float, most: float, kind: type[Any]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(least <= value <= most)
 
 
 def _check_steps(members: list[Member], steps: int) -> None:
     limit = min(member.settings.training.num_train_timesteps for member in members)
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= limit:
+    if not _is_between(steps, 1, limit, Integral):
         raise ParameterError(
             "steps is out of range", received=steps, expected=f"a whole number from 1 to {limit}"
         )

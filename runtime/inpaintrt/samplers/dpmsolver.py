@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inpaintrt.errors import SchedulerError
+from inpaintrt.errors import ParameterError, SchedulerError
 from inpaintrt.samplers.ddim import predicted_noise
 from inpaintrt.samplers.exponential import Weights, half_log_snr, weights
 from inpaintrt.samplers.schedule import alphas_cumprod, sampled_grid
@@ -153,11 +153,25 @@ def plan_multistep(settings: Settings, span: Span, _eta: float) -> Plan:
     algorithm_type, solver_type = _checked_types("DPMSolverMultistepScheduler", settings)
     rounded = () if settings.training.beta_schedule == "squaredcos_cap_v2" else ("karras", "lu")
     last = settings.training.num_train_timesteps - _clipped(settings)
-    grid = sampled_grid(settings, span.steps, last=last, rounded_ramps=rounded).cut(span)
+    whole = sampled_grid(settings, span.steps, last=last, rounded_ramps=rounded)
+    span = _within(span, len(whole.timesteps))
+    grid = whole.cut(span)
     ends_low = settings.euler_at_final or settings.final_sigmas_type == "zero"
     orders = multistep_orders(settings, span, last_is_first_order=ends_low)
     solver = Multistep(grid.levels, orders, algorithm_type, solver_type)
     return Plan(grid.timesteps, grid.levels[:-1], solver)
+
+
+def _within(span: Span, steps: int) -> Span:
+    """The span in a schedule that is shorter than asked for: "trailing" with lambda_min_clipped."""
+    if span.begin >= steps:
+        raise ParameterError(
+            "the schedule has no step at which to begin",
+            received=f"{steps} steps with lambda_min_clipped, beginning at {span.begin}",
+            expected="a step within the schedule",
+            hint="raise the strength, or take another timestep_spacing",
+        )
+    return replace(span, steps=steps, end=min(span.end, steps))
 
 
 def plan_singlestep(settings: Settings, span: Span, _eta: float) -> Plan:

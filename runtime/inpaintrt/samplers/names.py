@@ -37,7 +37,7 @@ SINGLESTEP = "DPMSolverSinglestepScheduler"
 BASES: Mapping[str, Choice] = MappingProxyType(
     {
         "ddim": Choice("DDIMScheduler", fallbacks=NO_CLIPPING),
-        "ddpm": Choice("DDPMScheduler", {"variance_type": "fixed_small"}, NO_CLIPPING),
+        "ddpm": Choice("DDPMScheduler", fallbacks=NO_CLIPPING),
         "deis": Choice("DEISMultistepScheduler", {"algorithm_type": "deis"}),
         "dpmpp_2m": Choice(MULTISTEP, {"solver_order": 2, "algorithm_type": "dpmsolver++"}),
         "dpmpp_2m_sde": Choice(MULTISTEP, {"solver_order": 2, "algorithm_type": "sde-dpmsolver++"}),

@@ -39,14 +39,12 @@ def raw_weights(prediction_type: str, level: Level) -> tuple[float, float]:
     """How the UNet's output is got back: output = a * x + b * denoised.
 
     Args:
-        prediction_type: "epsilon", "v_prediction" or "sample".
+        prediction_type: "epsilon" or "v_prediction".
         level: Level of x.
 
     Returns:
         a and b.
     """
-    if prediction_type == "sample":
-        return 0.0, 1.0
     if prediction_type == "v_prediction":
         return level.alpha / level.sigma, -1.0 / level.sigma
     return 1.0 / level.sigma, -level.alpha / level.sigma

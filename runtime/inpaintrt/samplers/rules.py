@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -154,7 +155,7 @@ RULES_OF_CLASS: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("EulerAncestralDiscreteScheduler", "prediction_type"): NO_SAMPLE_PREDICTION,
         ("KDPM2DiscreteScheduler", "prediction_type"): NO_SAMPLE_PREDICTION,
         ("KDPM2AncestralDiscreteScheduler", "prediction_type"): NO_SAMPLE_PREDICTION,
-        ("DDPMScheduler", "variance_type"): _only("fixed_small", "fixed_small_log", "fixed_large"),
+        ("DDPMScheduler", "variance_type"): _only(None, "fixed_small", "fixed_small_log", "fixed_large"),
         ("DPMSolverSinglestepScheduler", "algorithm_type"): _only(
             "dpmsolver++", "sde-dpmsolver++", "dpmsolver", "deis"
         ),
@@ -177,8 +178,8 @@ def check_value(class_name: str, key: str, value: object) -> None:
     for rule in (RULES[key], RULES_OF_CLASS.get((class_name, key))):
         if rule is not None and not rule.accepts(value):
             raise SchedulerError(
-                f"{class_name} with {key} = {value!r} cannot be run as a table",
-                received={key: value},
-                expected=f"{key}: {rule.expected}",
+                f"{class_name} with {key} = {reprlib.repr(value)} cannot be run as a table",
+                received=f"{key} = {reprlib.repr(value)}",
+                expected=f"{key} = {rule.expected}",
                 hint=f"set {key!r} in the scheduler's configuration, or choose another sampler",
             )

@@ -37,7 +37,7 @@ class Init:
     latents: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A sampler, ready to run: state' = update[row] @ (state, guided, noise).
 

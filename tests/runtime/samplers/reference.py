@@ -1,8 +1,8 @@
 """diffusers' schedulers, run the way its inpainting pipeline runs them, and tables, run as the denoiser does.
 
-The UNet is a fixed nonlinear function of latent and timestep. Everything is float64: where diffusers keeps its
-tables in float32, the same numbers are handed to it in float64, so that what is compared is the sampler and not
-float32.
+The UNet is a fixed nonlinear function of latent and timestep. Everything is float64: where diffusers keeps
+its tables in float32, the same numbers are handed to it in float64, so that what is compared is the sampler
+and not float32.
 """
 
 from __future__ import annotations

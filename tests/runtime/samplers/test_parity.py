@@ -176,8 +176,8 @@ def test_final_alpha(class_name: str, set_alpha_to_one: bool) -> None:
     check(configuration(class_name, {"set_alpha_to_one": set_alpha_to_one}), 6)
 
 
-@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_small_log", "fixed_large"])
-def test_ddpm_variance(variance_type: str) -> None:
+@pytest.mark.parametrize("variance_type", ["fixed_small", "fixed_small_log", "fixed_large", None])
+def test_ddpm_variance(variance_type: str | None) -> None:
     check(configuration("DDPMScheduler", {"variance_type": variance_type}), 6)
     check(configuration("DDPMScheduler", {"variance_type": variance_type}, SPACINGS[0]), 6)
 
@@ -224,6 +224,7 @@ def test_lambda_min_clipped(class_name: str, steps: int) -> None:
     check(configuration(class_name, clipped), steps)
     if "Multi" in class_name:
         check(configuration(class_name, clipped, SPACINGS[0]), steps)
+        check(configuration(class_name, clipped, SPACINGS[2]), steps)
 
 
 @pytest.mark.parametrize("lower_order_final", [True, False])

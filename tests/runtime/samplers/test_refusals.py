@@ -43,7 +43,6 @@ def configuration(class_name: str, **options: object) -> Mapping[str, object]:
         (DDIM, "rescale_betas_zero_snr", None),
         ("DDPMScheduler", "variance_type", "learned_range"),
         ("DDPMScheduler", "variance_type", "fixed_large_log"),
-        ("DDPMScheduler", "variance_type", None),
         ("PNDMScheduler", "skip_prk_steps", False),
         ("PNDMScheduler", "prediction_type", "sample"),
         ("EulerAncestralDiscreteScheduler", "prediction_type", "sample"),
@@ -78,10 +77,8 @@ def configuration(class_name: str, **options: object) -> Mapping[str, object]:
 def test_a_value_that_no_table_expresses(class_name: str, key: str, value: object) -> None:
     with pytest.raises(SchedulerError, match=f"{class_name} with {key} = ") as caught:
         compile_table(configuration(class_name, **{key: value}), None, 5)
-    received = caught.value.received
-    assert isinstance(received, dict)
-    assert received.keys() == {key}
-    assert caught.value.expected is not None
+    assert str(caught.value.received).startswith(f"{key} = ")
+    assert str(caught.value.expected).startswith(f"{key} = ")
 
 
 def test_a_key_that_no_scheduler_knows() -> None:
@@ -93,6 +90,12 @@ def test_two_ramps() -> None:
     config = configuration(EULER, use_karras_sigmas=True, use_beta_sigmas=True)
     with pytest.raises(SchedulerError, match="one ramp"):
         compile_table(config, None, 5)
+
+
+def test_a_long_value_is_shortened() -> None:
+    with pytest.raises(SchedulerError, match="trained_betas") as caught:
+        compile_table(configuration(DDIM, trained_betas=[2.0] * 1000), None, 5)
+    assert len(str(caught.value)) < 500
 
 
 def test_trained_betas_of_another_length() -> None:
@@ -168,7 +171,17 @@ def test_steps_out_of_range(steps: int) -> None:
         compile_table(configuration(DDIM), None, steps)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
+def test_a_schedule_shorter_than_strength_leaves() -> None:
+    """diffusers would run no step at all and decode the noisy latents."""
+    clipped = configuration(
+        MULTISTEP, lambda_min_clipped=0.0, beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing"
+    )
+    assert compile_table(clipped, None, 20).rows == 10
+    with pytest.raises(ParameterError, match="no step at which to begin"):
+        compile_table(clipped, None, 20, strength=0.1)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf, "0.5", None])
 def test_strength_and_eta_out_of_range(value: float) -> None:
     with pytest.raises(ParameterError, match="strength is out of range"):
         compile_table(configuration(DDIM), None, 5, strength=value)
