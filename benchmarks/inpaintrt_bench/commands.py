@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
+
+from inpaintrt.cli.options import bundle_option
 
 __all__ = ["register"]
 
+_output_option = click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="JSON file to write besides printing."
+)
 
-def register(app: typer.Typer) -> None:
+
+def register(app: click.Group) -> None:
     """Add `bench` to the command line."""
-    bench = typer.Typer(help="Measure; see also the results in benchmarks/results.", no_args_is_help=True)
-    bench.command()(overhead)
-    bench.command()(footprint)
-    app.add_typer(bench, name="bench")
+    app.add_command(bench)
 
 
-def overhead(
-    bundle: Annotated[str, typer.Option("--bundle", "-b", help="The bundle to run.")] = "demo",
-    repeats: Annotated[int, typer.Option(min=1, help="Counted runs.")] = 9,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")] = None,
-) -> None:
+@click.group()
+def bench() -> None:
+    """Measure what the runtime costs."""
+
+
+@bench.command()
+@bundle_option
+@click.option("--repeats", type=click.IntRange(min=1), default=9, show_default=True, help="Counted runs.")
+@_output_option
+def overhead(bundle: str, repeats: int, output: Path | None) -> None:
     """What the runtime itself costs: around the engines, to compile tables, and to import."""
     from inpaintrt_bench import overhead as measurements
     from inpaintrt_bench.report import write_report
@@ -35,9 +42,9 @@ def overhead(
     write_report(results, output)
 
 
-def footprint(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")] = None,
-) -> None:
+@bench.command()
+@_output_option
+def footprint(output: Path | None) -> None:
     """How much an installation with the extra `cpu` takes, in a fresh environment."""
     from inpaintrt_bench.footprint import installed_size
     from inpaintrt_bench.report import write_report

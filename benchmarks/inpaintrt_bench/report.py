@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import typer
+import click
 
 __all__ = ["describe_machine", "write_report"]
 
@@ -36,7 +36,7 @@ def write_report(results: Mapping[str, object], output: Path | None) -> None:
         "results": results,
     }
     text = json.dumps(report, indent=2)
-    typer.echo(text)
+    click.echo(text)
     if output is not None:
         output.write_text(text + "\n")
 

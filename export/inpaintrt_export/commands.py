@@ -3,66 +3,80 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
+import click
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from inpaintrt.bundle import load_manifest
+from inpaintrt.bundle import Precision, load_manifest
+from inpaintrt_export.demo.commands import demo_checkpoint
+from inpaintrt_export.plans.command import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from inpaintrt_export.progress import Progress
 
 __all__ = ["register"]
 
-_DEMO_COMMANDS = "inpaintrt_export.demo.commands"
+_PATH = click.Path(path_type=Path)
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an older bundle in that folder.")]
-Tokenizer = Annotated[
-    Path | None, typer.Option(help="Folder of a CLIP tokenizer, where the checkpoint has none.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `export`, `import-onnx` and `demo-checkpoint` to the command line."""
-    app.command("export")(export)
-    app.command("import-onnx")(import_onnx)
-    app.add_typer(importlib.import_module(_DEMO_COMMANDS).app, name="demo-checkpoint")
+_output_option = click.option(
+    "--output", "-o", type=_PATH, required=True, help="Folder of the bundle to write."
+)
+_force_option = click.option("--force", is_flag=True, help="Replace an older bundle in that folder.")
+_tokenizer_option = click.option(
+    "--tokenizer", type=_PATH, help="Folder of a CLIP tokenizer, where the checkpoint has none."
+)
 
 
+def register(app: click.Group) -> None:
+    """Add `export`, `build`, `import-onnx` and `demo-checkpoint` to the command line."""
+    for command in (export, build, import_onnx, demo_checkpoint):
+        app.add_command(command)
+
+
+@click.command()
+@click.argument("source")
+@_output_option
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="fp32 for CPUs, fp16 for GPUs.",
+)
+@click.option("--revision", help="Branch, tag or commit on the Hub.")
+@click.option("--token", help="Token for a private repository on the Hub.")
+@click.option("--cache-dir", type=_PATH, help="Folder of downloads.")
+@click.option("--offline", "local_files_only", is_flag=True, help="Use what was downloaded before.")
+@click.option("--variant", help="Variant of the weights, e.g. fp16.")
+@click.option("--allow-pickle", is_flag=True, help="Read pickled weights, which can execute code.")
+@_tokenizer_option
+@click.option("--seed", default=0, show_default=True, help="Of a synthetic checkpoint's weights.")
+@_force_option
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A diffusers folder, owner/name on the Hub, a .safetensors file, synthetic:sd15-inpaint, "
-            "synthetic:sd2-inpaint or synthetic:tiny."
-        ),
-    ],
-    output: Output,
-    precision: Annotated[
-        Literal["fp32", "fp16"], typer.Option(help="fp32 for CPUs, fp16 for GPUs.")
-    ] = "fp32",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the Hub.")] = None,
-    token: Annotated[str | None, typer.Option(help="Token for a private repository on the Hub.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="Folder of downloads.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use what was downloaded before.")] = False,
-    variant: Annotated[str | None, typer.Option(help="Variant of the weights, e.g. fp16.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read pickled weights, which can execute code.")
-    ] = False,
-    tokenizer: Tokenizer = None,
-    seed: Annotated[int, typer.Option(help="Of a synthetic checkpoint's weights.")] = 0,
-    force: Force = False,
+    source: str,
+    output: Path,
+    precision: Precision,
+    revision: str | None,
+    token: str | None,
+    cache_dir: Path | None,
+    local_files_only: bool,
+    variant: str | None,
+    allow_pickle: bool,
+    tokenizer: Path | None,
+    seed: int,
+    force: bool,
 ) -> None:
-    """Turn an inpainting checkpoint into a bundle, and compare every network with PyTorch."""
+    """Turn an inpainting checkpoint into a bundle, and compare every network with PyTorch.
+
+    SOURCE is a diffusers folder, owner/name on the Hub, a .safetensors file, synthetic:sd15-inpaint,
+    synthetic:sd2-inpaint or synthetic:tiny.
+    """
     from inpaintrt_export.exporter import export_bundle
 
     with _progress_bar() as progress:
@@ -73,7 +87,7 @@ def export(
             revision=revision,
             token=token,
             cache_dir=cache_dir,
-            local_files_only=offline,
+            local_files_only=local_files_only,
             variant=variant,
             allow_pickle=allow_pickle,
             tokenizer=tokenizer,
@@ -84,13 +98,13 @@ def export(
     _report(folder)
 
 
-def import_onnx(
-    folder: Annotated[Path, typer.Argument(help="ONNX files, laid out as optimum exports them.")],
-    output: Output,
-    tokenizer: Tokenizer = None,
-    force: Force = False,
-) -> None:
-    """Make a bundle of ONNX files that others exported."""
+@click.command("import-onnx")
+@click.argument("folder", type=_PATH)
+@_output_option
+@_tokenizer_option
+@_force_option
+def import_onnx(folder: Path, output: Path, tokenizer: Path | None, force: bool) -> None:
+    """Make a bundle of the ONNX files in FOLDER, laid out as optimum exports them."""
     from inpaintrt_export.onnx_import import import_onnx as run
 
     with _progress_bar() as progress:
@@ -125,4 +139,4 @@ def _report(folder: Path) -> None:
             table.add_row(name, component.precision, parity.case, *figures)
     if table.row_count:
         Console(stderr=True).print(table)
-    typer.echo(folder)
+    click.echo(folder)

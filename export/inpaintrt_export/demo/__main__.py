@@ -1,6 +1,6 @@
 """Run the demo's commands: `python -m inpaintrt_export.demo`."""
 
-from inpaintrt_export.demo.commands import main
+from inpaintrt_export.demo.commands import demo_checkpoint
 
 if __name__ == "__main__":
-    main()
+    demo_checkpoint()

@@ -1,28 +1,40 @@
 """The commands of the demo checkpoint: train, evaluate, and draw the demo's pictures."""
 
 import logging
-import sys
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-app = typer.Typer(no_args_is_help=True, help="Train and evaluate the demo checkpoint.")
+__all__ = ["demo_checkpoint"]
+
+_PATH = click.Path(path_type=Path)
+
+_work_option = click.option(
+    "--work", type=_PATH, required=True, help="Folder for what a stopped training goes on from."
+)
+_cases_option = click.option(
+    "--cases", type=click.IntRange(min=1), default=50, show_default=True, help="How many unseen scenes."
+)
 
 
-@app.callback()
-def log_progress() -> None:
+@click.group("demo-checkpoint")
+def demo_checkpoint() -> None:
     """Train and evaluate the demo checkpoint."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
-@app.command()
-def train(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the checkpoint to write.")],
-    work: Annotated[Path, typer.Option(help="Folder for what a stopped training goes on from.")],
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1.")] = "cpu",
-    workers: Annotated[int, typer.Option(min=1, help="Shards of a batch that run at the same time.")] = 2,
-) -> None:
+@demo_checkpoint.command()
+@click.option("--output", "-o", type=_PATH, required=True, help="Folder of the checkpoint to write.")
+@_work_option
+@click.option("--device", default="cpu", show_default=True, help="Where to train: cpu, cuda, cuda:1.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Shards of a batch that run at the same time.",
+)
+def train(output: Path, work: Path, device: str, workers: int) -> None:
     """Train the demo checkpoint on drawn pictures, or go on with a stopped training."""
     import torch
 
@@ -32,14 +44,14 @@ def train(
     train_and_save(Recipe(), work, output, torch.device(device), workers)
 
 
-@app.command("train-judge")
-def train_judge(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint whose autoencoder half of the examples go through.")
-    ],
-    work: Annotated[Path, typer.Option(help="Folder for what a stopped training goes on from.")],
-) -> None:
-    """Train the judge that says which object a picture holds, and put it into the package."""
+@demo_checkpoint.command("train-judge")
+@click.argument("checkpoint", type=_PATH)
+@_work_option
+def train_judge(checkpoint: Path, work: Path) -> None:
+    """Train the judge that says which object a picture holds, and put it into the package.
+
+    Some of its examples go through the autoencoder of CHECKPOINT.
+    """
     from inpaintrt_export.demo.judge import save_judge
     from inpaintrt_export.demo.judge_training import train_judge
     from inpaintrt_export.demo.painters import load_vae
@@ -47,15 +59,15 @@ def train_judge(
     save_judge(train_judge(load_vae(checkpoint), work))
 
 
-@app.command()
-def evaluate(
-    source: Annotated[
-        Path, typer.Argument(help="Checkpoint folder (run by diffusers) or bundle (run by the runtime).")
-    ],
-    report: Annotated[Path, typer.Option(help="File to write the measurements to, as JSON.")],
-    cases: Annotated[int, typer.Option(min=1, help="How many unseen scenes.")] = 50,
-) -> None:
-    """Measure whether masked places become what prompts say."""
+@demo_checkpoint.command()
+@click.argument("source", type=_PATH)
+@click.option("--report", type=_PATH, required=True, help="File to write the measurements to, as JSON.")
+@_cases_option
+def evaluate(source: Path, report: Path, cases: int) -> None:
+    """Measure whether masked places become what prompts say.
+
+    SOURCE is a checkpoint's folder, which diffusers runs, or a bundle, which the runtime runs.
+    """
     from inpaintrt_export.demo.evaluation import evaluate, write_report
     from inpaintrt_export.demo.judge import load_judge
     from inpaintrt_export.demo.painters import load_painter, load_vae
@@ -66,32 +78,25 @@ def evaluate(
     write_report(evaluate(painter, load_judge(), vae, cases, command), report)
 
 
-@app.command()
-def samples(
-    source: Annotated[Path, typer.Argument(help="Checkpoint folder or bundle.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")],
-    cases: Annotated[int, typer.Option(min=1, help="How many unseen scenes.")] = 24,
-    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 7.5,
-) -> None:
-    """Draw a sheet of masked pictures and what became of them."""
+@demo_checkpoint.command()
+@click.argument("source", type=_PATH)
+@click.option("--output", "-o", type=_PATH, required=True, help="PNG file to write.")
+@_cases_option
+@click.option("--guidance", default=7.5, show_default=True, help="Guidance scale.")
+def samples(source: Path, output: Path, cases: int, guidance: float) -> None:
+    """Draw a sheet of masked pictures and what SOURCE, a checkpoint or a bundle, makes of them."""
     from inpaintrt_export.demo.painters import load_painter
     from inpaintrt_export.demo.sheets import sample_sheet
 
     sample_sheet(load_painter(source), cases, guidance).save(output)
 
 
-@app.command("demo-assets")
-def demo_assets(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for input.png, mask.png and prompts.json.")
-    ],
-) -> None:
+@demo_checkpoint.command()
+@click.option(
+    "--output", "-o", type=_PATH, required=True, help="Folder for input.png, mask.png and prompts.json."
+)
+def assets(output: Path) -> None:
     """Draw the demo's picture and mask, and write its prompts."""
     from inpaintrt_export.demo.assets import write_assets
 
     write_assets(output)
-
-
-def main() -> None:
-    """Run the commands by themselves, without the rest of the command line."""
-    sys.exit(app(standalone_mode=True))

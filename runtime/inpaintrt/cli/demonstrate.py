@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 
-from inpaintrt.cli.options import Backend, Threads
+from inpaintrt.cli.options import backend_option, threads_option
 from inpaintrt.demo import DemoResult, load_scene, paint_scene, strip
 from inpaintrt.files import check_output, save_picture
 from inpaintrt.pipeline import InpaintPipeline
@@ -19,13 +18,18 @@ __all__ = ["demo"]
 _STAGES = ("prepare", "prompts", "image_encode", "denoise", "image_decode", "paste", "total")
 
 
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
-        "inpaintrt-demo.png"
-    ),
-    backend: Backend = "onnxruntime",
-    threads: Threads = None,
-) -> None:
+@click.command()
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default=Path("inpaintrt-demo.png"),
+    show_default=True,
+    help="File to write.",
+)
+@backend_option
+@threads_option
+def demo(output: Path, backend: str, threads: int | None) -> None:
     """Paint a drawn scene with three prompts, and write picture, mask and results side by side."""
     check_output(output, force=True)
     scene = load_scene()
@@ -33,7 +37,7 @@ def demo(
         results = list(paint_scene(pipe, scene))
     save_picture(strip(scene, results), output)
     _report(results)
-    typer.echo(output.resolve())
+    click.echo(output.resolve())
 
 
 def _report(results: list[DemoResult]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -18,10 +16,10 @@ _MEGABYTE = 1e6
 _WIDTH_OF_FILES = 200
 
 
-def inspect(
-    bundle: Annotated[str, typer.Argument(help="A bundle's name in the engine store, or its path.")],
-) -> None:
-    """Check a bundle's files and show what is in it."""
+@click.command()
+@click.argument("bundle")
+def inspect(bundle: str) -> None:
+    """Check the files of BUNDLE, a name or a path, and show what is in it."""
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
     verify_files(manifest, folder)
@@ -33,14 +31,16 @@ def inspect(
     console.print(_parity(manifest))
 
 
+@click.command()
 def samplers() -> None:
     """List the samplers."""
-    typer.echo("\n".join(sampler_names()))
+    click.echo("\n".join(sampler_names()))
 
 
+@click.command()
 def bundles() -> None:
     """List the bundles in the engine stores."""
-    typer.echo("\n".join(list_bundles()))
+    click.echo("\n".join(list_bundles()))
 
 
 def _summary(manifest: Manifest, folder: str) -> Table:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points, version
-from typing import Annotated
 
-import typer
+import click
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,35 +28,14 @@ _EXTRAS = {
 _INTERRUPTED = 130
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"inpaintrt {version('inpaintrt')}")
-        raise typer.Exit
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("inpaintrt"), prog_name="inpaintrt", message="%(prog)s %(version)s")
+def app() -> None:
+    """Export Stable Diffusion inpainting checkpoints to engines and run them, without PyTorch."""
 
 
-app = typer.Typer(
-    name="inpaintrt",
-    help="Export Stable Diffusion inpainting checkpoints to engines and run them, without PyTorch.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def _common(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
-
-
-app.command()(run.run)
-app.command(name="demo")(demonstrate.demo)
-app.command(name="inspect")(inspect.inspect)
-app.command()(inspect.samplers)
-app.command()(inspect.bundles)
+for _command in (run.run, demonstrate.demo, inspect.inspect, inspect.samplers, inspect.bundles):
+    app.add_command(_command)
 
 for _entry in entry_points(group="inpaintrt.commands"):
     _entry.load()(app)
@@ -67,7 +45,12 @@ def main() -> None:
     """Run the command line; an error of ours is told without a traceback, and the exit status is 1."""
     console = Console(stderr=True, highlight=False)
     try:
-        app()
+        app.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as request:
+        sys.exit(request.exit_code)
     except InpaintError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
@@ -78,6 +61,6 @@ def main() -> None:
         hint = escape(f"pip install 'inpaintrt[{extra}]'")
         console.print(f"[bold red]error:[/] this command needs {error.name}: {hint}", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         console.print("interrupted")
         sys.exit(_INTERRUPTED)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
+__all__ = ["backend_option", "bundle_option", "threads_option"]
 
-__all__ = ["Backend", "Bundle", "Threads"]
-
-Bundle = Annotated[
-    str, typer.Option("--bundle", "-b", help="A bundle's name in the engine store, or its path.")
-]
-Backend = Annotated[str, typer.Option("--backend", help="What runs the engines.")]
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of the CPU engine; default: all cores.")
-]
+bundle_option = click.option(
+    "--bundle",
+    "-b",
+    default="demo",
+    show_default=True,
+    help="A bundle's name in the engine store, or its path.",
+)
+backend_option = click.option(
+    "--backend", default="onnxruntime", show_default=True, help="What runs the engines."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the CPU engine; default: all cores."
+)

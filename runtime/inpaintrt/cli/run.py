@@ -1,21 +1,18 @@
 """`inpaintrt run`: files in, pictures out."""
 
-# Typer declares options as parameters; they reach the pipeline through the context.
-# ruff: noqa: ARG001
-
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Unpack
 
-import typer
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from inpaintrt.cli.options import Backend, Bundle, Threads
+from inpaintrt.cli.options import backend_option, bundle_option, threads_option
 from inpaintrt.files import check_output, numbered, save_picture
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
@@ -23,49 +20,60 @@ from inpaintrt.request import Options
 
 __all__ = ["run"]
 
+_PATH = click.Path(path_type=Path)
 
+
+@click.command()
+@click.option("--image", "-i", type=_PATH, required=True, help="The picture.")
+@click.option("--mask", "-m", type=_PATH, required=True, help="White where to paint, black where to keep.")
+@click.option("--prompt", "-p", required=True, help="What to paint.")
+@click.option("--output", "-o", type=_PATH, required=True, help="File to write: .png, .jpg or .webp.")
+@bundle_option
+@backend_option
+@threads_option
+@click.option("--negative-prompt", help="What not to paint.")
+@click.option("--steps", "num_inference_steps", default=50, show_default=True, help="Steps of the sampler.")
+@click.option("--guidance", "guidance_scale", default=7.5, show_default=True, help="Weight of the prompt.")
+@click.option("--strength", default=1.0, show_default=True, help="What to forget under the mask, 0 to 1.")
+@click.option(
+    "--count", "-n", "num_images_per_prompt", default=1, show_default=True, help="Pictures to make."
+)
+@click.option("--eta", default=0.0, show_default=True, help="Noise of DDIM and TCD, 0 to 1.")
+@click.option("--seed", type=int, help="Seed; default: a random one, which is reported.")
+@click.option("--scheduler", help="Sampler, see `inpaintrt samplers`; default: the checkpoint's.")
+@click.option(
+    "--padding-mask-crop", type=int, help="Run only the masked region and so many pixels around it."
+)
+@click.option("--height", type=int, help="Height to run at, in pixels.")
+@click.option("--width", type=int, help="Width to run at, in pixels.")
+@click.option("--clip-skip", type=int, help="Layers of the text encoder to skip.")
+@click.option("--mask-blur", default=0.0, show_default=True, help="Soften the mask's edge; sigma in pixels.")
+@click.option("--mask-grow", default=0, show_default=True, help="Grow the mask; pixels, negative shrinks.")
+@click.option("--mask-invert", is_flag=True, help="Paint what is black.")
+@click.option(
+    "--fill", default="original", show_default=True, help="Masked content: original, grey, blur, noise."
+)
+@click.option(
+    "--margins", nargs=4, type=int, default=(0, 0, 0, 0), help="Paint beyond left, top, right, bottom."
+)
+@click.option("--long-prompts", default="truncate", show_default=True, help="truncate or windows.")
+@click.option("--negative-mode", default="replace", show_default=True, help="replace or symmetric.")
+@click.option("--guidance-interval", nargs=2, type=float, default=(0.0, 1.0), help="Where guidance acts.")
+@click.option("--compat", help="'diffusers' for its sizes and cropping.")
+@click.option("--force", is_flag=True, help="Overwrite the output file.")
 def run(
-    context: typer.Context,
-    image: Annotated[Path, typer.Option("--image", "-i", help="The picture.")],
-    mask: Annotated[Path, typer.Option("--mask", "-m", help="White where to paint, black where to keep.")],
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What to paint.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .png, .jpg or .webp.")],
-    bundle: Bundle = "demo",
-    backend: Backend = "onnxruntime",
-    threads: Threads = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What not to paint.")] = None,
-    num_inference_steps: Annotated[int, typer.Option("--steps", help="Steps of the sampler.")] = 50,
-    guidance_scale: Annotated[
-        float, typer.Option("--guidance", help="How strongly to follow the prompt.")
-    ] = 7.5,
-    strength: Annotated[float, typer.Option(help="How much to forget under the mask, 0 to 1.")] = 1.0,
-    num_images_per_prompt: Annotated[int, typer.Option("--count", "-n", help="Pictures to make.")] = 1,
-    eta: Annotated[float, typer.Option(help="Noise of DDIM and TCD, 0 to 1.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Seed; default: a random one, which is reported.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Sampler, see `inpaintrt samplers`.")] = None,
-    padding_mask_crop: Annotated[int | None, typer.Option(help="Run the masked region plus this.")] = None,
-    height: Annotated[int | None, typer.Option(help="Height to run at, in pixels.")] = None,
-    width: Annotated[int | None, typer.Option(help="Width to run at, in pixels.")] = None,
-    clip_skip: Annotated[int | None, typer.Option(help="Layers of the text encoder to skip.")] = None,
-    mask_blur: Annotated[float, typer.Option(help="Soften the mask's edge; sigma in pixels.")] = 0.0,
-    mask_grow: Annotated[int, typer.Option(help="Grow the mask; pixels, negative shrinks.")] = 0,
-    mask_invert: Annotated[bool, typer.Option("--mask-invert", help="Paint what is black.")] = False,
-    fill: Annotated[str, typer.Option(help="Under the mask: original, grey, blur or noise.")] = "original",
-    margins: Annotated[
-        tuple[int, int, int, int], typer.Option(help="Paint beyond the left, top, right, bottom edge.")
-    ] = (0, 0, 0, 0),
-    long_prompts: Annotated[str, typer.Option(help="truncate or windows.")] = "truncate",
-    negative_mode: Annotated[str, typer.Option(help="replace or symmetric.")] = "replace",
-    guidance_interval: Annotated[
-        tuple[float, float], typer.Option(help="Part of the run in which guidance acts.")
-    ] = (0.0, 1.0),
-    compat: Annotated[str | None, typer.Option(help="'diffusers' for its sizes and cropping.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the output file.")] = False,
+    image: Path,
+    mask: Path,
+    prompt: str,
+    output: Path,
+    bundle: str,
+    backend: str,
+    threads: int | None,
+    force: bool,
+    **options: Unpack[Options],
 ) -> None:
     """Paint what the prompt says where the mask is white."""
-    names = Options.__optional_keys__
-    options = cast("Options", {name: value for name, value in context.params.items() if name in names})
-    paths = numbered(output, num_images_per_prompt)
+    paths = numbered(output, options["num_images_per_prompt"])
     for path in paths:
         check_output(path, force=force)
     with InpaintPipeline.from_bundle(bundle, backend=backend, threads=threads) as pipe:
@@ -84,13 +92,13 @@ def _follow(events: Iterator[StepEvent]) -> InpaintOutput:
     raise AssertionError("the stream ended without results: this is a bug")
 
 
-def _save(result: InpaintOutput, paths: list[Path], parameters: Mapping[str, Any]) -> None:
+def _save(result: InpaintOutput, paths: list[Path], parameters: Mapping[str, object]) -> None:
     console = Console(stderr=True, highlight=False)
     for warning in result.warnings:
-        console.print(f"[yellow]warning:[/] {warning}")
+        console.print("[yellow]warning:[/]", warning, markup=True, soft_wrap=True)
     for path, image, seed in zip(paths, result.images, result.seeds, strict=True):
         record = {**parameters, "seed": seed, "software": f"inpaintrt {version('inpaintrt')}"}
         save_picture(image, path, {"parameters": json.dumps(record)})
-        typer.echo(path)
+        click.echo(path)
     steps = len(result.timings.steps)
     console.print(f"seed {result.seeds[0]}, {steps} steps, {result.timings.total:.2f} s")
