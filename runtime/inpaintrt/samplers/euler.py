@@ -7,7 +7,7 @@ arXiv:2206.00364.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,7 +153,9 @@ def plan_euler_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
 
 
 def plan_lms(settings: Settings, span: Span, _eta: float) -> Plan:
-    """Rows of diffusers' LMSDiscreteScheduler."""
+    """Rows of diffusers' LMSDiscreteScheduler; its Karras ramp alone does not read sigma_min and sigma_max."""
+    if settings.ramp == "karras":
+        settings = replace(settings, sigma_min=None, sigma_max=None)
     whole = interpolated_grid(settings, span.steps)
     grid = whole.cut(span)
     if span.joined:

@@ -279,7 +279,7 @@ def test_euler_ends_with_the_smallest_sigma(ramp: Options) -> None:
     check(configuration("EulerDiscreteScheduler", ending, ramp), 6)
 
 
-@pytest.mark.parametrize("class_name", ["EulerDiscreteScheduler", "UniPCMultistepScheduler"])
+@pytest.mark.parametrize("class_name", [name for name, family in FAMILIES.items() if len(family[2]) > 1])
 @pytest.mark.parametrize("ramp", RAMPS[1:], ids=label)
 def test_ends_of_a_ramp(class_name: str, ramp: Options) -> None:
     ends: Options = {"sigma_min": 0.1, "sigma_max": 9.0}
