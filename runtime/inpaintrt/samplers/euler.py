@@ -153,7 +153,7 @@ def plan_euler_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
 
 
 def plan_lms(settings: Settings, span: Span, _eta: float) -> Plan:
-    """Rows of diffusers' LMSDiscreteScheduler; its Karras ramp alone does not read sigma_min and sigma_max."""
+    """Rows of diffusers' LMSDiscreteScheduler; its Karras ramp does not read sigma_min and sigma_max."""
     if settings.ramp == "karras":
         settings = replace(settings, sigma_min=None, sigma_max=None)
     whole = interpolated_grid(settings, span.steps)
