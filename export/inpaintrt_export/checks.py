@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import diffusers
 
 from inpaintrt.bundle import Architecture
 from inpaintrt.errors import SourceError
+from inpaintrt.samplers import compile_table
 
 if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import CheckpointConfigs
@@ -32,18 +34,21 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
 
     Raises:
         SourceError: A part is missing, or is not that of an SD 1.x or 2.x inpainting checkpoint.
+        SchedulerError: No table expresses the scheduler's configuration.
     """
     text_encoder, vae, unet = (source.config(part) for part in ("text_encoder", "vae", "unet"))
     _check_classes(text_encoder, vae, unet)
     _check_unet(unet)
     _check_vae(vae)
     _check_context(text_encoder, unet)
+    scheduler = rewrite_scheduler_config(source.scheduler_config())
+    compile_table(scheduler, None, 4)
     return Architecture(
         latent_channels=_LATENT_CHANNELS,
         vae_scale_factor=_VAE_FACTOR,
         latent_scale=vae.get("scaling_factor", 0.18215),
         context_width=unet["cross_attention_dim"],
-        prediction_type=rewrite_scheduler_config(source.scheduler_config()).get("prediction_type", "epsilon"),
+        prediction_type=scheduler.get("prediction_type", "epsilon"),
         native_resolution=_native_resolution(unet),
         text_layers=text_encoder["num_hidden_layers"],
     )
@@ -140,7 +145,8 @@ def rewrite_scheduler_config(config: dict[str, Any]) -> dict[str, Any]:
             expected="the name of a scheduler in diffusers",
             hint="mend _class_name in scheduler/scheduler_config.json",
         )
-    complete = scheduler.from_config(config).config
+    parameters = inspect.signature(scheduler.__init__).parameters.values()
+    complete = {**{parameter.name: parameter.default for parameter in parameters}, **config}
     changes: dict[str, Any] = {}
     if complete.get("steps_offset", 1) != 1:
         changes["steps_offset"] = 1

@@ -68,6 +68,7 @@ def export_bundle(
     Raises:
         ParameterError: Unknown precision.
         SourceError: The checkpoint is missing, incomplete, or not an inpainting checkpoint.
+        SchedulerError: No table expresses the checkpoint's scheduler configuration.
         UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
         OutputFolderError: The output folder holds something that may not be replaced.
         DiskSpaceError: There is too little room for the bundle.

@@ -14,10 +14,10 @@ from onnx import TensorProto
 from inpaintrt.bundle import Checkpoint, Component, TensorSpec
 from inpaintrt.errors import SourceError
 from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
+from inpaintrt_export.configs import read_config
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
-from inpaintrt_export.sources.folder import read_config
 from inpaintrt_export.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:

@@ -81,8 +81,10 @@ def compare(path: Path, references: Sequence[Reference], precision: Precision) -
 def _open_session(path: Path, precision: Precision) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     if precision == "fp16":
-        # The CPU provider computes halves in float32; optimisation would keep a float32 copy of all weights.
+        # The CPU provider computes halves in float32. Optimisation would keep a float32 copy of all weights,
+        # and the arena what single operators took.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.enable_cpu_mem_arena = False
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

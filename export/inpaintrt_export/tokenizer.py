@@ -19,6 +19,7 @@ from tokenizers import (
 )
 
 from inpaintrt.errors import SourceError
+from inpaintrt_export.configs import read_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +157,7 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
 def _pad_token(folder: Path) -> str:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (folder / name).is_file():
-            token = json.loads((folder / name).read_text(encoding="utf-8")).get("pad_token")
+            token = read_config(folder / name, f"no {name} in {folder}").get("pad_token")
             if token is not None:
                 return str(token["content"] if isinstance(token, dict) else token)
     return END_TOKEN

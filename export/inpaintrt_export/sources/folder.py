@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import CLIPTextModel
 
 from inpaintrt.bundle import Checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
+from inpaintrt_export.configs import read_config
 from inpaintrt_export.sources.checkpoint import PARTS
 from inpaintrt_export.tokenizer import read_tokenizer
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from inpaintrt_export.sources.checkpoint import Part
 
-__all__ = ["FolderSource", "read_config"]
+__all__ = ["FolderSource"]
 
 _WEIGHT_STEMS: dict[Part, tuple[str, str]] = {
     "text_encoder": ("model", "pytorch_model"),
@@ -88,7 +89,7 @@ class FolderSource:
         folder = self._folder / part
         try:
             model, info = _load(part, folder, options)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
             raise SourceError(
                 f"the {part} in {folder} cannot be loaded",
                 received=str(error),
@@ -143,35 +144,6 @@ class FolderSource:
                 hint="convert them, or pass --allow-pickle if you trust whoever made them",
             )
         return True
-
-
-def read_config(path: Path, missing: str) -> dict[str, Any]:
-    """Read a configuration file.
-
-    Args:
-        path: The file.
-        missing: What is not there if the file is not, e.g. "no vae in FOLDER".
-
-    Raises:
-        SourceError: The file is missing, or holds no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceError(
-            f"there is {missing}",
-            expected=f"a file {path}",
-            hint="name a diffusers folder with text_encoder, vae, unet, tokenizer and scheduler",
-        ) from None
-    except ValueError as error:
-        raise SourceError(
-            f"{path} is not JSON", received=str(error), hint="download the checkpoint again"
-        ) from error
-    if not isinstance(content, dict):
-        raise SourceError(
-            f"{path} is not a configuration", received=type(content).__name__, expected="an object"
-        )
-    return content
 
 
 def _load(part: Part, folder: Path, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:

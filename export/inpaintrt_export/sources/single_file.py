@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -153,14 +153,14 @@ class _SafetensorsWeights:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file: Any = safe_open(path, framework="pt")
+            self._file = cast("Any", safe_open(path, framework="pt"))
         except (SafetensorError, OSError) as error:
             raise SourceError(
                 f"{path} is not a whole .safetensors file",
                 received=str(error),
                 hint="download it again, or name a .safetensors file",
             ) from error
-        self.names: frozenset[str] = frozenset(self._file.keys())
+        self.names = frozenset(self._file.keys())
 
     def read(self, name: str) -> Tensor:
         tensor: Tensor = self._file.get_tensor(name)
