@@ -24,8 +24,9 @@ def source_key() -> str:
     """A digest of everything that decides what an exported bundle holds."""
     digest = hashlib.sha256()
     package = _ROOT / "export" / "inpaintrt_export"
-    files = [path for path in package.rglob("*.py") if {"demo", "plans"}.isdisjoint(path.parts)]
-    for path in [*sorted(files), _ROOT / "runtime" / "inpaintrt" / "bundle.py"]:
+    files = sorted([*package.glob("*.py"), *(package / "sources").glob("*.py")])
+    files.remove(package / "commands.py")
+    for path in [*files, _ROOT / "runtime" / "inpaintrt" / "bundle.py"]:
         digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
     for library in ("torch", "diffusers", "transformers", "onnx", "onnxscript"):
         digest.update(metadata.version(library).encode())

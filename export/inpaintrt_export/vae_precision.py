@@ -10,8 +10,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from diffusers import AutoencoderKL
     from torch import Tensor
+    from torch._ops import OpOverload
 
     from inpaintrt.bundle import Precision
 
@@ -41,11 +44,11 @@ class _HalfConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        operator: Any,
-        types: Any,
-        arguments: Any = (),
-        options: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        operator: OpOverload,
+        types: Sequence[type],
+        arguments: Sequence[Any] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> object:
         options = {} if options is None else options
         if operator is not torch.ops.aten.convolution.default or arguments[0].dtype != torch.float16:
             return operator(*arguments, **options)

@@ -51,7 +51,8 @@ def plain_unet(element: int = TensorProto.FLOAT) -> onnx.ModelProto:
 def evaluate_unet(sample: NDArray[Any], timestep: NDArray[Any], context: NDArray[Any]) -> NDArray[Any]:
     predicted: NDArray[Any] = np.einsum("oi,nihw->nohw", WEIGHT[:, :, 0, 0].astype(np.float64), sample)
     shift: NDArray[Any] = timestep + context.mean(axis=(1, 2))
-    return predicted + shift[:, None, None, None]
+    predicted += shift[:, None, None, None]
+    return predicted
 
 
 def random_inputs(slots: int, rows: int, height: int, width: int, tokens: int = 5) -> dict[str, NDArray[Any]]:
