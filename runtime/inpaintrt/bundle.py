@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import msgspec
@@ -22,10 +22,13 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Parity",
+    "Plan",
+    "PlanBackend",
     "TensorSpec",
     "TokenizerSettings",
     "describe_file",
     "load_manifest",
+    "network_digest",
     "save_manifest",
     "verify_files",
 ]
@@ -35,6 +38,7 @@ MANIFEST_NAME = "bundle.json"
 COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 
 Dtype = Literal["float16", "float32", "int64"]
+PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
 Precision = Literal["fp16", "fp32"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -97,6 +101,36 @@ class Component(_Record, frozen=True):
     outputs: dict[str, TensorSpec]
     form: Literal["step", "unet"] | None = None
     parity: tuple[Parity, ...] = ()
+
+
+class Plan(_Record, frozen=True):
+    """A network of the bundle, compiled for GPUs by TensorRT or TensorRT-RTX.
+
+    Attributes:
+        component: The network's name in the bundle.
+        backend: The library that the plan was built with and runs on.
+        library: That library's version, which must be the one that runs the plan.
+        precision: What the network computes in.
+        targets: Compute capabilities such as "sm89"; empty for a portable plan (TensorRT-RTX only).
+        profiles: The shapes that the plan runs at: for each profile, the shape of every input.
+        inputs: Inputs by name, as the network that was compiled has them.
+        outputs: Outputs by name.
+        network_sha256: `network_digest` of the network that was compiled.
+        key: Digest of all that decides the plan's content; builds of one key are interchangeable.
+        file: Path of the plan, relative to the bundle.
+    """
+
+    component: str
+    backend: PlanBackend
+    library: str
+    precision: Precision
+    targets: tuple[str, ...]
+    profiles: tuple[dict[str, tuple[int, ...]], ...]
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    network_sha256: str
+    key: str
+    file: str
 
 
 class FileEntry(_Record, frozen=True):
@@ -174,6 +208,7 @@ class Manifest(_Record, frozen=True):
         tokenizer: The tokenizer's file and numbers.
         components: "text_encoder", "vae_encoder", "denoiser" and "vae_decoder".
         files: Every file but the manifest.
+        plans: The components as compiled for GPUs.
     """
 
     format_version: int
@@ -185,6 +220,7 @@ class Manifest(_Record, frozen=True):
     tokenizer: TokenizerSettings
     components: dict[str, Component]
     files: tuple[FileEntry, ...]
+    plans: tuple[Plan, ...] = ()
 
 
 class _Version(msgspec.Struct):
@@ -238,7 +274,8 @@ def _check_components(manifest: Manifest, path: Path) -> None:
             hint="export the checkpoint again",
         )
     listed = {entry.path for entry in manifest.files}
-    for named in [manifest.tokenizer.file, *(part.file for part in manifest.components.values())]:
+    parts = [*manifest.components.values(), *manifest.plans]
+    for named in [manifest.tokenizer.file, *(part.file for part in parts)]:
         if named not in listed:
             raise BundleFormatError(
                 f"{path} names a file that it does not list",
@@ -263,6 +300,16 @@ def describe_file(folder: Path, path: str) -> FileEntry:
     with (folder / path).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(path=path, size=(folder / path).stat().st_size, sha256=digest)
+
+
+def network_digest(manifest: Manifest, component: str) -> str:
+    """SHA-256 over a component's ONNX file and what lies beside it, its external weights."""
+    folder = PurePosixPath(manifest.components[component].file).parent
+    digest = hashlib.sha256()
+    for entry in sorted(manifest.files, key=lambda entry: entry.path):
+        if PurePosixPath(entry.path).parent == folder:
+            digest.update(f"{PurePosixPath(entry.path).name} {entry.sha256}\n".encode())
+    return digest.hexdigest()
 
 
 def verify_files(manifest: Manifest, folder: Path, *, hashes: bool = True) -> None:

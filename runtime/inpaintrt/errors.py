@@ -14,14 +14,17 @@ InpaintError
 │   └── BundleIntegrityError    a file is missing or is not the one that was exported
 ├── EngineError
 │   ├── EngineUnavailableError  the library or the device that a backend needs is not there
+│   ├── PlanError               no plan that this library, GPU and network can run
 │   ├── EngineInputError        tensors that do not fit an engine's inputs
 │   └── EngineRunError          an engine failed while running
+│       └── EngineMemoryError   the device has too little memory
 └── ExportError
     ├── SourceError             a checkpoint that is missing, incomplete, or not an inpainting checkpoint
     ├── UnsafeWeightsError      pickled weights, which execute code when read
     ├── OutputFolderError       the output folder holds something else
     ├── DiskSpaceError          too little room for the export
-    └── ParityError             a component does not compute what PyTorch computes
+    ├── ParityError             a component does not compute what PyTorch computes
+    └── PlanBuildError          TensorRT or TensorRT-RTX cannot compile a network
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ __all__ = [
     "DiskSpaceError",
     "EngineError",
     "EngineInputError",
+    "EngineMemoryError",
     "EngineRunError",
     "EngineUnavailableError",
     "ExportError",
@@ -45,6 +49,8 @@ __all__ = [
     "OutputFolderError",
     "ParameterError",
     "ParityError",
+    "PlanBuildError",
+    "PlanError",
     "PromptError",
     "SchedulerError",
     "SourceError",
@@ -127,12 +133,20 @@ class EngineUnavailableError(EngineError):
     """The library or the device that a backend needs is not there."""
 
 
+class PlanError(EngineError):
+    """There is no plan for a backend, or it is not for this library version, GPU or network."""
+
+
 class EngineInputError(EngineError, ValueError):
     """Tensors do not fit the inputs of an engine."""
 
 
 class EngineRunError(EngineError, RuntimeError):
     """An engine failed while running."""
+
+
+class EngineMemoryError(EngineRunError):
+    """A device has too little free memory."""
 
 
 class ExportError(InpaintError):
@@ -157,3 +171,7 @@ class DiskSpaceError(ExportError):
 
 class ParityError(ExportError):
     """An exported component does not compute what PyTorch computes."""
+
+
+class PlanBuildError(ExportError):
+    """TensorRT or TensorRT-RTX cannot compile a network."""

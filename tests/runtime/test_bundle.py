@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from inpaintrt.bundle import (
@@ -13,12 +14,15 @@ from inpaintrt.bundle import (
     AxisRange,
     Checkpoint,
     Component,
+    FileEntry,
     Manifest,
     Parity,
+    Plan,
     TensorSpec,
     TokenizerSettings,
     describe_file,
     load_manifest,
+    network_digest,
     save_manifest,
     verify_files,
 )
@@ -156,3 +160,51 @@ def test_a_path_out_of_the_bundle_is_refused(bundle: Path) -> None:
     _edit(bundle, files=[*files, {"path": "../outside", "size": 0, "sha256": ""}])
     with pytest.raises(BundleIntegrityError, match="outside the bundle"):
         verify_files(load_manifest(bundle), bundle)
+
+
+def _plan(manifest: Manifest, **changes: object) -> Plan:
+    component = manifest.components["denoiser"]
+    plan = Plan(
+        component="denoiser",
+        backend="tensorrt-rtx",
+        library="1.7.1",
+        precision="fp32",
+        targets=("sm89",),
+        profiles=({"sample": (1, 3)}, {"sample": (2, 3)}),
+        inputs=component.inputs,
+        outputs=component.outputs,
+        network_sha256=network_digest(manifest, "denoiser"),
+        key="0" * 64,
+        file="denoiser.plan",
+    )
+    return msgspec.structs.replace(plan, **changes)
+
+
+def test_plans_come_back_as_they_were_written(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    (bundle / "denoiser.plan").write_bytes(b"plan")
+    files = (*manifest.files, describe_file(bundle, "denoiser.plan"))
+    planned = msgspec.structs.replace(manifest, plans=(_plan(manifest),), files=files)
+    save_manifest(planned, bundle)
+    assert load_manifest(bundle) == planned
+    verify_files(planned, bundle)
+
+
+def test_a_plan_whose_file_is_not_listed_is_refused(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    save_manifest(msgspec.structs.replace(manifest, plans=(_plan(manifest),)), bundle)
+    with pytest.raises(BundleFormatError, match=r"denoiser\.plan"):
+        load_manifest(bundle)
+
+
+def test_the_digest_of_a_network_covers_what_lies_beside_it(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    weights = [
+        FileEntry(path="denoiser.onnx.data", size=1, sha256="1" * 64),
+        FileEntry(path="elsewhere/denoiser.onnx.data", size=1, sha256="2" * 64),
+    ]
+    digests = [
+        network_digest(msgspec.structs.replace(manifest, files=(*manifest.files, *extra)), "denoiser")
+        for extra in ([], weights[:1], weights[1:])
+    ]
+    assert digests[0] == digests[2] != digests[1]

@@ -1,0 +1,148 @@
+"""TensorRT-RTX really builds the tiny bundle's plans, on whatever machine the tests run on."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import msgspec
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from export.plans.conftest import TINY
+from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
+from inpaintrt.bundle import COMPONENT_NAMES, load_manifest, network_digest, save_manifest, verify_files
+from inpaintrt.errors import BundleIntegrityError, EngineUnavailableError, ParameterError, PlanBuildError
+from inpaintrt_export.plans import BuildSettings, build_plans
+from inpaintrt_export.plans.building import plan_key
+from inpaintrt_export.plans.compiler import compile_plan
+from inpaintrt_export.plans.profiles import Profile
+from inpaintrt_export.progress import silent
+
+
+def _network(folder: Path, operator: str = "Tanh", inputs: int = 1) -> Path:
+    """A network of one node named "the/node"."""
+    shape = ["batch", 4]
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"] * inputs, ["y"], "the/node")],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    path = folder / "network.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def copy(planned_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle with plans that a test may change."""
+    return Path(shutil.copytree(planned_bundle, tmp_path / "bundle"))
+
+
+def test_every_component_has_a_plan_and_the_manifest_tells_of_it(
+    planned_bundle: Path, rtx: PlanLibrary
+) -> None:
+    manifest = load_manifest(planned_bundle)
+    verify_files(manifest, planned_bundle)
+    assert [plan.component for plan in manifest.plans] == list(COMPONENT_NAMES)
+    for plan in manifest.plans:
+        component = manifest.components[plan.component]
+        assert (plan.backend, plan.library, plan.targets) == ("tensorrt-rtx", rtx.version, ("sm89",))
+        assert (plan.inputs, plan.precision) == (component.inputs, component.precision)
+        assert plan.network_sha256 == network_digest(manifest, plan.component)
+        assert plan.key == plan_key(plan)
+        assert (planned_bundle / plan.file).stat().st_size > 10_000
+    denoiser = manifest.plans[COMPONENT_NAMES.index("denoiser")]
+    assert [profile["timestep"] for profile in denoiser.profiles] == [(1,), (2,)]
+
+
+def test_a_second_build_finds_the_plans_there(copy: Path) -> None:
+    before = (copy / "bundle.json").read_bytes()
+    report = build_plans(copy, TINY)
+    assert (len(report.built), len(report.reused)) == (0, len(COMPONENT_NAMES))
+    assert (copy / "bundle.json").read_bytes() == before
+
+
+def test_an_interrupted_build_keeps_what_is_done_and_goes_on_later(copy: Path, rtx: PlanLibrary) -> None:
+    settings = BuildSettings("tensorrt-rtx", targets=("sm86", "sm120"), max_batch=1)
+
+    def interrupt(stage: str, fraction: float | None) -> None:
+        if stage.startswith("denoiser: ") and stage != "denoiser: reading the network":
+            raise KeyboardInterrupt  # while the library is at work
+
+    with pytest.raises(KeyboardInterrupt):
+        build_plans(copy, settings, progress=interrupt)
+    manifest = load_manifest(copy)
+    verify_files(manifest, copy)
+    added = [plan for plan in manifest.plans if plan.targets == ("sm86", "sm120")]
+    assert [plan.component for plan in added] == ["text_encoder", "vae_encoder"]
+    listed = {entry.path for entry in manifest.files}
+    assert {path.relative_to(copy).as_posix() for path in copy.glob("plans/**/*.plan")} <= listed
+    assert not list(copy.glob("plans/**/.*"))
+
+
+def test_a_plan_that_serves_the_same_purpose_is_replaced(copy: Path) -> None:
+    manifest = load_manifest(copy)
+    stale = msgspec.structs.replace(manifest.plans[0], library="1.0", key="0" * 64)
+    save_manifest(msgspec.structs.replace(manifest, plans=(stale, *manifest.plans[1:])), copy)
+    report = build_plans(copy, TINY)
+    assert [plan.component for plan in report.built] == [stale.component]
+    rebuilt = load_manifest(copy)
+    assert sorted(plan.key for plan in rebuilt.plans) == sorted(plan.key for plan in manifest.plans)
+    verify_files(rebuilt, copy)
+
+
+def test_builds_repeat_to_the_bit(tmp_path: Path, rtx: PlanLibrary) -> None:
+    path = _network(tmp_path)
+    profiles: list[Profile] = [{"x": (2, 4)}]
+    plans = [bytes(memoryview(compile_plan(rtx, path, profiles, ("sm86",), silent))) for _ in range(2)]
+    assert plans[0] == plans[1]
+    portable = bytes(memoryview(compile_plan(rtx, path, profiles, (), silent)))
+    assert portable != plans[0]
+
+
+def test_a_node_that_the_parser_refuses_is_named(tmp_path: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(PlanBuildError, match=r"node the/node \(Frobnicate\)"):
+        compile_plan(rtx, _network(tmp_path, "Frobnicate"), [{"x": (2, 4)}], (), silent)
+
+
+def test_a_node_that_the_builder_refuses_is_named(tmp_path: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(PlanBuildError, match=r"the/node.*mismatching dimensions"):
+        compile_plan(rtx, _network(tmp_path, "MatMul", inputs=2), [{"x": (2, 4)}], (), silent)
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path, rtx: PlanLibrary) -> None:
+    (tmp_path / "network.onnx").write_bytes(b"not a network")
+    with pytest.raises(PlanBuildError, match=r"(?s)network\.onnx.*Failed to parse"):
+        compile_plan(rtx, tmp_path / "network.onnx", [], (), silent)
+
+
+def test_what_the_builder_reports_reaches_the_user(tmp_path: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(PlanBuildError, match="no optimization profile"):
+        compile_plan(rtx, _network(tmp_path), [], (), silent)
+
+
+def test_another_precision_than_the_bundles_is_refused(tiny_bundle: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(ParameterError, match=r"(?s)computes in fp32.*--precision fp16"):
+        build_plans(tiny_bundle, TINY)
+
+
+def test_a_damaged_network_is_not_compiled(copy: Path) -> None:
+    model = onnx.load(copy / "vae_encoder" / "model.onnx")
+    model.producer_name = "somebody"
+    onnx.save(model, copy / "vae_encoder" / "model.onnx")
+    with pytest.raises(BundleIntegrityError, match="vae_encoder"):
+        build_plans(copy, TINY)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed")
+def test_a_library_that_is_not_installed_is_named(tiny_half_bundle: Path) -> None:
+    with pytest.raises(EngineUnavailableError, match=r"(?s)tensorrt.*pip install 'inpaintrt\[tensorrt\]'"):
+        build_plans(tiny_half_bundle, BuildSettings("tensorrt"))
+
+
+def test_only_two_backends_have_plans() -> None:
+    with pytest.raises(ParameterError, match="tensorrt, tensorrt-rtx"):
+        load_library("onnxruntime")

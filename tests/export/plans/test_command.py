@@ -1,0 +1,50 @@
+"""`inpaintrt build`, as a user runs it."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inpaintrt.backends.tensorrt_library import PlanLibrary
+from inpaintrt.bundle import load_manifest, verify_files
+
+COMMAND = [sys.executable, "-c", "from inpaintrt.cli import main; main()", "build"]
+OPTIONS = ["--backend", "tensorrt-rtx", "--max-batch", "1"]
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_plans_that_are_there_are_told(planned_bundle: Path) -> None:
+    result = _run(planned_bundle, *OPTIONS, "--target", "sm89")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("was there already, for sm89") == 4
+
+
+def test_an_error_says_what_to_do(tiny_bundle: Path, rtx: PlanLibrary) -> None:
+    result = _run(tiny_bundle, *OPTIONS)
+    assert result.returncode == 1
+    assert "what to do: export the checkpoint with --precision fp16" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C cannot be sent to a child there")
+def test_ctrl_c_leaves_a_whole_bundle(tiny_half_bundle: Path, rtx: PlanLibrary, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(tiny_half_bundle, tmp_path / "bundle"))
+    command = [*COMMAND, str(bundle), *OPTIONS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(bundle.glob("plans/**/text_encoder*.plan")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate()[1]
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    assert len(manifest.plans) < 4
+    assert not list(bundle.glob("plans/**/.*"))

@@ -1,0 +1,93 @@
+"""Buckets and static shapes."""
+
+import pytest
+
+from inpaintrt.bundle import Architecture, Component, TensorSpec
+from inpaintrt.errors import ParameterError, PlanBuildError
+from inpaintrt_export.plans.profiles import make_profiles, row_buckets
+from inpaintrt_export.plans.settings import BuildSettings
+from inpaintrt_export.step_graph import step_inputs, step_outputs
+
+ARCHITECTURE = Architecture(
+    latent_channels=4,
+    vae_scale_factor=8,
+    latent_scale=0.18215,
+    context_width=768,
+    prediction_type="epsilon",
+    native_resolution=(512, 512),
+)
+STEP = Component(
+    file="denoiser/model.onnx",
+    precision="fp16",
+    form="step",
+    inputs=step_inputs(768, "float16"),
+    outputs=step_outputs(),
+)
+
+
+def _component(name: str, *shape: int | str) -> Component:
+    spec = TensorSpec(dtype="float32", shape=shape)
+    return Component(file="model.onnx", precision="fp16", inputs={name: spec}, outputs={"out": spec})
+
+
+@pytest.mark.parametrize(
+    ("max_batch", "buckets"), [(1, (1, 2)), (2, (1, 2, 4)), (3, (1, 2, 4, 6)), (8, (1, 2, 4, 8, 16))]
+)
+def test_rows_double_up_to_two_a_request(max_batch: int, buckets: tuple[int, ...]) -> None:
+    assert row_buckets(max_batch) == buckets
+
+
+def test_a_step_has_a_profile_for_each_size_and_bucket_with_all_slots() -> None:
+    settings = BuildSettings("tensorrt-rtx", resolutions=((512, 512), (768, 512)), max_batch=2)
+    profiles = make_profiles("denoiser", STEP, ARCHITECTURE, 77, settings)
+    assert [(profile["timestep"], profile["noise"][2:]) for profile in profiles] == [
+        ((rows,), size) for size in ((64, 64), (96, 64)) for rows in (1, 2, 4)
+    ]
+    assert profiles[1] == {
+        "state": (2, 6, 4, 64, 64),
+        "condition": (2, 5, 64, 64),
+        "row_slot": (2,),
+        "timestep": (2,),
+        "context": (2, 77, 768),
+        "guidance": (2, 2),
+        "update": (2, 6, 8),
+        "noise": (2, 4, 64, 64),
+    }
+
+
+def test_a_plain_unet_has_a_profile_for_each_bucket() -> None:
+    component = _component("sample", "batch", 9, "height", "width")
+    settings = BuildSettings("tensorrt", max_batch=1)
+    profiles = make_profiles("denoiser", component, ARCHITECTURE, 77, settings)
+    assert [profile["sample"] for profile in profiles] == [(1, 9, 64, 64), (2, 9, 64, 64)]
+
+
+def test_the_others_work_on_one_at_a_time() -> None:
+    settings = BuildSettings("tensorrt-rtx", resolutions=((512, 768),))
+    parts = {
+        "text_encoder": _component("input_ids", "batch", "tokens"),
+        "vae_encoder": _component("sample", "batch", 3, "height", "width"),
+        "vae_decoder": _component("latent_sample", "batch", 4, "height", "width"),
+    }
+    shapes = {
+        name: [tuple(profile.values()) for profile in make_profiles(name, part, ARCHITECTURE, 77, settings)]
+        for name, part in parts.items()
+    }
+    assert shapes == {
+        "text_encoder": [((1, 77),)],
+        "vae_encoder": [((1, 3, 512, 768),)],
+        "vae_decoder": [((1, 4, 64, 96),)],
+    }
+
+
+@pytest.mark.parametrize("resolution", [(512, 500), (0, 512), (512, 8192)])
+def test_a_size_that_no_plan_can_have_is_refused(resolution: tuple[int, int]) -> None:
+    settings = BuildSettings("tensorrt-rtx", resolutions=(resolution,))
+    with pytest.raises(ParameterError, match="multiples of 8, at most 4096"):
+        make_profiles("denoiser", STEP, ARCHITECTURE, 77, settings)
+
+
+def test_an_axis_of_unknown_size_is_named() -> None:
+    component = _component("sample", "batch", "depth")
+    with pytest.raises(PlanBuildError, match=r"(?s)'vae_encoder'.*received: depth"):
+        make_profiles("vae_encoder", component, ARCHITECTURE, 77, BuildSettings("tensorrt-rtx"))
