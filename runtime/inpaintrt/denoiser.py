@@ -8,23 +8,24 @@ requests is one UNet call between two small matrix products:
     guided     = guidance @ prediction
     next_state = update @ (state, guided, noise)
 
-`FusedStep` runs these four lines inside one exported graph, `PlainStep` around a plain UNet.
+`FusedStep` runs these four lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
+step: rows and matrices. State and condition are kept by a `StepState`, in NumPy or on a device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.backends import Engine
+from inpaintrt.backends import Array, Engine, KeepsState, StepState
 from inpaintrt.errors import EngineInputError, ParameterError
 from inpaintrt.samplers import STATE_TENSORS, Table
 
-__all__ = ["FusedStep", "PlainStep", "Program", "Slots", "Step", "StepInputs", "row_bucket"]
+__all__ = ["FusedStep", "HostState", "PlainStep", "Program", "Slots", "Step", "StepInputs", "row_bucket"]
 
 Floats = NDArray[np.floating]
 
@@ -61,6 +62,43 @@ class Step(Protocol):
         """The next state, `[slots, 6, channels, h, w]`."""
         ...
 
+    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+        """Where the state of some slots is kept between steps."""
+        ...
+
+
+class HostState:
+    """State and condition in NumPy.
+
+    Args:
+        step: Computes the next state.
+        slots: How many there are.
+        latent_shape: `(channels, h, w)` of a picture's latents.
+        condition_channels: Channels of the mask and of the masked picture's latents together.
+    """
+
+    def __init__(
+        self, step: Step, slots: int, latent_shape: tuple[int, ...], condition_channels: int
+    ) -> None:
+        self._step = step
+        self._state = np.zeros((slots, STATE_TENSORS, *latent_shape), np.float32)
+        self._condition = np.zeros((slots, condition_channels, *latent_shape[1:]), np.float32)
+
+    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
+        """Start a slot afresh."""
+        self._state[slot] = 0
+        self._state[slot, 0] = latents
+        self._condition[slot] = condition
+
+    def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
+        """A tensor `[channels, h, w]` of a slot's state."""
+        kept: NDArray[np.float32] = self._state[slot, tensor]
+        return kept.copy()
+
+    def advance(self, inputs: Mapping[str, Array]) -> None:
+        """Replace the state by the next."""
+        self._state = self._step(StepInputs(state=self._state, condition=self._condition, **inputs))
+
 
 class FusedStep:
     """The step as one exported graph."""
@@ -74,6 +112,12 @@ class FusedStep:
         arrays = {**vars(inputs), "context": inputs.context.astype(self._context_dtype, copy=False)}
         next_state: NDArray[np.float32] = self._engine.run(arrays)["next_state"]
         return next_state
+
+    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+        """The engine's own state where it keeps one, as GPUs do; otherwise in NumPy."""
+        if isinstance(self._engine, KeepsState):
+            return self._engine.open_state(slots, latent_shape, condition_channels)
+        return HostState(self, slots, latent_shape, condition_channels)
 
 
 class PlainStep:
@@ -90,7 +134,12 @@ class PlainStep:
         guided = (inputs.guidance @ prediction.reshape(len(prediction), -1)).reshape(state[:, :1].shape)
         columns = np.concatenate([state, guided, inputs.noise[:, None]], axis=1)
         flat = columns.reshape(*columns.shape[:2], -1)
-        return np.matmul(inputs.update, flat).reshape(state.shape)
+        next_state: NDArray[np.float32] = np.matmul(inputs.update, flat)
+        return next_state.reshape(state.shape)
+
+    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+        """State in NumPy."""
+        return HostState(self, slots, latent_shape, condition_channels)
 
     def _predict(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
         if self._engine.inputs["timestep"].shape not in ((), (1,)):
@@ -130,7 +179,7 @@ class PlainStep:
         return cast.reshape(()) if spec.shape == () else cast
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """What one slot does from its first step to its last.
 
@@ -153,6 +202,16 @@ class _Occupant:
     row: int = 0
 
 
+class _Row(NamedTuple):
+    """One evaluation of the UNet: for which slot, and which context and step of its program."""
+
+    slot: int
+    program: Program
+    context: int
+    step: int
+
+
+_ContextKey = tuple[Program, int]
 _STAND_STILL = np.eye(STATE_TENSORS, STATE_TENSORS + 2, dtype=np.float32)
 
 
@@ -197,11 +256,11 @@ class Slots:
         condition_channels: int = 5,
         row_buckets: Sequence[int] | None = None,
     ) -> None:
-        self._step = step
-        self._state = np.zeros((capacity, STATE_TENSORS, *latent_shape), np.float32)
-        self._condition = np.zeros((capacity, condition_channels, *latent_shape[1:]), np.float32)
+        self._state = step.open_state(capacity, latent_shape, condition_channels)
         self._occupants: list[_Occupant | None] = [None] * capacity
         self._row_buckets = row_buckets
+        self._silence = np.zeros((capacity, *latent_shape), np.float32)
+        self._contexts: tuple[tuple[_ContextKey, ...], Floats] | None = None
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -235,19 +294,17 @@ class Slots:
             )
         slot = self._occupants.index(None)
         self._occupants[slot] = _Occupant(program)
-        self._state[slot] = 0
-        self._state[slot, 0] = latents
-        self._condition[slot] = condition
+        self._state.write(slot, latents, condition)
         return slot
 
     def leave(self, slot: int) -> NDArray[np.float32]:
         """Free a slot, finished or not, and return its latents `[channels, h, w]`."""
         self._occupants[slot] = None
-        return self._state[slot, 0].copy()
+        return self._state.read(slot, 0)
 
     def denoised(self, slot: int) -> NDArray[np.float32]:
         """The newest estimate `[channels, h, w]` of the finished latents, for previews."""
-        return self._state[slot, -1].copy()
+        return self._state.read(slot, -1)
 
     def step(self) -> tuple[int, ...]:
         """Advance every active slot by one row of its table.
@@ -258,43 +315,48 @@ class Slots:
         running = self._running()
         if not running:
             return ()
-        self._state = self._step(self._inputs(running))
+        self._state.advance(self._inputs(running))
         for _, occupant in running:
             occupant.row += 1
         return tuple(slot for slot, occupant in running if occupant.row == occupant.program.table.rows)
 
-    def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> StepInputs:
-        update = np.tile(_STAND_STILL, (len(self._occupants), 1, 1))
-        noise = np.zeros_like(self._state[:, 0])
-        rows: list[tuple[int, float, Floats, float]] = []
-        for slot, occupant in running:
-            program, row = occupant.program, occupant.row
-            update[slot] = program.table.update[row]
-            if program.table.uses_noise[row]:
-                noise[slot] = program.noise(row)
-            rows += [
-                (slot, program.table.timesteps[row], program.contexts[context], program.weights[row, context])
-                for context in np.flatnonzero(program.weights[row])
-            ]
-        return self._with_rows(rows, update, noise)
+    def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
+        """All inputs of a step but state and condition."""
+        rows = [
+            _Row(slot, occupant.program, int(context), occupant.row)
+            for slot, occupant in running
+            for context in np.flatnonzero(occupant.program.weights[occupant.row])
+        ]
+        padded = rows + rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))
+        guidance = np.zeros((len(self._occupants), len(padded)), np.float32)
+        for column, row in enumerate(rows):
+            guidance[row.slot, column] = row.program.weights[row.step, row.context]
+        return {
+            "row_slot": np.array([row.slot for row in padded], np.int64),
+            "timestep": np.array([row.program.table.timesteps[row.step] for row in padded], np.float32),
+            "context": self._stack_contexts(padded),
+            "guidance": guidance,
+            "update": self._updates(running),
+            "noise": self._noise(running),
+        }
 
-    def _with_rows(
-        self,
-        rows: Sequence[tuple[int, float, Floats, float]],
-        update: NDArray[np.float32],
-        noise: NDArray[np.float32],
-    ) -> StepInputs:
-        padding = row_bucket(len(rows), self._row_buckets) - len(rows)
-        slots, timesteps, contexts, weights = zip(*rows, *[rows[0]] * padding, strict=True)
-        guidance = np.zeros((len(self._occupants), len(slots)), np.float32)
-        guidance[slots[: len(rows)], np.arange(len(rows))] = weights[: len(rows)]
-        return StepInputs(
-            state=self._state,
-            condition=self._condition,
-            row_slot=np.array(slots, np.int64),
-            timestep=np.array(timesteps, np.float32),
-            context=np.stack(contexts),
-            guidance=guidance,
-            update=update,
-            noise=noise,
-        )
+    def _stack_contexts(self, rows: Sequence[_Row]) -> Floats:
+        """`[rows, tokens, width]`: the very array of the step before as long as rows ask for the same."""
+        key = tuple((row.program, row.context) for row in rows)
+        if self._contexts is None or self._contexts[0] != key:
+            self._contexts = key, np.stack([program.contexts[context] for program, context in key])
+        return self._contexts[1]
+
+    def _updates(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
+        update = np.tile(_STAND_STILL, (len(self._occupants), 1, 1))
+        for slot, occupant in running:
+            update[slot] = occupant.program.table.update[occupant.row]
+        return update
+
+    def _noise(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
+        """`[slots, channels, h, w]`; the very same array in all steps without noise."""
+        noisy = [(slot, each) for slot, each in running if each.program.table.uses_noise[each.row]]
+        noise = np.zeros_like(self._silence) if noisy else self._silence
+        for slot, occupant in noisy:
+            noise[slot] = occupant.program.noise(occupant.row)
+        return noise

@@ -1,6 +1,15 @@
 """Engines: one network each, behind one protocol, whatever library runs it."""
 
-from inpaintrt.backends.engine import Engine, check_inputs
+from inpaintrt.backends.engine import Array, Engine, KeepsState, StepState, check_inputs
 from inpaintrt.backends.registry import DEFAULT_BACKEND, backend_names, open_engine
 
-__all__ = ["DEFAULT_BACKEND", "Engine", "backend_names", "check_inputs", "open_engine"]
+__all__ = [
+    "DEFAULT_BACKEND",
+    "Array",
+    "Engine",
+    "KeepsState",
+    "StepState",
+    "backend_names",
+    "check_inputs",
+    "open_engine",
+]

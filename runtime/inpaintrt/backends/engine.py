@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import EngineInputError
 
-__all__ = ["Array", "Engine", "check_inputs"]
+__all__ = ["Array", "Engine", "KeepsState", "StepState", "check_inputs"]
 
 Array = NDArray[Any]
 
@@ -43,6 +43,46 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the network; the engine cannot run afterwards."""
+        ...
+
+
+class StepState(Protocol):
+    """State and condition of all slots of a denoiser, wherever they live."""
+
+    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
+        """Start a slot afresh.
+
+        Args:
+            slot: Its number.
+            latents: `[channels, h, w]`, the first tensor of its state; the others become 0.
+            condition: `[condition_channels, h, w]`.
+        """
+        ...
+
+    def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
+        """A tensor `[channels, h, w]` of a slot's state; negative numbers count from the last."""
+        ...
+
+    def advance(self, inputs: Mapping[str, Array]) -> None:
+        """Replace the state of all slots by the next.
+
+        Args:
+            inputs: All inputs of a step but `state` and `condition`. An array that is the very object of the
+                step before has the same content, and need not be sent to a device again.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsState(Protocol):
+    """An engine of a step graph that keeps the state where it runs."""
+
+    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+        """State for some slots, all 0.
+
+        Raises:
+            EngineInputError: The engine has fewer slots, or is not made for this size.
+        """
         ...
 
 
