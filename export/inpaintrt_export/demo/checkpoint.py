@@ -42,6 +42,6 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     and a pipeline loaded without a dtype is to run.
     """
     vae, unet = copy.deepcopy(checkpoint.vae).half(), copy.deepcopy(checkpoint.unet).half()
-    pipeline = pipeline_of(replace(checkpoint, vae=vae, unet=unet)).to("cpu")
+    pipeline = pipeline_of(replace(checkpoint, vae=vae, unet=unet))
     pipeline.save_pretrained(folder, safe_serialization=True)
     save_tokenizer(checkpoint.tokenizer, folder / "tokenizer")

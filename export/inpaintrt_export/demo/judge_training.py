@@ -29,9 +29,9 @@ from inpaintrt_export.demo.world import (
 )
 
 JUDGE_TRAINING_SEEDS = 7_000_000
-EXAMPLES = 6000
-PLAN = Plan(steps=1500, batch=64, learning_rate=2e-3, shards=1, average=0.99, log_every=100)
-REBUILT_SHARE = 0.5  # of the examples that went through the autoencoder, as results do
+EXAMPLES = 4000
+PLAN = Plan(steps=1000, batch=64, learning_rate=2e-3, shards=1, average=0.99, log_every=100)
+REBUILT_SHARE = 0.4  # of the examples that went through the autoencoder, as results do
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class JudgeObjective:
 
 
 def train_judge(vae: AutoencoderKL, work: Path, plan: Plan = PLAN, examples: int = EXAMPLES) -> Judge:
-    """Train a judge on drawn pictures, half of them rebuilt by the autoencoder."""
+    """Train a judge on drawn pictures, some of them rebuilt by the autoencoder."""
     torch.manual_seed(plan.seed)
     data = training_set(JUDGE_TRAINING_SEEDS, examples, PICTURE_SIZE, vae)
     averaged = Training(JudgeObjective(Judge(), *data), plan, work / "judge.pt").run()

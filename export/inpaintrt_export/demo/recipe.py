@@ -31,7 +31,7 @@ class Recipe:
     crop: int = 64
     latent_scenes: int = 7_000
     masks_per_scene: int = 2
-    denoiser: Plan = field(default_factory=lambda: Plan(steps=14_000, batch=32, learning_rate=8e-4, shards=2))
+    denoiser: Plan = field(default_factory=lambda: Plan(steps=6200, batch=32, learning_rate=8e-4, shards=2))
     seed: int = 0
 
 
