@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from torch.onnx import ONNXProgram
+
     from inpaintrt.bundle import TensorSpec
     from inpaintrt_export.networks import Network, Sizes
 
@@ -54,7 +56,7 @@ def trace(network: Network, path: Path) -> None:
     inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet_exporter(), torch.inference_mode():
-        torch.onnx.export(
+        program = torch.onnx.export(
             network.module,
             tuple(inputs.values()),
             path,
@@ -66,10 +68,18 @@ def trace(network: Network, path: Path) -> None:
             external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
             verbose=False,
         )
+    _forget_weights(program)
     model = onnx.load(path, load_external_data=False)
     clean_graph(model.graph)
     _name_axes(model.graph, {**network.inputs, **network.outputs})
     save_graph(model, path)
+
+
+def _forget_weights(program: ONNXProgram | None) -> None:
+    """Free a written graph's weights, which would stay: onnxscript's rewriting rules keep the last graph."""
+    if program is not None:
+        for value in program.model.graph.initializers.values():
+            value.const_value = None
 
 
 def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:

@@ -47,7 +47,7 @@ def is_hub_id(source: str) -> bool:
 
 
 def open_hub_source(repository: str, options: SourceOptions, progress: Progress) -> FolderSource:
-    """Download what is needed of a repository, resuming what an earlier run has begun.
+    """Download what is needed of a repository, but for the files that an earlier run has brought.
 
     Args:
         repository: `owner/name`.
@@ -131,14 +131,14 @@ def _explain(repository: str, options: SourceOptions, error: Exception) -> Sourc
             return SourceError(
                 f"{repository} is not in the cache, or not whole, and the Hub was not asked or not reached",
                 received=first_line,
-                hint="run once with a connection and without --offline; what was downloaded is kept",
+                hint="run once with a connection and without --offline; whole files are kept",
             )
     status = getattr(getattr(error, "response", None), "status_code", None)
     refused = status in (_UNAUTHORIZED, _FORBIDDEN)
     return SourceError(
         f"{repository} cannot be downloaded",
         received=first_line or type(error).__name__,
-        hint=_PASS_TOKEN if refused else "check the connection, then run again: what was downloaded is kept",
+        hint=_PASS_TOKEN if refused else "check the connection, then run again: whole files are kept",
     )
 
 
