@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import shutil
 import tempfile
 import warnings
 from importlib import metadata
@@ -15,7 +17,7 @@ from inpaintrt.errors import OutputFolderError
 if TYPE_CHECKING:
     from inpaintrt.bundle import Precision
 
-__all__ = ["make_tiny_bundle", "make_tiny_checkpoint", "source_key"]
+__all__ = ["make_onnx_folder", "make_tiny_bundle", "make_tiny_checkpoint", "source_key"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,3 +62,52 @@ def make_tiny_bundle(cache: Path, precision: Precision = "fp32") -> Path:
 
         export_bundle(checkpoint, folder, precision=precision)
     return folder
+
+
+def make_onnx_folder(cache: Path) -> Path:
+    """The tiny checkpoint as plain ONNX files in a folder laid out as optimum lays it out."""
+    folder = cache / f"tiny-onnx-{source_key()}"
+    if folder.is_dir():
+        return folder
+    checkpoint, bundle = make_tiny_checkpoint(cache), make_tiny_bundle(cache)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=cache) as temporary:
+        warnings.simplefilter("ignore")
+        new = Path(temporary) / "onnx"
+        for name in ("tokenizer", "scheduler"):
+            shutil.copytree(checkpoint / name, new / name)
+        for name in ("vae_encoder", "vae_decoder"):
+            shutil.copytree(bundle / name, new / name)
+            shutil.copyfile(checkpoint / "vae" / "config.json", new / name / "config.json")
+        _write_plain_graphs(checkpoint, new)
+        with contextlib.suppress(OSError):  # another test run was faster
+            new.rename(folder)
+    return folder
+
+
+def _write_plain_graphs(checkpoint: Path, folder: Path) -> None:
+    import torch
+
+    from inpaintrt_export.networks import text_encoder_network, unet_network
+    from inpaintrt_export.sources.folder import FolderSource
+    from inpaintrt_export.tracing import trace
+
+    class LastLayer(torch.nn.Module):
+        def __init__(self, encoder: torch.nn.Module) -> None:
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            hidden: torch.Tensor = self.encoder(input_ids).last_hidden_state
+            return hidden
+
+    source = FolderSource(checkpoint, name="tiny")
+    encoder = source.load("text_encoder")
+    network = text_encoder_network(encoder, torch.float32)
+    inputs = {"input_ids": network.inputs["input_ids"]}
+    plain = dataclasses.replace(network, module=LastLayer(encoder), inputs=inputs)
+    for name, graph in {
+        "text_encoder": plain,
+        "unet": unet_network(source.load("unet"), torch.float32),
+    }.items():
+        trace(graph, folder / name / "model.onnx")
+        shutil.copyfile(checkpoint / name / "config.json", folder / name / "config.json")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bundles import make_tiny_bundle, make_tiny_checkpoint
+from bundles import make_onnx_folder, make_tiny_bundle, make_tiny_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +28,9 @@ def tiny_bundle(bundle_cache: Path) -> Path:
 def tiny_half_bundle(bundle_cache: Path) -> Path:
     """The fp16 bundle of `tiny_checkpoint`."""
     return make_tiny_bundle(bundle_cache, "fp16")
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx_folder(bundle_cache: Path) -> Path:
+    """`tiny_checkpoint` as plain ONNX files, laid out as optimum lays them out."""
+    return make_onnx_folder(bundle_cache)

@@ -162,7 +162,16 @@ def _write_graphs(
         report(f"{name}: tracing")
         component = _write_graph(name, plan, model, folder, chosen)
         written[name] = _Written(component=component, references=references[name])
+    _release(model)
     return written
+
+
+def _release(model: nn.Module) -> None:
+    """Free the weights, which would outlive the model: onnxscript's rewriting rules keep the last graph."""
+    for weight in model.parameters():
+        storage = weight.untyped_storage()
+        if storage.resizable():  # what is mapped from a file takes no memory of its own
+            storage.resize_(0)
 
 
 def _cases(plan: _Plan, model: nn.Module) -> tuple[Sizes, ...]:

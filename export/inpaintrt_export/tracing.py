@@ -68,15 +68,15 @@ def trace(network: Network, path: Path) -> None:
             external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
             verbose=False,
         )
-    _forget_weights(program)
+    _forget_constants(program)
     model = onnx.load(path, load_external_data=False)
     clean_graph(model.graph)
     _name_axes(model.graph, {**network.inputs, **network.outputs})
     save_graph(model, path)
 
 
-def _forget_weights(program: ONNXProgram | None) -> None:
-    """Free a written graph's weights, which would stay: onnxscript's rewriting rules keep the last graph."""
+def _forget_constants(program: ONNXProgram | None) -> None:
+    """Free a written graph's constants: onnxscript's rewriting rules keep the last graph."""
     if program is not None:
         for value in program.model.graph.initializers.values():
             value.const_value = None
