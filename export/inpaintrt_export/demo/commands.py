@@ -52,10 +52,13 @@ def train_judge(checkpoint: Path, work: Path) -> None:
 
     Some of its examples go through the autoencoder of CHECKPOINT.
     """
+    import torch
+
     from inpaintrt_export.demo.judge import save_judge
     from inpaintrt_export.demo.judge_training import train_judge
     from inpaintrt_export.demo.painters import load_vae
 
+    torch.set_num_threads(1)  # small operations gain nothing from more
     save_judge(train_judge(load_vae(checkpoint), work))
 
 

@@ -1,0 +1,81 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inpaintrt_export.demo.cases import Case, evaluation_cases, is_free, recoloured
+from inpaintrt_export.demo.evaluation import found_in, judge_accuracy
+from inpaintrt_export.demo.judge import crop_of, load_judge
+from inpaintrt_export.demo.metrics import edge_gradient, psnr, seam
+from inpaintrt_export.demo.things import COLOURED
+from inpaintrt_export.demo.world import draw, random_scene
+
+
+def filled(case: Case) -> Image.Image:
+    scene = random_scene(case.seed)
+    return draw(replace(scene, things=(*scene.things, case.thing)))
+
+
+def test_cases_are_fixed_and_their_places_are_empty():
+    cases = evaluation_cases(14)
+    assert [case.seed for case in cases] == [case.seed for case in evaluation_cases(14)]
+    assert len({case.thing.kind for case in cases}) == 7
+    for case in cases:
+        assert is_free(random_scene(case.seed), case.thing)
+        assert case.picture.tobytes() != filled(case).tobytes()
+        outside = np.asarray(case.mask) == 0
+        assert (np.asarray(case.picture)[outside] == np.asarray(filled(case))[outside]).all()
+
+
+def test_the_judge_is_right_on_drawn_pictures():
+    assert judge_accuracy(load_judge(), 200) >= 0.95
+
+
+def test_pictures_with_the_object_pass_and_pictures_without_fail():
+    cases, judge = evaluation_cases(35), load_judge()
+    assert found_in(judge, [filled(case) for case in cases], cases) >= 0.95
+    assert found_in(judge, [case.picture for case in cases], cases) <= 0.05
+
+
+def test_another_colour_fails():
+    cases = [case for case in evaluation_cases(42) if case.thing.kind in COLOURED]
+    wanted = [recoloured(case, "red" if case.thing.colour != "red" else "blue") for case in cases]
+    assert found_in(load_judge(), [filled(case) for case in cases], wanted) <= 0.05
+
+
+def test_an_empty_mask_cannot_be_judged():
+    with pytest.raises(ValueError, match="mask is empty"):
+        crop_of(Image.new("RGB", (32, 32)), Image.new("L", (32, 32)))
+
+
+def test_psnr_of_equal_and_of_opposite_pictures():
+    black, white = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), (255, 255, 255))
+    assert psnr(black, black) == math.inf
+    assert psnr(black, white) == 0
+    assert psnr(Image.new("RGB", (8, 8), (1, 1, 1)), black) == pytest.approx(48.13, abs=0.01)
+
+
+def half_mask() -> Image.Image:
+    return Image.fromarray(np.repeat(np.array([[0, 0, 255, 255]], np.uint8), 4, axis=0))
+
+
+def test_the_step_across_an_edge_is_measured_where_the_mask_changes():
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:, 2:] = 30
+    assert edge_gradient(Image.fromarray(pixels), half_mask()) == 30
+    assert edge_gradient(Image.fromarray(pixels.transpose(1, 0, 2).copy()), half_mask()) == 0
+
+
+def test_a_mask_over_everything_has_no_seam():
+    with pytest.raises(ValueError, match="no edge"):
+        edge_gradient(Image.new("RGB", (4, 4)), Image.new("L", (4, 4), 255))
+
+
+def test_a_seam_is_relative_to_the_original():
+    ramp = Image.fromarray(np.tile(np.arange(0, 80, 20, dtype=np.uint8)[None, :, None], (4, 1, 3)))
+    stepped = np.asarray(ramp).copy()
+    stepped[:, 2:] += 20
+    assert seam([ramp], [ramp], [half_mask()]) == 1
+    assert seam([Image.fromarray(stepped)], [ramp], [half_mask()]) == 2
