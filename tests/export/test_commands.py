@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from inpaintrt.bundle import load_manifest
+from inpaintrt.errors import SourceError
+from inpaintrt_export.commands import register
+
+
+@pytest.fixture(scope="module")
+def app() -> click.Group:
+    app = click.Group()
+    register(app)
+    return app
+
+
+def test_export_reports_the_folder_on_stdout_and_the_figures_on_stderr(
+    app: click.Group, tmp_path: Path
+) -> None:
+    output = tmp_path / "bundle"
+    result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [str(output)]
+    assert "relative" in result.stderr
+    assert "denoiser" in result.stderr
+    assert load_manifest(output).checkpoint.revision == "seed 3"
+
+
+def test_import_reports_the_folder(app: click.Group, tiny_onnx_folder: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["import-onnx", str(tiny_onnx_folder), "-o", str(tmp_path / "bundle")])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [str(tmp_path / "bundle")]
+
+
+def test_error_reaches_the_caller(app: click.Group, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export", "no-such-folder", "-o", str(tmp_path / "bundle")])
+    assert isinstance(result.exception, SourceError)
+
+
+@pytest.mark.parametrize("command", ["export", "import-onnx", "demo-checkpoint"])
+def test_commands_have_help(app: click.Group, command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "--help" in result.stdout
+
+
+def test_registration_imports_no_training_framework() -> None:
+    code = (
+        "import sys, click; from inpaintrt_export.commands import register; register(click.Group());"
+        "print([name for name in ('torch', 'diffusers', 'transformers', 'onnx') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

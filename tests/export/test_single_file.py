@@ -1,0 +1,284 @@
+"""Single-file checkpoints: the tiny checkpoint under the names of the first Stable Diffusion code base."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from inpaintrt.errors import SourceError, UnsafeWeightsError
+from inpaintrt_export.checks import check_architecture
+from inpaintrt_export.sources import SourceOptions, open_source
+from inpaintrt_export.sources import single_file as module
+from inpaintrt_export.sources.checkpoint import PARTS, Part
+from inpaintrt_export.sources.layouts import LAYOUTS
+from inpaintrt_export.sources.single_file import SingleFileSource
+
+Weights = dict[str, Tensor]
+
+RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+UNET_ENDS = {
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+# The tiny UNet has two levels of one layer (two on the way up).
+UNET_BLOCKS = {
+    "down_blocks.0.resnets.0": "input_blocks.1.0",
+    "down_blocks.0.attentions.0": "input_blocks.1.1",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op",
+    "down_blocks.1.resnets.0": "input_blocks.3.0",
+    "mid_block.resnets.0": "middle_block.0",
+    "mid_block.attentions.0": "middle_block.1",
+    "mid_block.resnets.1": "middle_block.2",
+    "up_blocks.0.resnets.0": "output_blocks.0.0",
+    "up_blocks.0.resnets.1": "output_blocks.1.0",
+    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv",
+    "up_blocks.1.resnets.0": "output_blocks.2.0",
+    "up_blocks.1.attentions.0": "output_blocks.2.1",
+    "up_blocks.1.resnets.1": "output_blocks.3.0",
+    "up_blocks.1.attentions.1": "output_blocks.3.1",
+}
+ATTENTION = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out", "group_norm": "norm"}
+
+
+def rename_start(name: str, names: dict[str, str]) -> str:
+    for new, old in names.items():
+        if name.startswith(f"{new}."):
+            return old + name[len(new) :]
+    return name
+
+
+def unet_to_original(weights: Weights) -> Weights:
+    renamed = {}
+    for name, weight in weights.items():
+        old = rename_start(rename_start(name, UNET_BLOCKS), UNET_ENDS)
+        if ".resnets." in name:
+            for new_part, old_part in RESNET.items():
+                old = old.replace(f".{new_part}.", f".{old_part}.")
+        renamed[f"model.diffusion_model.{old}"] = weight
+    return renamed
+
+
+def vae_to_original(weights: Weights) -> Weights:
+    renamed = {}
+    for name, weight in weights.items():
+        old = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
+        old = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", old)
+        old = re.sub(r"up_blocks\.(\d)\.resnets", lambda hit: f"up.{3 - int(hit[1])}.block", old)
+        old = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda hit: f"up.{3 - int(hit[1])}.upsample", old)
+        old = re.sub(r"mid_block\.resnets\.(\d)", lambda hit: f"mid.block_{int(hit[1]) + 1}", old)
+        old = old.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+        if "attentions" in old:
+            for new_part, old_part in ATTENTION.items():
+                old = old.replace(f".{new_part}.", f".{old_part}.")
+            old = old.replace("mid_block.attentions.0", "mid.attn_1")
+            weight = weight[:, :, None, None] if weight.ndim == 2 else weight
+        renamed[f"first_stage_model.{old}"] = weight
+    return renamed
+
+
+def text_encoder_to_original(weights: Weights) -> Weights:
+    prefix = "cond_stage_model.transformer.text_model."
+    return {prefix + name.removeprefix("text_model."): weight for name, weight in weights.items()}
+
+
+def text_encoder_to_open_clip(weights: Weights) -> Weights:
+    """As in Stable Diffusion 2: queries, keys and values in one matrix, and one layer that is not used."""
+    prefix = "cond_stage_model.model."
+    plain = {name.removeprefix("text_model."): weight for name, weight in weights.items()}
+    renamed = {
+        f"{prefix}positional_embedding": plain["embeddings.position_embedding.weight"],
+        f"{prefix}token_embedding.weight": plain["embeddings.token_embedding.weight"],
+        f"{prefix}ln_final.weight": plain["final_layer_norm.weight"],
+        f"{prefix}ln_final.bias": plain["final_layer_norm.bias"],
+    }
+    names = {
+        "self_attn.out_proj": "attn.out_proj",
+        "layer_norm1": "ln_1",
+        "layer_norm2": "ln_2",
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+    }
+    layers = 1 + max(int(name.split(".")[2]) for name in plain if name.startswith("encoder.layers."))
+    for index in range(layers):
+        old, new = f"{prefix}transformer.resblocks.{index}.", f"encoder.layers.{index}."
+        for kind in ("weight", "bias"):
+            parts = [plain[f"{new}self_attn.{part}_proj.{kind}"] for part in "qkv"]
+            renamed[f"{old}attn.in_proj_{kind}"] = torch.cat(parts)
+            for new_part, old_part in names.items():
+                renamed[f"{old}{old_part}.{kind}"] = plain[f"{new}{new_part}.{kind}"]
+    return renamed
+
+
+def read_parts(checkpoint: Path) -> dict[Part, Weights]:
+    names = {"text_encoder": "model"}
+    return {
+        part: load_file(checkpoint / part / f"{names.get(part, 'diffusion_pytorch_model')}.safetensors")
+        for part in PARTS
+    }
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_checkpoint: Path) -> Weights:
+    parts = read_parts(tiny_checkpoint)
+    return {
+        **text_encoder_to_original(parts["text_encoder"]),
+        **vae_to_original(parts["vae"]),
+        **unet_to_original(parts["unet"]),
+    }
+
+
+@pytest.fixture
+def path(weights: Weights, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file, with the tokenizer beside it, while files of its context width are known."""
+    monkeypatch.setitem(module.LAYOUTS_BY_CONTEXT_WIDTH, 16, LAYOUTS["tiny"])
+    save(weights, tmp_path / "checkpoint.safetensors")
+    shutil.copytree(tiny_checkpoint / "tokenizer", tmp_path / "tokenizer")
+    return tmp_path / "checkpoint.safetensors"
+
+
+def save(weights: Weights, path: Path) -> None:
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, path)
+
+
+def assert_weights_of(checkpoint: Path, source: SingleFileSource) -> None:
+    for part, expected in read_parts(checkpoint).items():
+        plain = {name.removeprefix("text_model."): weight for name, weight in expected.items()}
+        found = source.load(part).state_dict()
+        assert {name.removeprefix("text_model.") for name in found} == set(plain)
+        for name, weight in found.items():
+            assert torch.equal(weight, plain[name.removeprefix("text_model.")]), name
+
+
+def test_parts_are_those_of_the_folder(path: Path, tiny_checkpoint: Path) -> None:
+    assert_weights_of(tiny_checkpoint, SingleFileSource(path))
+
+
+def test_open_clip_text_encoder_is_converted(path: Path, weights: Weights, tiny_checkpoint: Path) -> None:
+    changed = {name: weight for name, weight in weights.items() if not name.startswith("cond_stage_model.")}
+    changed |= text_encoder_to_open_clip(read_parts(tiny_checkpoint)["text_encoder"])
+    changed["cond_stage_model.model.transformer.resblocks.23.ln_1.weight"] = torch.zeros(16)
+    save(changed, path)
+    assert_weights_of(tiny_checkpoint, SingleFileSource(path))
+
+
+def test_half_weights_are_read_in_float32(path: Path, weights: Weights) -> None:
+    save({name: weight.half() for name, weight in weights.items()}, path)
+    for part in PARTS:
+        dtypes = {weight.dtype for weight in SingleFileSource(path).load(part).state_dict().values()}
+        assert dtypes == {torch.float32}
+
+
+def test_file_is_found_and_passes_the_checks(path: Path) -> None:
+    source = open_source(str(path), SourceOptions())
+    assert isinstance(source, SingleFileSource)
+    assert check_architecture(source).context_width == 16
+    assert source.scheduler_config()["prediction_type"] == "epsilon"
+    assert source.tokenizer()[0].get_vocab_size() == 768
+    origin = source.origin()
+    assert origin.id == "checkpoint.safetensors"
+    assert origin.sha256 is not None
+
+
+def test_text_to_image_file_is_named(path: Path, weights: Weights) -> None:
+    name = "model.diffusion_model.input_blocks.0.0.weight"
+    save({**weights, name: weights[name][:, :4]}, path)
+    with pytest.raises(SourceError, match="text-to-image"):
+        check_architecture(SingleFileSource(path))
+
+
+def test_file_of_another_family_is_refused(path: Path, weights: Weights) -> None:
+    name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save({**weights, name: torch.zeros(16, 2048)}, path)
+    with pytest.raises(SourceError, match=r"(?s)width 2048.*768, 1024"):
+        SingleFileSource(path)
+
+
+def test_file_without_a_unet_is_refused(path: Path) -> None:
+    save({"lora_unet.up.weight": torch.zeros(4, 4)}, path)
+    with pytest.raises(SourceError, match="not a Stable Diffusion checkpoint"):
+        SingleFileSource(path)
+
+
+@pytest.mark.parametrize(("part", "prefix"), [("vae", "first_stage_model."), ("text_encoder", "cond_stage")])
+def test_missing_part_is_named(path: Path, weights: Weights, part: Part, prefix: str) -> None:
+    save({name: weight for name, weight in weights.items() if not name.startswith(prefix)}, path)
+    with pytest.raises(SourceError, match=f"no {part} in"):
+        SingleFileSource(path).load(part)
+
+
+@pytest.mark.parametrize("name", ["first_stage_model.quant_conv.bias", "model.diffusion_model.out.2.bias"])
+def test_missing_and_mis_shaped_weights_are_refused(path: Path, weights: Weights, name: str) -> None:
+    part: Part = "vae" if name.startswith("first") else "unet"
+    save({key: weight for key, weight in weights.items() if key != name}, path)
+    with pytest.raises(SourceError, match=f"the {part} in .* cannot be loaded"):
+        SingleFileSource(path).load(part)
+    save({**weights, name: torch.zeros(7)}, path)
+    with pytest.raises(SourceError, match=f"the {part} in .* cannot be loaded"):
+        SingleFileSource(path).load(part)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100])
+def test_file_that_is_not_safetensors_is_refused(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="not a whole"):
+        SingleFileSource(path)
+
+
+def test_truncated_file_is_refused(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(SourceError, match="not a whole"):
+        SingleFileSource(path)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin"])
+def test_pickled_file_is_refused_unless_allowed(
+    path: Path, weights: Weights, tiny_checkpoint: Path, suffix: str
+) -> None:
+    pickled = path.with_suffix(suffix)
+    torch.save({"state_dict": weights}, pickled)
+    with pytest.raises(UnsafeWeightsError, match="--allow-pickle"):
+        SingleFileSource(pickled)
+    assert_weights_of(tiny_checkpoint, SingleFileSource(pickled, allow_pickle=True))
+
+
+class Bomb:
+    """An object whose pickle runs code."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("exploded"),))
+
+
+def test_pickled_code_is_not_run_even_when_pickles_are_allowed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    torch.save({"state_dict": {"x": Bomb()}}, "bomb.ckpt")
+    with pytest.raises(SourceError, match="cannot be read"):
+        SingleFileSource(Path("bomb.ckpt"), allow_pickle=True)
+    assert not Path("exploded").exists()
+
+
+def test_tokenizer_must_lie_beside_the_file_or_be_named(path: Path) -> None:
+    elsewhere = path.parent / "elsewhere"
+    shutil.move(path.parent / "tokenizer", elsewhere)
+    with pytest.raises(SourceError, match="--tokenizer"):
+        SingleFileSource(path).tokenizer()
+    assert SingleFileSource(path, tokenizer=elsewhere).tokenizer()[1] == 767
+    for file in elsewhere.iterdir():
+        shutil.copy(file, path.parent)
+    assert SingleFileSource(path).tokenizer()[1] == 767
