@@ -18,7 +18,7 @@ def filled(case: Case) -> Image.Image:
     return draw(replace(scene, things=(*scene.things, case.thing)))
 
 
-def test_cases_are_fixed_and_their_places_are_empty():
+def test_cases_are_fixed_and_their_places_are_empty() -> None:
     cases = evaluation_cases(14)
     assert [case.seed for case in cases] == [case.seed for case in evaluation_cases(14)]
     assert len({case.thing.kind for case in cases}) == 7
@@ -29,28 +29,28 @@ def test_cases_are_fixed_and_their_places_are_empty():
         assert (np.asarray(case.picture)[outside] == np.asarray(filled(case))[outside]).all()
 
 
-def test_the_judge_is_right_on_drawn_pictures():
+def test_the_judge_is_right_on_drawn_pictures() -> None:
     assert judge_accuracy(load_judge(), 200) >= 0.95
 
 
-def test_pictures_with_the_object_pass_and_pictures_without_fail():
+def test_pictures_with_the_object_pass_and_pictures_without_fail() -> None:
     cases, judge = evaluation_cases(35), load_judge()
     assert found_in(judge, [filled(case) for case in cases], cases) >= 0.95
     assert found_in(judge, [case.picture for case in cases], cases) <= 0.05
 
 
-def test_another_colour_fails():
+def test_another_colour_fails() -> None:
     cases = [case for case in evaluation_cases(42) if case.thing.kind in COLOURED]
     wanted = [recoloured(case, "red" if case.thing.colour != "red" else "blue") for case in cases]
     assert found_in(load_judge(), [filled(case) for case in cases], wanted) <= 0.05
 
 
-def test_an_empty_mask_cannot_be_judged():
+def test_an_empty_mask_cannot_be_judged() -> None:
     with pytest.raises(ValueError, match="mask is empty"):
         crop_of(Image.new("RGB", (32, 32)), Image.new("L", (32, 32)))
 
 
-def test_psnr_of_equal_and_of_opposite_pictures():
+def test_psnr_of_equal_and_of_opposite_pictures() -> None:
     black, white = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), (255, 255, 255))
     assert psnr(black, black) == math.inf
     assert psnr(black, white) == 0
@@ -61,19 +61,19 @@ def half_mask() -> Image.Image:
     return Image.fromarray(np.repeat(np.array([[0, 0, 255, 255]], np.uint8), 4, axis=0))
 
 
-def test_the_step_across_an_edge_is_measured_where_the_mask_changes():
+def test_the_step_across_an_edge_is_measured_where_the_mask_changes() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[:, 2:] = 30
     assert edge_gradient(Image.fromarray(pixels), half_mask()) == 30
     assert edge_gradient(Image.fromarray(pixels.transpose(1, 0, 2).copy()), half_mask()) == 0
 
 
-def test_a_mask_over_everything_has_no_seam():
+def test_a_mask_over_everything_has_no_seam() -> None:
     with pytest.raises(ValueError, match="no edge"):
         edge_gradient(Image.new("RGB", (4, 4)), Image.new("L", (4, 4), 255))
 
 
-def test_a_seam_is_relative_to_the_original():
+def test_a_seam_is_relative_to_the_original() -> None:
     ramp = Image.fromarray(np.tile(np.arange(0, 80, 20, dtype=np.uint8)[None, :, None], (4, 1, 3)))
     stepped = np.asarray(ramp).copy()
     stepped[:, 2:] += 20

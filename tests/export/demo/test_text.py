@@ -14,13 +14,13 @@ def captions() -> list[str]:
     return [random_masked(rng, random_scene(seed), 32).caption for seed in range(200)]
 
 
-def test_every_word_of_the_world_is_one_token():
+def test_every_word_of_the_world_is_one_token() -> None:
     tokenizer = build_tokenizer()
     words = {word for caption in [*captions(), *corpus()] for word in caption.split()}
     assert all(tokenizer.tokenize(word) == [f"{word}</w>"] for word in words)
 
 
-def test_rows_start_and_end_and_are_padded():
+def test_rows_start_and_end_and_are_padded() -> None:
     tokenizer = build_tokenizer()
     ids = token_ids(tokenizer, ["a red balloon", ""])
     start, end = tokenizer.convert_tokens_to_ids([START, END])
@@ -30,7 +30,7 @@ def test_rows_start_and_end_and_are_padded():
     assert ids[1, 1:].tolist() == [end] * 76
 
 
-def test_any_text_has_tokens_and_comes_back():
+def test_any_text_has_tokens_and_comes_back() -> None:
     tokenizer = build_tokenizer()
     text = "a zebra 猫 über 42!"
     ids = tokenizer(text).input_ids[1:-1]
@@ -38,12 +38,12 @@ def test_any_text_has_tokens_and_comes_back():
     assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
 
 
-def test_capitals_do_not_matter():
+def test_capitals_do_not_matter() -> None:
     tokenizer = build_tokenizer()
     assert tokenizer("A Red BALLOON").input_ids == tokenizer("a red balloon").input_ids
 
 
-def test_the_saved_files_give_the_same_tokens(tmp_path: Path):
+def test_the_saved_files_give_the_same_tokens(tmp_path: Path) -> None:
     tokenizer = build_tokenizer()
     save_tokenizer(tokenizer, tmp_path)
     read = CLIPTokenizer.from_pretrained(tmp_path)

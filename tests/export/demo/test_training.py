@@ -59,14 +59,14 @@ def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(left, right) for left, right in pairs)
 
 
-def test_training_lowers_the_loss(tmp_path: Path):
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
     training = vae_training(tmp_path / "vae.pt")
     training.run()
     assert len(training.losses) == 30
     assert np.mean(training.losses[-5:]) < 0.7 * np.mean(training.losses[:3])
 
 
-def test_a_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path: Path):
+def test_a_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     whole = vae_training(tmp_path / "whole.pt")
     whole.run(10)
     vae_training(tmp_path / "halves.pt").run(6)
@@ -77,14 +77,14 @@ def test_a_resumed_training_ends_bit_for_bit_where_an_uninterrupted_one_does(tmp
     assert same_weights(whole.averaged, resumed.averaged)
 
 
-def test_a_training_goes_on_from_the_last_saved_step(tmp_path: Path):
+def test_a_training_goes_on_from_the_last_saved_step(tmp_path: Path) -> None:
     training = vae_training(tmp_path / "vae.pt", replace(PLAN, steps=9))
     training.run()
     assert vae_training(tmp_path / "vae.pt").step == 9
     assert not list(tmp_path.glob("*.draft"))
 
 
-def test_the_learning_rate_rises_and_falls():
+def test_the_learning_rate_rises_and_falls() -> None:
     plan = Plan(steps=100, batch=1, learning_rate=1.0, warm_up=10)
     rates = [plan.learning_rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
@@ -93,7 +93,7 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[-1] == pytest.approx(0.02)
 
 
-def test_a_perfect_reconstruction_costs_nothing_and_a_wrong_tint_more_than_a_wrong_brightness():
+def test_a_perfect_reconstruction_costs_nothing_and_a_wrong_tint_more_than_a_wrong_brightness() -> None:
     picture = torch.zeros(1, 3, 8, 8)
     tinted = picture.clone()
     tinted[:, 0] = 0.3
@@ -110,7 +110,7 @@ def drawn_pictures(count: int) -> Tensor:
     return to_tensor(draw_pool(0, count, 64))
 
 
-def test_normalised_latents_are_centred_with_unit_variance_and_decode_as_before():
+def test_normalised_latents_are_centred_with_unit_variance_and_decode_as_before() -> None:
     vae, pictures = random_vae(), drawn_pictures(12)
     with torch.no_grad():
         before = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
@@ -123,7 +123,7 @@ def test_normalised_latents_are_centred_with_unit_variance_and_decode_as_before(
     assert (before - after).abs().max() < 1e-3
 
 
-def test_the_pool_holds_what_the_pipeline_would_feed():
+def test_the_pool_holds_what_the_pipeline_would_feed() -> None:
     vae = random_vae()
     pool = encode_pool(vae, 40, scenes=3, masks=2, size=64)
     assert (len(pool.picture), len(pool.masked), len(pool.mask), len(pool.captions)) == (3, 6, 6, 6)
@@ -139,7 +139,7 @@ def test_the_pool_holds_what_the_pipeline_would_feed():
     torch.testing.assert_close(pool.masked[3:4].float(), expected.float(), atol=0.02, rtol=0.02)
 
 
-def test_a_pool_is_read_as_it_was_written(tmp_path: Path):
+def test_a_pool_is_read_as_it_was_written(tmp_path: Path) -> None:
     pool = encode_pool(random_vae(), 0, scenes=2, masks=1, size=64)
     pool.save(tmp_path / "pool.pt")
     read = LatentPool.load(tmp_path / "pool.pt")
@@ -147,13 +147,13 @@ def test_a_pool_is_read_as_it_was_written(tmp_path: Path):
     assert read.captions == pool.captions
 
 
-def test_weights_limit_the_signal_to_noise_ratio():
+def test_weights_limit_the_signal_to_noise_ratio() -> None:
     signal = torch.tensor([0.999, 0.5, 0.01])
     expected = [5 / (0.999 / 0.001), 1.0, 1.0]
     assert snr_weight(signal).tolist() == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_denoiser_learns(tmp_path: Path):
+def test_the_denoiser_learns(tmp_path: Path) -> None:
     recipe = replace(miniature_recipe(), denoiser=Plan(60, 8, 3e-3, shards=2, warm_up=5, log_every=1000))
     vae = train_vae(recipe, tmp_path, CPU, 2)
     pool = latent_pool(recipe, vae, tmp_path)
@@ -173,7 +173,7 @@ def test_the_denoiser_learns(tmp_path: Path):
     assert errors[0] < 0.9 * errors[1]
 
 
-def test_the_recipe_writes_a_checkpoint_that_diffusers_loads_and_runs(tmp_path: Path):
+def test_the_recipe_writes_a_checkpoint_that_diffusers_loads_and_runs(tmp_path: Path) -> None:
     train_and_save(miniature_recipe(), tmp_path / "work", tmp_path / "checkpoint", CPU, 1)
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(tmp_path / "checkpoint", safety_checker=None)
     assert pipeline.unet.config.in_channels == 9
@@ -189,7 +189,7 @@ def test_the_recipe_writes_a_checkpoint_that_diffusers_loads_and_runs(tmp_path: 
     assert first.tobytes() != second.tobytes()
 
 
-def test_the_noise_schedule_is_that_of_stable_diffusion():
+def test_the_noise_schedule_is_that_of_stable_diffusion() -> None:
     config = build_scheduler().config
     assert (config["beta_start"], config["beta_end"], config["beta_schedule"]) == (
         0.00085,
@@ -200,7 +200,7 @@ def test_the_noise_schedule_is_that_of_stable_diffusion():
     assert config["prediction_type"] == "epsilon"
 
 
-def test_pictures_become_tensors_between_minus_one_and_one():
+def test_pictures_become_tensors_between_minus_one_and_one() -> None:
     picture = np.asarray(Image.new("RGB", (8, 8), (0, 255, 128)))
     tensor = to_tensor(picture[None])
     assert tensor[0, :, 0, 0].tolist() == pytest.approx([-1, 1, 128 / 127.5 - 1], abs=1e-6)

@@ -26,16 +26,16 @@ def scene_with(kind: str, seed: int) -> tuple[Scene, Thing]:
     return replace(scene, things=(thing,)), thing
 
 
-def test_a_seed_draws_the_same_scene_again():
+def test_a_seed_draws_the_same_scene_again() -> None:
     assert random_scene(5) == random_scene(5)
     assert draw(random_scene(5)).tobytes() == draw(random_scene(5)).tobytes()
 
 
-def test_other_seeds_draw_other_scenes():
+def test_other_seeds_draw_other_scenes() -> None:
     assert len({draw(random_scene(seed)).tobytes() for seed in range(20)}) == 20
 
 
-def test_objects_do_not_overlap_and_stay_inside():
+def test_objects_do_not_overlap_and_stay_inside() -> None:
     for scene in map(random_scene, SEEDS):
         for index, thing in enumerate(scene.things):
             assert min(thing.box[:2]) >= 0
@@ -45,7 +45,7 @@ def test_objects_do_not_overlap_and_stay_inside():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [0, 100, 200])
-def test_an_object_changes_its_box_and_nothing_else(kind: str, seed: int):
+def test_an_object_changes_its_box_and_nothing_else(kind: str, seed: int) -> None:
     scene, thing = scene_with(kind, seed)
     change = np.abs(draw_array(scene) - draw_array(replace(scene, things=()))).max(axis=2)
     left, top, right, bottom = (round(edge * 128) for edge in thing.box)
@@ -57,7 +57,7 @@ def test_an_object_changes_its_box_and_nothing_else(kind: str, seed: int):
 
 @pytest.mark.parametrize("kind", sorted(COLOURED))
 @pytest.mark.parametrize("colour", COLOUR_NAMES)
-def test_a_coloured_object_shows_its_colour(kind: str, colour: str):
+def test_a_coloured_object_shows_its_colour(kind: str, colour: str) -> None:
     scene, thing = scene_with(kind, 300)
     drawn = draw_array(replace(scene, things=(replace(thing, colour=colour),)))
     other = draw_array(replace(scene, things=(replace(thing, colour="red" if colour != "red" else "blue"),)))
@@ -73,26 +73,26 @@ def test_a_coloured_object_shows_its_colour(kind: str, colour: str):
     assert order[colour]
 
 
-def test_only_objects_that_come_in_colours_have_one():
+def test_only_objects_that_come_in_colours_have_one() -> None:
     things = [thing for scene in map(random_scene, SEEDS) for thing in scene.things]
     assert {thing.kind for thing in things} == set(PARTS)
     assert all((thing.colour is not None) == (thing.kind in COLOURED) for thing in things)
 
 
-def test_the_caption_names_every_object():
+def test_the_caption_names_every_object() -> None:
     for scene in map(random_scene, SEEDS):
         assert all(f"a {thing.name}" in scene.caption for thing in scene.things)
         assert scene.caption.endswith(scene.daytime.phrase)
 
 
-def test_day_is_brighter_than_night():
+def test_day_is_brighter_than_night() -> None:
     brightness: dict[str, list[float]] = {}
     for scene in map(random_scene, SEEDS):
         brightness.setdefault(scene.daytime.phrase, []).append(float(draw_array(scene).mean()))
     assert min(brightness["by day"]) > max(brightness["at night"])
 
 
-def test_distances_are_negative_inside_and_positive_outside():
+def test_distances_are_negative_inside_and_positive_outside() -> None:
     across, down = grid(9)
     disc = Ellipse((0.5, 0.5), (0.3, 0.3))
     square = rectangle(0.2, 0.2, 0.8, 0.8)
