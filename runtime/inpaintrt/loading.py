@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engine
+from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engines
 from inpaintrt.bundle import Manifest, load_manifest, verify_files
 from inpaintrt.prompts import PromptTokenizer
 from inpaintrt.store import find_bundle
@@ -47,14 +47,12 @@ def load_bundle(
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         EngineUnavailableError: The backend is unknown, or cannot run here.
+        PlanError: The bundle has no plan that the backend can run here.
     """
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
     verify_files(manifest, folder, hashes=verify)
-    engines = {
-        name: open_engine(backend, folder, component, backend_options)
-        for name, component in manifest.components.items()
-    }
+    engines = open_engines(backend, folder, manifest, backend_options)
     settings = manifest.tokenizer
     tokenizer = PromptTokenizer(
         folder / settings.file,

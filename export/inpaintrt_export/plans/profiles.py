@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from inpaintrt.backends.shapes import row_buckets
 from inpaintrt.errors import ParameterError, PlanBuildError
 
 if TYPE_CHECKING:
@@ -12,16 +13,10 @@ if TYPE_CHECKING:
     from inpaintrt.bundle import Architecture, Component, TensorSpec
     from inpaintrt_export.plans.settings import BuildSettings
 
-__all__ = ["Profile", "make_profiles", "row_buckets"]
+__all__ = ["Profile", "make_profiles"]
 
 Profile = dict[str, tuple[int, ...]]
 _LARGEST_SIDE = 4096
-
-
-def row_buckets(max_batch: int) -> tuple[int, ...]:
-    """Numbers of UNet rows that a step is padded to: powers of two up to two rows a request."""
-    most = 2 * max_batch
-    return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
 
 
 def make_profiles(
@@ -64,7 +59,7 @@ def _denoiser_sizes(
     latent: Sequence[tuple[int, int]], tokens: int, max_batch: int
 ) -> Iterator[dict[str, int]]:
     for height, width in latent:
-        for rows in row_buckets(max_batch):
+        for rows in row_buckets(2 * max_batch):
             size = {"slots": max_batch, "tokens": tokens, "height": height, "width": width}
             yield {**size, "rows": rows, "batch": rows, "sequence_length": tokens}
 

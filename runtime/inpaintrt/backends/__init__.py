@@ -1,7 +1,7 @@
 """Engines: one network each, behind one protocol, whatever library runs it."""
 
 from inpaintrt.backends.engine import Array, Engine, KeepsState, StepState, check_inputs
-from inpaintrt.backends.registry import DEFAULT_BACKEND, backend_names, open_engine
+from inpaintrt.backends.registry import DEFAULT_BACKEND, backend_names, open_engine, open_engines
 
 __all__ = [
     "DEFAULT_BACKEND",
@@ -12,4 +12,5 @@ __all__ = [
     "backend_names",
     "check_inputs",
     "open_engine",
+    "open_engines",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ except ImportError as error:
         hint="pip install 'inpaintrt[cpu]' (or 'inpaintrt[cuda]' for NVIDIA GPUs; never both)",
     ) from error
 
-__all__ = ["OnnxRuntimeEngine", "open_engine"]
+__all__ = ["FAILURES", "OnnxRuntimeEngine", "check_names", "open_engine", "open_session"]
 
 _OPTIONS = ("threads",)
 _ERRORS_ONLY = 3
 # The exceptions of the binding have no common base but Exception.
-_FAILURES = (
+FAILURES = (
     _state.Fail,
     _state.InvalidArgument,
     _state.InvalidGraph,
@@ -55,29 +55,9 @@ class OnnxRuntimeEngine:
         settings.log_severity_level = _ERRORS_ONLY
         if threads is not None:
             settings.intra_op_num_threads = threads
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), settings, providers=["CPUExecutionProvider"]
-            )
-        except _FAILURES as error:
-            raise EngineUnavailableError(
-                f"ONNX Runtime {onnxruntime.__version__} cannot load {path}",
-                received=str(error).strip(),
-                hint="export the checkpoint again, or upgrade onnxruntime",
-            ) from error
-        self._check_names(path)
+        self._session: Any = open_session(path, settings, ["CPUExecutionProvider"])
+        check_names(self._session, path, component)
         self._output_names = list(component.outputs)
-
-    def _check_names(self, path: Path) -> None:
-        found = {tensor.name for tensor in [*self._session.get_inputs(), *self._session.get_outputs()]}
-        described = {*self._component.inputs, *self._component.outputs}
-        if found != described:
-            raise EngineUnavailableError(
-                f"{path} is not the network that the manifest describes",
-                received=", ".join(sorted(found)),
-                expected=", ".join(sorted(described)),
-                hint="export the checkpoint again",
-            )
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -101,7 +81,7 @@ class OnnxRuntimeEngine:
             raise EngineRunError("the engine is closed", hint="open the bundle again")
         try:
             outputs = self._session.run(self._output_names, dict(inputs))
-        except _FAILURES as error:
+        except FAILURES as error:
             raise EngineRunError(
                 f"ONNX Runtime {onnxruntime.__version__} failed while running", received=str(error).strip()
             ) from error
@@ -110,6 +90,41 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def open_session(
+    path: Path, settings: onnxruntime.SessionOptions, providers: Sequence[object]
+) -> onnxruntime.InferenceSession:
+    """Load an ONNX file.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime cannot.
+    """
+    try:
+        return onnxruntime.InferenceSession(str(path), settings, providers=providers)
+    except FAILURES as error:
+        raise EngineUnavailableError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {path}",
+            received=str(error).strip(),
+            hint="export the checkpoint again, or upgrade onnxruntime",
+        ) from error
+
+
+def check_names(session: onnxruntime.InferenceSession, path: Path, component: Component) -> None:
+    """Check that a session has the inputs and outputs that the manifest describes.
+
+    Raises:
+        EngineUnavailableError: It has others.
+    """
+    found = {tensor.name for tensor in [*session.get_inputs(), *session.get_outputs()]}
+    described = {*component.inputs, *component.outputs}
+    if found != described:
+        raise EngineUnavailableError(
+            f"{path} is not the network that the manifest describes",
+            received=", ".join(sorted(found)),
+            expected=", ".join(sorted(described)),
+            hint="export the checkpoint again",
+        )
 
 
 def open_engine(folder: Path, component: Component, options: Mapping[str, Any]) -> OnnxRuntimeEngine:

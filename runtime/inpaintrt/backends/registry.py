@@ -5,18 +5,24 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from inpaintrt.backends.engine import Engine
-from inpaintrt.bundle import Component
+from inpaintrt.bundle import Component, Manifest
 from inpaintrt.errors import EngineUnavailableError
 
-__all__ = ["DEFAULT_BACKEND", "backend_names", "open_engine"]
+__all__ = ["DEFAULT_BACKEND", "backend_names", "open_engine", "open_engines"]
 
 DEFAULT_BACKEND = "onnxruntime"
 
 # Imported only when asked for: each module brings the library that it is named after.
-_BACKENDS = {"onnxruntime": "inpaintrt.backends.onnxruntime"}
+_BACKENDS = {
+    "onnxruntime": "inpaintrt.backends.onnxruntime",
+    "onnxruntime-cuda": "inpaintrt.backends.onnxruntime_cuda",
+    "tensorrt": "inpaintrt.backends.tensorrt",
+    "tensorrt-rtx": "inpaintrt.backends.tensorrt",
+}
 
 
 def backend_names() -> tuple[str, ...]:
@@ -27,10 +33,10 @@ def backend_names() -> tuple[str, ...]:
 def open_engine(
     backend: str, folder: Path, component: Component, options: Mapping[str, Any] | None = None
 ) -> Engine:
-    """Load one component of a bundle.
+    """Load one component of a bundle, with a backend whose engines share nothing.
 
     Args:
-        backend: One of `backend_names()`.
+        backend: "onnxruntime".
         folder: The bundle.
         component: Its description in the manifest.
         options: What the backend lets its users set, by name.
@@ -38,10 +44,39 @@ def open_engine(
     Raises:
         EngineUnavailableError: The backend is unknown, lacks its library, or cannot load the network.
     """
+    engine: Engine = _module(backend).open_engine(folder, component, options or {})
+    return engine
+
+
+def open_engines(
+    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any] | None = None
+) -> dict[str, Engine]:
+    """Load all components of a bundle; on a GPU they share the device, its stream and scratch memory.
+
+    Args:
+        backend: One of `backend_names()`.
+        folder: The bundle.
+        manifest: Its manifest.
+        options: What the backend lets its users set, by name.
+
+    Raises:
+        EngineUnavailableError: The backend is unknown, lacks its library or device, or cannot load a network.
+        PlanError: The bundle has no plan that the library and the GPU can run.
+        ParameterError: An option is unknown or out of range.
+    """
+    module = _module(backend)
+    if not hasattr(module, "open_engines"):
+        return {
+            name: open_engine(backend, folder, component, options)
+            for name, component in manifest.components.items()
+        }
+    engines: dict[str, Engine] = module.open_engines(backend, folder, manifest, options or {})
+    return engines
+
+
+def _module(backend: str) -> ModuleType:
     if backend not in _BACKENDS:
         raise EngineUnavailableError(
             "there is no such backend", received=repr(backend), expected=", ".join(backend_names())
         )
-    module = importlib.import_module(_BACKENDS[backend])
-    engine: Engine = module.open_engine(folder, component, options or {})
-    return engine
+    return importlib.import_module(_BACKENDS[backend])

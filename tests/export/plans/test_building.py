@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export.plans.conftest import TINY
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import COMPONENT_NAMES, load_manifest, network_digest, save_manifest, verify_files
 from inpaintrt.errors import BundleIntegrityError, EngineUnavailableError, ParameterError, PlanBuildError
@@ -18,6 +17,7 @@ from inpaintrt_export.plans.building import plan_key
 from inpaintrt_export.plans.compiler import compile_plan
 from inpaintrt_export.plans.profiles import Profile
 from inpaintrt_export.progress import silent
+from plan_fixtures import TINY
 
 
 def _network(folder: Path, operator: str = "Tanh", inputs: int = 1) -> Path:

@@ -4,7 +4,7 @@ import pytest
 
 from inpaintrt.bundle import Architecture, Component, TensorSpec
 from inpaintrt.errors import ParameterError, PlanBuildError
-from inpaintrt_export.plans.profiles import make_profiles, row_buckets
+from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings
 from inpaintrt_export.step_graph import step_inputs, step_outputs
 
@@ -28,13 +28,6 @@ STEP = Component(
 def _component(name: str, *shape: int | str) -> Component:
     spec = TensorSpec(dtype="float32", shape=shape)
     return Component(file="model.onnx", precision="fp16", inputs={name: spec}, outputs={"out": spec})
-
-
-@pytest.mark.parametrize(
-    ("max_batch", "buckets"), [(1, (1, 2)), (2, (1, 2, 4)), (3, (1, 2, 4, 6)), (8, (1, 2, 4, 8, 16))]
-)
-def test_rows_double_up_to_two_a_request(max_batch: int, buckets: tuple[int, ...]) -> None:
-    assert row_buckets(max_batch) == buckets
 
 
 def test_a_step_has_a_profile_for_each_size_and_bucket_with_all_slots() -> None:

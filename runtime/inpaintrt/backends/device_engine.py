@@ -1,0 +1,327 @@
+"""Engines on a device: inputs go there, a network runs at fixed addresses, outputs come back.
+
+The network's library (TensorRT, TensorRT-RTX, ONNX Runtime) stands behind `Network`; what is done with it is
+the same for all: fit shapes to what it was built for, keep one buffer for each tensor, replay what was
+recorded, and keep the state of a denoiser in place from step to step.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inpaintrt.backends.device import Device, GrowingMemory, Staging
+from inpaintrt.backends.engine import Array, StepState, check_inputs
+from inpaintrt.backends.shapes import Shapes, axis_sizes, pad, resolve
+from inpaintrt.bundle import TensorSpec
+from inpaintrt.errors import EngineInputError, EngineRunError
+
+__all__ = ["DeviceEngine", "DeviceState", "Network"]
+
+_STATE, _CONDITION, _NEXT_STATE = "state", "condition", "next_state"
+
+
+class Network(Protocol):
+    """A network in its library, on a device."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Inputs by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Outputs by name."""
+        ...
+
+    @property
+    def records(self) -> bool:
+        """Whether runs are to be recorded by us; a library that records by itself says no."""
+        ...
+
+    @property
+    def profiles(self) -> Sequence[Shapes]:
+        """All shapes that the network was built for; empty if it takes any."""
+        ...
+
+    def fit(self, shapes: Shapes) -> Shapes:
+        """The shapes of all inputs to run at, none smaller than those given.
+
+        Raises:
+            EngineInputError: The network was built for other sizes.
+        """
+        ...
+
+    def prepare(self) -> int:
+        """Have the network on the device; a number that changes when earlier bindings no longer hold."""
+        ...
+
+    def bind(self, shapes: Shapes, addresses: Mapping[str, int]) -> Callable[[], None]:
+        """Fix shapes of inputs and addresses of all tensors; the result enqueues a run on the stream.
+
+        Raises:
+            EngineRunError: The library refuses.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the network."""
+        ...
+
+
+class DeviceEngine:
+    """An engine whose network runs on a device.
+
+    Args:
+        network: The network in its library.
+        device: Where it runs; engines of one bundle share it.
+        staging: The way there and back, shared as well.
+    """
+
+    def __init__(self, network: Network, device: Device, staging: Staging) -> None:
+        self._network: Network | None = network
+        self.inputs, self.outputs = network.inputs, network.outputs
+        self.device, self._staging = device, staging
+        self._memory: dict[str, GrowingMemory] = {}
+        self._runs: dict[object, _Run] = {}
+        self._resident: weakref.ref[DeviceState] | None = None
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the network once, from host to host.
+
+        Raises:
+            EngineInputError: The inputs do not fit.
+            EngineRunError: The library failed, or the engine is closed.
+        """
+        check_inputs(self.inputs, inputs)
+        with self.device.use():
+            self._make_room_for(None)
+            given = {name: array.shape for name, array in inputs.items()}
+            shapes = self.fit(given)
+            addresses = self._reserve(shapes)
+            for name, array in inputs.items():
+                self._staging.upload(pad(array, shapes[name]), addresses[name])
+            self._launch(shapes, addresses)
+            return self._fetch(given, shapes, addresses)
+
+    def _fetch(self, given: Shapes, shapes: Shapes, addresses: Mapping[str, int]) -> dict[str, Array]:
+        outputs = {}
+        for name, spec in self.outputs.items():
+            whole = np.empty(resolve(spec, axis_sizes(self.inputs, shapes)), spec.dtype)
+            self._staging.download(addresses[name], whole)
+            wanted = resolve(spec, axis_sizes(self.inputs, given))
+            outputs[name] = whole[tuple(slice(size) for size in wanted)]
+        return outputs
+
+    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+        """State that stays on the device.
+
+        Raises:
+            EngineInputError: The network has fewer slots, or was built for other sizes.
+            EngineRunError: The engine is closed.
+        """
+        return DeviceState(self, slots, latent_shape, condition_channels)
+
+    def close(self) -> None:
+        """Release the network and its memory on the device."""
+        if self._network is not None:
+            with self.device.use():
+                self.device.synchronise()
+                self._runs.clear()
+                self._memory.clear()
+                self._network.close()
+                self._network = None
+
+    def fit(self, shapes: Shapes) -> Shapes:
+        """What `Network.fit` says."""
+        return self._open_network().fit(shapes)
+
+    def advance(self, state: DeviceState, inputs: Mapping[str, Array]) -> None:
+        """A step of a state, whose tensors are or come into the network's own buffers."""
+        shapes = self.fit(state.shapes | {name: array.shape for name, array in inputs.items()})
+        self._staging.synchronise()  # the step before is done; planning this one ran meanwhile
+        addresses = self._reserve(shapes)
+        self._make_room_for(state)
+        for name, array in state.changed(inputs, shapes, addresses).items():
+            given = array.astype(self.inputs[name].dtype, copy=False)
+            self._staging.upload(pad(given, shapes[name]), addresses[name])
+        self._launch(shapes, addresses)
+        size = prod(shapes[_STATE]) * np.dtype(np.float32).itemsize
+        self.device.copy(addresses[_STATE], addresses[_NEXT_STATE], size)
+
+    def upload(self, array: Array, address: int) -> None:
+        """Send an array to an address of the device."""
+        self._staging.upload(array, address)
+
+    def download(self, address: int, array: Array) -> None:
+        """Wait, and fetch an array from an address of the device."""
+        self._staging.download(address, array)
+
+    def reside(self, state: DeviceState) -> tuple[int, int]:
+        """Bring a state into the network's buffers; the addresses of state and condition."""
+        self._reserve_profiles()
+        for name, shape in state.shapes.items():
+            self._buffer(name, shape, self.inputs[name])
+        self._make_room_for(state)
+        return self._memory[_STATE].address, self._memory[_CONDITION].address
+
+    def _make_room_for(self, state: DeviceState | None) -> None:
+        """The network's state buffers hold one state at a time: the one before goes to memory of its own."""
+        resident = self._resident() if self._resident is not None else None
+        if resident is state and resident is not None:
+            return
+        if resident is not None:
+            resident.move_out(self._memory[_STATE].address, self._memory[_CONDITION].address)
+        self._resident = None
+        if state is not None:
+            state.move_in(self._memory[_STATE].address, self._memory[_CONDITION].address)
+            self._resident = weakref.ref(state)
+
+    def _reserve(self, shapes: Shapes) -> dict[str, int]:
+        self._reserve_profiles()
+        self._reserve_for(shapes)
+        return {name: memory.address for name, memory in self._memory.items()}
+
+    def _reserve_profiles(self) -> None:
+        """Room for the largest of all profiles at once, so that no address ever changes."""
+        if not self._memory:
+            for profile in self._open_network().profiles:
+                self._reserve_for(profile)
+
+    def _reserve_for(self, shapes: Shapes) -> None:
+        sizes = axis_sizes(self.inputs, shapes)
+        outputs = {name: resolve(spec, sizes) for name, spec in self.outputs.items()}
+        specs = {**self.inputs, **self.outputs}
+        for name, shape in {**shapes, **outputs}.items():
+            self._buffer(name, shape, specs[name])
+
+    def _buffer(self, name: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
+        memory = self._memory.setdefault(name, GrowingMemory(self.device))
+        nbytes = prod(shape) * np.dtype(spec.dtype).itemsize
+        if name in (_STATE, _CONDITION) and nbytes > memory.nbytes > 0:
+            self._make_room_for(None)
+        memory.reserve(nbytes)
+
+    def _launch(self, shapes: Shapes, addresses: Mapping[str, int]) -> None:
+        network = self._open_network()
+        epoch = network.prepare()
+        key = (epoch, tuple(shapes.items()), tuple(addresses.items()))
+        if key not in self._runs:
+            # What was bound to buffers or to a load that are no more.
+            self._runs = {old: run for old, run in self._runs.items() if run.holds(epoch, addresses)}
+            self._runs[key] = _Run(network.bind(shapes, addresses), epoch, addresses)
+        self._runs[key](self.device if network.records else None)
+
+    def _open_network(self) -> Network:
+        if self._network is None:
+            raise EngineRunError("the engine is closed", hint="open the bundle again")
+        return self._network
+
+
+class _Run:
+    """A bound run: the first time as it is, to warm up; then recorded, and replayed ever after."""
+
+    def __init__(self, enqueue: Callable[[], None], epoch: int, addresses: Mapping[str, int]) -> None:
+        self._enqueue = enqueue
+        self._replay: Callable[[], None] | None = None
+        self._warm = False
+        self._bound = (epoch, dict(addresses))
+
+    def holds(self, epoch: int, addresses: Mapping[str, int]) -> bool:
+        return self._bound == (epoch, dict(addresses))
+
+    def __call__(self, recorder: Device | None) -> None:
+        if recorder is not None and self._warm and self._replay is None:
+            self._replay = recorder.capture(self._enqueue)
+        (self._replay or self._enqueue)()
+        self._warm = True
+
+
+class DeviceState:
+    """State and condition of a denoiser's slots, in device memory.
+
+    While it is the only one it stays in the network's own buffers; when another state of the same engine
+    steps, it moves to memory of its own, and back when its turn comes.
+
+    Args:
+        engine: The engine of the step graph.
+        slots: How many slots are wanted; the network may have more, which stand still.
+        latent_shape: `(channels, h, w)`.
+        condition_channels: Channels of the condition.
+    """
+
+    def __init__(
+        self, engine: DeviceEngine, slots: int, latent_shape: tuple[int, ...], condition_channels: int
+    ) -> None:
+        self._engine = engine
+        tensors = engine.inputs[_STATE].shape[1]
+        if not isinstance(tensors, int):
+            raise EngineInputError("the engine has no step graph", received=list(engine.inputs[_STATE].shape))
+        wanted = {
+            _STATE: (slots, tensors, *latent_shape),
+            _CONDITION: (slots, condition_channels, *latent_shape[1:]),
+        }
+        fitted = engine.fit(wanted)
+        self.shapes: dict[str, tuple[int, ...]] = {name: fitted[name] for name in wanted}
+        self._home: dict[str, GrowingMemory] = {}
+        self._sent: dict[str, tuple[Array, tuple[int, ...], int]] = {}
+
+    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
+        """Start a slot afresh."""
+        whole = np.zeros(self.shapes[_STATE][1:], np.float32)
+        whole[0] = latents
+        with self._engine.device.use():
+            state, conditions = self._engine.reside(self)
+            self._engine.upload(whole, state + slot * whole.nbytes)
+            self._engine.upload(condition.astype(np.float32), conditions + slot * condition.size * 4)
+
+    def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
+        """A tensor `[channels, h, w]` of a slot's state."""
+        tensors, *shape = self.shapes[_STATE][1:]
+        found = np.empty(shape, np.float32)
+        with self._engine.device.use():
+            state, _ = self._engine.reside(self)
+            place = slot * tensors + (tensor % tensors)
+            self._engine.download(state + place * found.nbytes, found)
+        return found
+
+    def advance(self, inputs: Mapping[str, Array]) -> None:
+        """Replace the state by the next; returns while the device still works on it."""
+        with self._engine.device.use():
+            self._engine.advance(self, inputs)
+
+    def changed(
+        self, inputs: Mapping[str, Array], shapes: Shapes, addresses: Mapping[str, int]
+    ) -> dict[str, Array]:
+        """Those inputs that the device does not hold from the step before."""
+        sent = {name: (array, shapes[name], addresses[name]) for name, array in inputs.items()}
+        new = {name: array for name, array in inputs.items() if not _same(self._sent.get(name), sent[name])}
+        self._sent = sent
+        return new
+
+    def move_in(self, state: int, condition: int) -> None:
+        """Copy from memory of its own, or zeros in the beginning, to the network's buffers."""
+        self._sent = {}
+        for name, target in ((_STATE, state), (_CONDITION, condition)):
+            if name in self._home:
+                self._engine.device.copy(target, self._home[name].address, self._nbytes(name))
+            else:
+                self._engine.upload(np.zeros(self.shapes[name], np.float32), target)
+
+    def move_out(self, state: int, condition: int) -> None:
+        """Copy from the network's buffers to memory of its own."""
+        for name, source in ((_STATE, state), (_CONDITION, condition)):
+            home = self._home.setdefault(name, GrowingMemory(self._engine.device))
+            self._engine.device.copy(home.reserve(self._nbytes(name)), source, self._nbytes(name))
+
+    def _nbytes(self, name: str) -> int:
+        return prod(self.shapes[name]) * np.dtype(np.float32).itemsize
+
+
+def _same(old: tuple[Array, tuple[int, ...], int] | None, new: tuple[Array, tuple[int, ...], int]) -> bool:
+    return old is not None and old[0] is new[0] and old[1:] == new[1:]

@@ -1,0 +1,213 @@
+"""Engines on ONNX Runtime's CUDA provider, bound to buffers of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from inpaintrt.backends.cuda import CudaDevice
+from inpaintrt.backends.device import Device, Staging
+from inpaintrt.backends.device_engine import DeviceEngine
+from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
+from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
+from inpaintrt.bundle import Component, Manifest
+from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
+
+__all__ = ["OrtNetwork", "check_placement", "open_engines"]
+
+_CUDA = "CUDAExecutionProvider"
+_OPTIONS = ("device", "max_rows", "cuda_graph")
+_ERRORS_ONLY = 3
+_MOST_NAMES = 5
+# What ONNX Runtime computes on the CPU by choice even for a GPU: arithmetic on shapes.
+_ON_SHAPES = frozenset(
+    (
+        *("Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Gather", "Mul"),
+        *("Range", "Reshape", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where"),
+    )
+)
+
+
+def check_placement(nodes: Sequence[tuple[str, str, str]], provider: str) -> None:
+    """Check that a provider runs every node that computes.
+
+    Args:
+        nodes: Provider, operator and name of each node.
+        provider: The provider that was asked for.
+
+    Raises:
+        EngineUnavailableError: A node fell to another one; the message names it.
+    """
+    strays = [
+        f"{name or 'a node without a name'} ({operator}) on {place}"
+        for place, operator, name in nodes
+        if place != provider and operator not in _ON_SHAPES
+    ]
+    if strays:
+        more = f" and {len(strays) - _MOST_NAMES} more" if len(strays) > _MOST_NAMES else ""
+        raise EngineUnavailableError(
+            f"ONNX Runtime {onnxruntime.__version__} does not run the whole network on {provider}",
+            received=", ".join(strays[:_MOST_NAMES]) + more,
+            expected=f"every node on {provider}",
+            hint="upgrade onnxruntime-gpu, or export the checkpoint with --precision fp16",
+        )
+
+
+class OrtNetwork:
+    """A network in an ONNX Runtime session.
+
+    Args:
+        path: The ONNX file.
+        component: Its description in the manifest.
+        device: Where the buffers are.
+        provider: ONNX Runtime's name of the execution provider.
+        provider_options: Its options.
+        row_buckets: Numbers of rows that a step is padded to, so that few graphs are recorded.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime cannot load the file, or runs a part of it elsewhere.
+    """
+
+    records = False  # the provider records by itself
+    profiles: Sequence[Shapes] = ()
+
+    def __init__(
+        self,
+        path: Path,
+        component: Component,
+        device: Device,
+        *,
+        provider: str,
+        provider_options: Mapping[str, str],
+        row_buckets: Sequence[int],
+    ) -> None:
+        self.inputs, self.outputs = component.inputs, component.outputs
+        self._device = device
+        self._row_buckets = row_buckets
+        self._place = "cuda" if provider == _CUDA else "cpu"
+        self._graphs = 0
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._session: Any = open_session(path, settings, [(provider, dict(provider_options))])
+        check_names(self._session, path, component)
+        check_placement(
+            [
+                (part.ep_name, node.op_type, node.name)
+                for part in self._session.get_provider_graph_assignment_info()
+                for node in part.get_nodes()
+            ],
+            provider,
+        )
+
+    def fit(self, shapes: Shapes) -> Shapes:
+        """Rows up to the next bucket; all other sizes as they are."""
+        return {
+            name: tuple(
+                self._bucket(size) if axis == "rows" else size
+                for axis, size in zip(self.inputs[name].shape, shape, strict=True)
+            )
+            for name, shape in shapes.items()
+        }
+
+    def _bucket(self, rows: int) -> int:
+        for bucket in self._row_buckets:
+            if rows <= bucket:
+                return bucket
+        raise EngineInputError(
+            "the step has more rows than the backend was opened for",
+            received=f"{rows} rows",
+            expected=f"at most {self._row_buckets[-1]}",
+            hint="ask for fewer pictures at once, or pass a larger max_rows",
+        )
+
+    def prepare(self) -> int:
+        """The session is always on the device."""
+        return 0
+
+    def bind(self, shapes: Shapes, addresses: Mapping[str, int]) -> Callable[[], None]:
+        """Bind all tensors; each binding has a recorded graph of its own in the provider."""
+        binding = self._session.io_binding()
+        for name, shape in shapes.items():
+            dtype = self.inputs[name].dtype
+            binding.bind_input(name, self._place, 0, dtype, shape, addresses[name])
+        for name, shape in self._output_shapes(shapes).items():
+            binding.bind_output(name, self._place, 0, self.outputs[name].dtype, shape, addresses[name])
+        self._graphs += 1
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(self._graphs))
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+
+        def enqueue() -> None:
+            try:
+                self._session.run_with_iobinding(binding, options)
+            except FAILURES as error:
+                raise EngineRunError(
+                    f"ONNX Runtime {onnxruntime.__version__} failed while running",
+                    received=str(error).strip(),
+                ) from error
+
+        return enqueue
+
+    def _output_shapes(self, shapes: Shapes) -> Shapes:
+        sizes = axis_sizes(self.inputs, shapes)
+        return {name: resolve(spec, sizes) for name, spec in self.outputs.items()}
+
+    def close(self) -> None:
+        """Release the session."""
+        self._session = None
+
+
+def open_engines(
+    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
+) -> dict[str, DeviceEngine]:
+    """Load the components of a bundle.
+
+    The options are `device`, the GPU's number; `max_rows`, the largest number of UNet rows in a step; and
+    `cuda_graph`, whether launches are recorded.
+
+    Raises:
+        ParameterError: An option is unknown or out of range.
+        EngineUnavailableError: onnxruntime-gpu or the GPU is not there, or it cannot run a component.
+    """
+    check_options(backend, options, _OPTIONS)
+    _check_provider()
+    device = CudaDevice(whole_number(options, "device", 0, least=0))
+    most = whole_number(options, "max_rows", 16, least=1)
+    settings = {
+        "device_id": str(device.gpu.index),
+        "user_compute_stream": str(device.stream),
+        "enable_cuda_graph": str(int(flag(options, "cuda_graph", default=True))),
+        "arena_extend_strategy": "kSameAsRequested",
+        "prefer_nhwc": "1",
+    }
+    staging = Staging(device)
+    engines = {}
+    with device.use():
+        for name, component in manifest.components.items():
+            network = OrtNetwork(
+                folder / component.file,
+                component,
+                device,
+                provider=_CUDA,
+                provider_options=settings,
+                row_buckets=row_buckets(most),
+            )
+            engines[name] = DeviceEngine(network, device, staging)
+    return engines
+
+
+def _check_provider() -> None:
+    onnxruntime.preload_dlls()
+    available = onnxruntime.get_available_providers()
+    if _CUDA not in available:
+        raise EngineUnavailableError(
+            "this ONNX Runtime has no CUDA provider",
+            received=", ".join(available),
+            expected=_CUDA,
+            hint="pip uninstall onnxruntime, then pip install 'inpaintrt[cuda]'; never both",
+        )

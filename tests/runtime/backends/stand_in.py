@@ -1,0 +1,138 @@
+"""A stand-in for TensorRT: plans are paths of ONNX files, which ONNX Runtime runs at the addresses bound.
+
+It holds callers to the library's rules: a profile, scratch memory, all shapes and all addresses before a run,
+shapes of the profile only, and weights on the device.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnxruntime
+
+from inpaintrt.backends.shapes import axis_sizes, resolve
+from inpaintrt.backends.tensorrt_api import IRuntimeConfig
+from inpaintrt.backends.tensorrt_library import PlanLibrary
+from inpaintrt.bundle import Plan
+from runtime.backends.host_device import HostDevice
+
+__all__ = ["StandInRuntime", "stand_in_library"]
+
+SCRATCH_BYTES = 4096
+
+
+class _Strategy(Enum):
+    USER_MANAGED = 0
+
+
+def stand_in_library() -> PlanLibrary:
+    """A library with TensorRT's features: nothing that only TensorRT-RTX has."""
+    module = SimpleNamespace(ExecutionContextAllocationStrategy=_Strategy, __version__="11.4")
+    return PlanLibrary("tensorrt", module, SimpleNamespace(listeners=()))
+
+
+@dataclass
+class StandInRuntime:
+    """Reads plans; `log` tells what was loaded."""
+
+    device: HostDevice
+    plans: dict[bytes, tuple[Plan, Path]]
+    library: PlanLibrary
+    log: list[str] = field(default_factory=list)
+    memory: int = 10**9
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> "_Engine | None":
+        if serialized_engine not in self.plans:
+            self._report("this is no plan")
+            return None
+        if self.memory < SCRATCH_BYTES:
+            self._report("Requested size was 4096 bytes. CUDA out of memory")
+            return None
+        plan, path = self.plans[serialized_engine]
+        self.log.append(plan.component)
+        return _Engine(self, plan, path)
+
+    def _report(self, text: str) -> None:
+        for reports in self.library.logger.listeners:
+            reports.messages.append(text)
+
+
+@dataclass
+class _Config:
+    strategy: object = None
+
+    def set_execution_context_allocation_strategy(self, strategy: object) -> None:
+        self.strategy = strategy
+
+
+class _Engine:
+    device_memory_size_v2 = SCRATCH_BYTES
+
+    def __init__(self, runtime: StandInRuntime, plan: Plan, path: Path) -> None:
+        self.runtime, self.plan = runtime, plan
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.names = [*plan.inputs, *plan.outputs]
+        self.num_io_tensors = len(self.names)
+        self.num_optimization_profiles = len(plan.profiles)
+
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
+
+    def create_runtime_config(self) -> _Config:
+        return _Config()
+
+    def create_execution_context(self, runtime_config: IRuntimeConfig) -> "_Context":
+        assert isinstance(runtime_config, _Config)
+        assert runtime_config.strategy is _Strategy.USER_MANAGED
+        return _Context(self)
+
+
+class _Context:
+    def __init__(self, engine: _Engine) -> None:
+        self._engine = engine
+        self._profile: int | None = None
+        self._scratch: tuple[int, int] | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        self._profile = profile_index
+        return stream_handle == self._engine.runtime.device.stream
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        self._scratch = memory, size
+
+    def set_input_shape(self, name: str, shape: Sequence[int]) -> bool:
+        assert self._profile is not None
+        self._shapes[name] = tuple(shape)
+        return self._engine.plan.profiles[self._profile][name] == tuple(shape)
+
+    def infer_shapes(self) -> Sequence[str]:
+        return [name for name in self._engine.plan.inputs if name not in self._shapes]
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return name in self._engine.names and memory != 0
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        if self._scratch is None or self._scratch[0] == 0 or self._scratch[1] < SCRATCH_BYTES:
+            return False
+        self._engine.runtime.device.enqueue(self._run(dict(self._shapes), dict(self._addresses)))
+        return True
+
+    def _run(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> Callable[[], None]:
+        session, plan = self._engine.session, self._engine.plan
+        binding = session.io_binding()
+        for name, shape in shapes.items():
+            binding.bind_input(name, "cpu", 0, plan.inputs[name].dtype, shape, addresses[name])
+        for name in plan.outputs:
+            shape = self._output_shape(name)
+            binding.bind_output(name, "cpu", 0, plan.outputs[name].dtype, shape, addresses[name])
+        return partial(session.run_with_iobinding, binding)
+
+    def _output_shape(self, name: str) -> tuple[int, ...]:
+        plan = self._engine.plan
+        return resolve(plan.outputs[name], axis_sizes(plan.inputs, self._shapes))

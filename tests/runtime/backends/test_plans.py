@@ -1,0 +1,124 @@
+"""Which plan is taken, and why none is."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from inpaintrt.backends.plans import select_plans
+from inpaintrt.bundle import (
+    COMPONENT_NAMES,
+    FORMAT_VERSION,
+    Architecture,
+    Checkpoint,
+    Component,
+    FileEntry,
+    Manifest,
+    Plan,
+    TensorSpec,
+    TokenizerSettings,
+    network_digest,
+)
+from inpaintrt.errors import PlanError
+
+SPEC = {"sample": TensorSpec(dtype="float16", shape=("batch", 4))}
+
+
+def _manifest(*plans: Plan) -> Manifest:
+    files = [FileEntry(path=f"{name}/model.onnx", size=1, sha256=name[0] * 64) for name in COMPONENT_NAMES]
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name="made",
+        producer={},
+        checkpoint=Checkpoint(id="nowhere"),
+        architecture=Architecture(
+            latent_channels=4,
+            vae_scale_factor=8,
+            latent_scale=1.0,
+            context_width=8,
+            prediction_type="epsilon",
+            native_resolution=(64, 64),
+        ),
+        scheduler={},
+        tokenizer=TokenizerSettings(
+            file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
+        ),
+        components={
+            name: Component(file=f"{name}/model.onnx", precision="fp16", inputs=SPEC, outputs=SPEC)
+            for name in COMPONENT_NAMES
+        },
+        files=tuple(files),
+        plans=plans,
+    )
+
+
+def _plans(key: str = "a", **changes: object) -> list[Plan]:
+    empty = _manifest()
+    plans = [
+        Plan(
+            component=name,
+            backend="tensorrt-rtx",
+            library="1.7.1",
+            precision="fp16",
+            targets=("sm86", "sm89"),
+            profiles=({"sample": (1, 4)},),
+            inputs=SPEC,
+            outputs=SPEC,
+            network_sha256=network_digest(empty, name),
+            key=key * 64,
+            file=f"plans/{key}-{name}.plan",
+        )
+        for name in COMPONENT_NAMES
+    ]
+    return [msgspec.structs.replace(plan, **changes) for plan in plans]
+
+
+def _select(manifest: Manifest, **changes: str) -> dict[str, Plan]:
+    asked = {"backend": "tensorrt-rtx", "library": "1.7.1", "target": "sm89", **changes}
+    return select_plans(manifest, **asked)
+
+
+def test_the_newest_plan_that_fits_is_taken() -> None:
+    old, new, other = _plans("a"), _plans("b"), _plans("c", targets=("sm120",))
+    chosen = _select(_manifest(*old, *new, *other))
+    assert list(chosen) == list(COMPONENT_NAMES)
+    assert {plan.key[0] for plan in chosen.values()} == {"b"}
+
+
+def test_a_portable_plan_fits_every_gpu() -> None:
+    assert _select(_manifest(*_plans(targets=())), target="sm121")
+
+
+@pytest.mark.parametrize(
+    ("asked", "received"),
+    [
+        ({"library": "1.8"}, "a plan built by version 1.7.1"),
+        ({"target": "sm120"}, "a plan for sm86, sm89"),
+        ({"backend": "tensorrt"}, "plans for tensorrt-rtx"),
+    ],
+)
+def test_both_sides_and_the_cure_are_named(asked: dict[str, str], received: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        _select(_manifest(*_plans()), **asked)
+    assert caught.value.received == received
+    assert str({"library": "1.7.1", "target": "sm89", **asked}["target"]) in str(caught.value.expected)
+    assert "inpaintrt build made --backend" in str(caught.value.hint)
+
+
+def test_a_bundle_without_plans_says_so() -> None:
+    with pytest.raises(PlanError, match=r"(?s)no plan of its text_encoder.*plans for no backend"):
+        _select(_manifest())
+
+
+def test_a_plan_of_another_network_is_refused() -> None:
+    with pytest.raises(PlanError, match="a plan of another network, 000000000000 instead of"):
+        _select(_manifest(*_plans(network_sha256="0" * 64)))
+
+
+def test_plans_that_were_really_built_are_found(planned_bundle: Path) -> None:
+    from inpaintrt.bundle import load_manifest
+
+    manifest = load_manifest(planned_bundle)
+    assert len(_select(manifest, library=manifest.plans[0].library)) == len(COMPONENT_NAMES)
+    with pytest.raises(PlanError, match="sm90"):
+        _select(manifest, library=manifest.plans[0].library, target="sm90")

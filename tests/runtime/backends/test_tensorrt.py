@@ -1,0 +1,276 @@
+"""Plans on a device: what can be shown without a GPU, with a stand-in that holds callers to the rules."""
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from inpaintrt.backends import open_engines
+from inpaintrt.backends.cuda import CudaDevice, find_gpu
+from inpaintrt.backends.device import GrowingMemory, Staging
+from inpaintrt.backends.device_engine import DeviceEngine
+from inpaintrt.backends.kernel_cache import KernelCache
+from inpaintrt.backends.onnxruntime import open_engine
+from inpaintrt.backends.tensorrt import PlanHost, PlanNetwork, check_plan
+from inpaintrt.backends.tensorrt_library import PlanLibrary
+from inpaintrt.bundle import Manifest, Plan, load_manifest
+from inpaintrt.errors import (
+    EngineInputError,
+    EngineMemoryError,
+    EngineRunError,
+    EngineUnavailableError,
+    ParameterError,
+    PlanError,
+)
+from inpaintrt_export.plans.profiles import make_profiles
+from inpaintrt_export.plans.settings import BuildSettings
+from runtime.backends.host_device import HostDevice
+from runtime.backends.stand_in import StandInRuntime, stand_in_library
+
+
+def _has_gpu() -> bool:
+    try:
+        find_gpu()
+    except EngineUnavailableError:
+        return False
+    return True
+
+
+driverless = pytest.mark.skipif(_has_gpu(), reason="this machine has a GPU")
+
+
+def _plan(manifest: Manifest, name: str) -> Plan:
+    component = manifest.components[name]
+    settings = BuildSettings("tensorrt", max_batch=2)
+    return Plan(
+        component=name,
+        backend="tensorrt",
+        library="11.4",
+        precision="fp32",
+        targets=("sm89",),
+        profiles=make_profiles(name, component, manifest.architecture, 77, settings),
+        inputs=component.inputs,
+        outputs=component.outputs,
+        network_sha256="",
+        key=name,
+        file=f"{name}.plan",
+    )
+
+
+class Bench:
+    """The tiny bundle's components as plans of the stand-in."""
+
+    def __init__(self, bundle: Path, folder: Path, *, low_vram: bool = False) -> None:
+        self.bundle, self.manifest = bundle, load_manifest(bundle)
+        self.device = HostDevice()
+        library = stand_in_library()
+        plans = {name: _plan(self.manifest, name) for name in self.manifest.components}
+        files = {name: bundle / part.file for name, part in self.manifest.components.items()}
+        contents = {name.encode(): (plan, files[name]) for name, plan in plans.items()}
+        self.runtime = StandInRuntime(self.device, contents, library)
+        device = cast("CudaDevice", self.device)
+        self.host = PlanHost(library, cast("Any", self.runtime), device, GrowingMemory(device), low_vram)
+        self.networks = {name: self._network(plan, folder) for name, plan in plans.items()}
+        staging = Staging(self.device)
+        self.engines = {
+            name: DeviceEngine(network, self.device, staging) for name, network in self.networks.items()
+        }
+
+    def _network(self, plan: Plan, folder: Path) -> PlanNetwork:
+        path = folder / "bundle" / "plans" / plan.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(plan.component.encode())
+        return PlanNetwork(plan, path, self.host, KernelCache(plan.key, "nowhere"))
+
+    def inputs(self, name: str) -> dict[str, Any]:
+        """Inputs that are smaller than any profile along the axes of requests and rows."""
+        random = np.random.default_rng(0)
+        sizes = {"batch": 1, "slots": 1, "rows": 2, "tokens": 77}
+        sizes |= dict.fromkeys(("height", "width"), 64 if name == "vae_encoder" else 8)
+        arrays = {}
+        for tensor, spec in self.manifest.components[name].inputs.items():
+            shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape]
+            whole = spec.dtype == "int64"
+            arrays[tensor] = (random.random(shape) * (0 if whole else 1)).astype(spec.dtype)
+        return arrays
+
+    def expected(self, name: str) -> dict[str, Any]:
+        engine = open_engine(self.bundle, self.manifest.components[name], {})
+        return engine.run(self.inputs(name))
+
+
+def _assert_all_right(bench: Bench, name: str) -> None:
+    found, expected = bench.engines[name].run(bench.inputs(name)), bench.expected(name)
+    for output, values in expected.items():
+        np.testing.assert_allclose(found[output], values, rtol=1e-3, atol=1e-3)
+
+
+def test_every_component_computes_what_the_cpu_engine_computes(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    for name in bench.engines:
+        for _ in range(3):  # as it is, recorded, replayed
+            _assert_all_right(bench, name)
+    assert bench.runtime.log == list(bench.engines)
+    assert bench.device.recordings == len(bench.engines)
+
+
+def test_with_little_memory_one_component_is_there_at_a_time(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path, low_vram=True)
+    order = ["text_encoder", "denoiser", "denoiser", "vae_decoder", "denoiser"]
+    for name in order:
+        _assert_all_right(bench, name)
+        assert [key for key, network in bench.networks.items() if network._engine is not None] == [name]
+    assert bench.runtime.log == ["text_encoder", "denoiser", "vae_decoder", "denoiser"]
+
+
+def test_scratch_memory_is_shared_and_bound_anew_when_it_grows(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    _assert_all_right(bench, "vae_decoder")
+    with bench.device.use():
+        bench.host.scratch.reserve(2**20)
+    _assert_all_right(bench, "vae_decoder")
+    _assert_all_right(bench, "text_encoder")
+    assert bench.host.scratch.nbytes == 2**20
+
+
+def test_a_size_without_a_plan_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    with pytest.raises(EngineInputError, match=r"(?s)height 9.*expected: height 8.*inpaintrt build"):
+        bench.engines["vae_decoder"].run({"latent_sample": np.zeros((1, 4, 9, 8), np.float32)})
+
+
+def test_a_file_that_is_no_plan_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    bench.networks["vae_decoder"]._path.write_bytes(b"junk")
+    with pytest.raises(PlanError, match=r"(?s)vae_decoder\.plan.*this is no plan.*inpaintrt build"):
+        bench.engines["vae_decoder"].run(bench.inputs("vae_decoder"))
+
+
+def test_a_plan_of_another_network_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    bench.networks["vae_decoder"]._path.write_bytes(b"vae_encoder")
+    with pytest.raises(PlanError, match="not the plan that the manifest describes"):
+        bench.engines["vae_decoder"].run(bench.inputs("vae_decoder"))
+
+
+def test_too_little_memory_has_a_name(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    bench.runtime.memory = 0
+    with pytest.raises(EngineMemoryError, match=r"(?s)out of memory.*low_vram"):
+        bench.engines["vae_decoder"].run(bench.inputs("vae_decoder"))
+
+
+def test_a_run_that_the_library_refuses_has_a_name(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    bench.networks["vae_decoder"].prepare()
+    bench.host.scratch = GrowingMemory(bench.host.device)
+    with pytest.raises(EngineRunError, match=r"(?s)failed to run vae_decoder\.plan"):
+        bench.engines["vae_decoder"].run(bench.inputs("vae_decoder"))
+
+
+def test_a_closed_engine_frees_its_network(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path, low_vram=True)
+    _assert_all_right(bench, "text_encoder")
+    bench.engines["text_encoder"].close()
+    assert bench.host.resident is None
+    _assert_all_right(bench, "denoiser")
+
+
+def test_rtx_tells_a_plan_from_junk_before_it_reads_it(rtx: PlanLibrary, tmp_path: Path) -> None:
+    runtime = rtx.module.Runtime(rtx.logger)
+    path = tmp_path / "bundle" / "plans" / "tensorrt-rtx" / "junk.plan"
+    with pytest.raises(PlanError, match=r"(?s)malformed engine.*inpaintrt build .*bundle --backend"):
+        check_plan(rtx, runtime, b"junk" * 100, path)
+
+
+@driverless
+def test_a_built_plan_meets_a_typed_error_where_there_is_no_driver(
+    rtx: PlanLibrary, planned_bundle: Path
+) -> None:
+    plan = load_manifest(planned_bundle).plans[0]
+    runtime = rtx.module.Runtime(rtx.logger)
+    content = (planned_bundle / plan.file).read_bytes()
+    with pytest.raises(PlanError, match=r"(?s)cannot run .*\.plan"):
+        check_plan(rtx, runtime, content, planned_bundle / plan.file)
+
+
+@driverless
+def test_without_a_gpu_the_backend_says_so(rtx: PlanLibrary, planned_bundle: Path) -> None:
+    manifest = load_manifest(planned_bundle)
+    with pytest.raises(EngineUnavailableError, match=r"(?s)NVIDIA GPU 0.*inpaintrt doctor"):
+        open_engines("tensorrt-rtx", planned_bundle, manifest, {"threads": None})
+
+
+def test_options_are_checked_first(tiny_bundle: Path) -> None:
+    with pytest.raises(ParameterError, match="device, low_vram"):
+        open_engines("tensorrt-rtx", tiny_bundle, load_manifest(tiny_bundle), {"threads": 2})
+
+
+class _Cache:
+    """A runtime cache that holds what it is told, and refuses what begins with "old"."""
+
+    def __init__(self) -> None:
+        self.content = b"new"
+
+    def serialize(self) -> bytes:
+        return self.content
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.content = self.content if blob.startswith(b"old") else blob
+        return not blob.startswith(b"old")
+
+    def create_runtime_cache(self) -> "_Cache":
+        return self
+
+    def set_runtime_cache(self, cache: "_Cache") -> bool:
+        return cache is self
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelCache:
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return KernelCache("0123456789abcdefgh", "1.7.1-NVIDIA GeForce RTX 4090-13.0")
+
+
+def test_finished_kernels_are_kept_for_each_library_gpu_and_driver(kernels: KernelCache) -> None:
+    assert kernels.path.name == "1.7.1-NVIDIA-GeForce-RTX-4090-13.0-0123456789abcdef.cache"
+    kernels.save()
+    assert not kernels.path.exists()
+    kernels.attach(cast("Any", _Cache()))
+    kernels.save()
+    assert kernels.path.read_bytes() == b"new"
+    assert [path.name for path in kernels.path.parent.iterdir()] == [kernels.path.name]
+
+
+def test_kept_kernels_are_used_again(kernels: KernelCache) -> None:
+    kernels.path.parent.mkdir(parents=True)
+    kernels.path.write_bytes(b"kernels")
+    cache = _Cache()
+    kernels.attach(cast("Any", cache))
+    assert cache.content == b"kernels"
+
+
+def test_stale_kernels_are_made_anew_with_a_line_in_the_log(
+    kernels: KernelCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernels.path.parent.mkdir(parents=True)
+    kernels.path.write_bytes(b"old kernels")
+    with caplog.at_level(logging.WARNING):
+        kernels.attach(cast("Any", _Cache()))
+    kernels.save()
+    assert "another library, GPU or driver" in caplog.text
+    assert kernels.path.read_bytes() == b"new"
+
+
+def test_a_cache_that_cannot_be_written_costs_a_line_in_the_log(
+    kernels: KernelCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    kernels.path.parent.parent.mkdir(parents=True)
+    kernels.path.parent.write_bytes(b"a file in the folder's place")
+    with caplog.at_level(logging.WARNING):
+        kernels.attach(cast("Any", _Cache()))
+        kernels.save()
+    assert "cannot be kept" in caplog.text
