@@ -144,15 +144,11 @@ class PlainStep:
     def _predict(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
         if self._engine.inputs["timestep"].shape not in ((), (1,)):
             return self._run_unet(sample, timestep, context)
-        prediction: Floats = np.empty((len(sample), *self._output_shape(sample)), np.float32)
-        for value in np.unique(timestep):
-            rows = np.flatnonzero(timestep == value)
-            prediction[rows] = self._run_unet(sample[rows], np.array([value]), context[rows])
+        groups = [np.flatnonzero(timestep == value) for value in np.unique(timestep)]
+        outputs = [self._run_unet(sample[rows], timestep[rows[:1]], context[rows]) for rows in groups]
+        order = np.argsort(np.concatenate(groups))
+        prediction: Floats = np.concatenate(outputs)[order]
         return prediction
-
-    def _output_shape(self, sample: Floats) -> tuple[int, ...]:
-        channels = self._engine.outputs["out_sample"].shape[1]
-        return (channels if isinstance(channels, int) else 4, *sample.shape[2:])
 
     def _run_unet(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
         specs = self._engine.inputs
