@@ -18,9 +18,7 @@ def app() -> click.Group:
     return app
 
 
-def test_export_reports_the_folder_on_stdout_and_the_figures_on_stderr(
-    app: click.Group, tmp_path: Path
-) -> None:
+def test_export_reports_the_folder_and_the_figures(app: click.Group, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), "--seed", "3"])
     assert result.exit_code == 0, result.output

@@ -49,7 +49,7 @@ def test_occupied_output_is_refused_before_the_checkpoint_is_opened(tmp_path: Pa
         export_bundle("no-such-checkpoint", tmp_path)
 
 
-@pytest.mark.parametrize(("precision", "needed"), [("fp32", "3.9"), ("fp16", "2.1")])
+@pytest.mark.parametrize(("precision", "needed"), [("fp32", "4.0"), ("fp16", "2.2")])
 def test_disk_space_of_the_real_architecture_is_known_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, needed: str
 ) -> None:
