@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from inpaintrt.errors import BundleFormatError, BundleIntegrityError, ParameterError, PromptError
+from inpaintrt.errors import BundleIntegrityError, ParameterError, PromptError
+from inpaintrt.prompts.bpe import BytePairEncoder
+from inpaintrt.prompts.tokenizer_file import read_tokenizer_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class PromptTokenizer:
 
     Raises:
         BundleIntegrityError: The file is missing.
-        BundleFormatError: It is not a tokenizer.
+        BundleFormatError: It is not a CLIP tokenizer.
         ParameterError: An id or the length is out of range.
     """
 
@@ -64,9 +65,7 @@ class PromptTokenizer:
         eos_id: int,
         pad_id: int,
     ) -> None:
-        self._tokenizer = _load(source)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._encoder = BytePairEncoder(read_tokenizer_file(_read(source)))
         if max_length < 3:
             raise ParameterError(
                 "max_length leaves no room for a prompt", received=max_length, expected="3 or more"
@@ -97,7 +96,7 @@ class PromptTokenizer:
                 "long_prompts is unknown", received=repr(long_prompts), expected="'truncate' or 'windows'"
             )
         _check_prompt(prompt)
-        body = self._tokenizer.encode(prompt, add_special_tokens=False).ids
+        body = self._encoder.encode(prompt)
         room = self._max_length - 2
         if long_prompts == "truncate":
             return TokenWindows(self._stack([body[:room]]), self._warnings(body[room:]))
@@ -127,26 +126,25 @@ class PromptTokenizer:
         )
 
     def _text(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False).replace("</w>", " ").strip()
+        return self._encoder.decode(ids).replace("</w>", " ").strip()
 
     def _check_id(self, name: str, token: int) -> None:
-        size = self._tokenizer.get_vocab_size()
+        size = len(self._encoder)
         if not 0 <= token < size:
             raise ParameterError(
                 f"{name} is not in the vocabulary", received=token, expected=f"0 to {size - 1}"
             )
 
 
-def _load(source: bytes | str | os.PathLike[str]) -> Tokenizer:
+def _read(source: bytes | str | os.PathLike[str]) -> bytes:
+    if isinstance(source, bytes):
+        return source
     try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        return Tokenizer.from_buffer(content)
+        return Path(source).read_bytes()
     except OSError as error:
         raise BundleIntegrityError(
             "the tokenizer's file cannot be read", received=str(source), expected="a tokenizer.json"
         ) from error
-    except ValueError as error:
-        raise BundleFormatError("this is not a tokenizer.json", received=str(error)) from error
 
 
 def _check_prompt(prompt: object) -> None:

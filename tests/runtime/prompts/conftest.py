@@ -1,13 +1,17 @@
 """A CLIP-style tokenizer, trained on a few sentences, and the same files read by transformers."""
 
 import json
+import random
+from itertools import product
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 from inpaintrt.prompts import PromptTokenizer
+from inpaintrt_export.tokenizer import Vocabulary, clip_tokenizer
 
 SENTENCES = (
     "a red balloon over a dark lake, it's dusk",
@@ -71,3 +75,33 @@ def tokenizer(tokenizer_folder: Path, reference: CLIPTokenizer) -> PromptTokeniz
         eos_id=reference.eos_token_id,
         pad_id=reference.pad_token_id,
     )
+
+
+@pytest.fixture(scope="session")
+def small_file(tokenizer_folder: Path) -> bytes:
+    """The `tokenizer.json` of the trained tokenizer."""
+    return (tokenizer_folder / "tokenizer.json").read_bytes()
+
+
+def _all_merges() -> list[tuple[str, str]]:
+    letters = [*ascii_lowercase]
+    pairs = ["".join(pair) for pair in product(letters, letters)]
+    triples = ["".join(triple) for triple in product(letters, repeat=3)]
+    lead = [chr(byte) for byte in range(0xC3, 0xF5)]
+    byte_of = {chr(code): code for code in (*range(0xA1, 0xAD), *range(0xAE, 0xC0))}
+    merges = [*product(letters, letters), *product(pairs, letters), *product(lead, byte_of)]
+    ends = [(left, right + "</w>") for left, right in merges]
+    long = list(zip(triples, random.Random(2).sample(pairs, 676) * 26, strict=True))
+    return (merges + ends + long)[: 49408 - 514]
+
+
+@pytest.fixture(scope="session")
+def large_file() -> bytes:
+    """A `tokenizer.json` as large as CLIP's; its merges, of every kind, are ranked at random."""
+    merges = _all_merges()
+    random.Random(1).shuffle(merges)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters = [*alphabet, *(f"{letter}</w>" for letter in alphabet)]
+    tokens = [*letters, *(left + right for left, right in merges), START, END]
+    ids = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    return clip_tokenizer(Vocabulary(ids=ids, merges=tuple(merges))).to_str().encode()

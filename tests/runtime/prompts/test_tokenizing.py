@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 
 from inpaintrt.errors import BundleFormatError, BundleIntegrityError, ParameterError, PromptError
 from inpaintrt.prompts import MAX_CHARACTERS, MAX_WINDOWS, PromptTokenizer
+from runtime.prompts.characters import any_text
 
 PROMPTS = (
     "",
@@ -46,7 +46,7 @@ def test_ids_are_those_of_transformers(
     assert ids.tolist() == [_expected(reference, prompt)]
 
 
-@given(prompt=st.text(st.characters(exclude_categories=["Cs"]), max_size=120))
+@given(prompt=any_text(120))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_gives_the_ids_of_transformers(
     tokenizer: PromptTokenizer, reference: CLIPTokenizer, prompt: str
