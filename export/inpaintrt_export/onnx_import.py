@@ -112,7 +112,7 @@ def import_onnx(
         write_manifest(
             new,
             name=target.absolute().name,
-            checkpoint=Checkpoint(id=str(folder)),
+            checkpoint=Checkpoint(id=source.resolve().name),
             architecture=architecture,
             scheduler=rewrite_scheduler_config(configs.scheduler_config()),
             tokenizer=write_tokenizer(configs, new),

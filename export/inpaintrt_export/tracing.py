@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from torch.onnx import OnnxExporterError
+
+from inpaintrt.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,27 +55,41 @@ def trace(network: Network, path: Path) -> None:
     """Write a network as an ONNX file of opset 18 with dynamic axes.
 
     Weights of more than 100 MB in all lie beside it in a file of the same name with `.data` appended.
+
+    Raises:
+        ExportError: PyTorch cannot trace the network.
     """
-    inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet_exporter(), torch.inference_mode():
-        program = torch.onnx.export(
-            network.module,
-            tuple(inputs.values()),
-            path,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(network.inputs),
-            output_names=list(network.outputs),
-            dynamic_shapes=tuple(_dynamic_axes(spec) for spec in network.inputs.values()),
-            external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
-            verbose=False,
-        )
+        try:
+            program = _export(network, path)
+        except OnnxExporterError as error:
+            raise ExportError(
+                f"PyTorch {torch.__version__} cannot trace the {path.parent.name}",
+                received=str(error).strip(),
+                hint="report this checkpoint's configuration",
+            ) from error
     _forget_constants(program)
     model = onnx.load(path, load_external_data=False)
     clean_graph(model.graph)
     _name_axes(model.graph, {**network.inputs, **network.outputs})
     save_graph(model, path)
+
+
+def _export(network: Network, path: Path) -> ONNXProgram | None:
+    inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
+    return torch.onnx.export(
+        network.module,
+        tuple(inputs.values()),
+        path,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(network.inputs),
+        output_names=list(network.outputs),
+        dynamic_shapes=tuple(_dynamic_axes(spec) for spec in network.inputs.values()),
+        external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
+        verbose=False,
+    )
 
 
 def _forget_constants(program: ONNXProgram | None) -> None:

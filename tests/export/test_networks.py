@@ -148,6 +148,7 @@ def test_manifest_has_the_checkpoint_and_its_architecture(manifest: Manifest) ->
     assert (architecture.context_width, architecture.text_layers) == (16, 3)
     assert architecture.prediction_type == "epsilon"
     assert manifest.checkpoint.sha256 is not None
+    assert "/" not in manifest.checkpoint.id  # no path of the machine that exported it
     assert manifest.scheduler["_class_name"] == "PNDMScheduler"
     assert manifest.producer["torch"] == torch.__version__
 

@@ -9,7 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
+from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import load_manifest, verify_files
 from inpaintrt.errors import InpaintError, OutputFolderError, SourceError
 from inpaintrt_export import import_onnx
@@ -47,7 +49,24 @@ def test_bundle_describes_the_imported_graphs(folder: Path, tmp_path: Path) -> N
     assert all(component.parity == () for component in components.values())
     assert manifest.architecture.text_layers is None
     assert manifest.architecture.native_resolution == (64, 64)
-    assert manifest.checkpoint.id == str(folder)
+    assert manifest.checkpoint.id == folder.name
+
+
+def test_imported_bundle_paints_what_the_exported_one_paints(
+    folder: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """The step in NumPy around the plain UNet, and the step in the graph."""
+    import_onnx(folder, tmp_path / "bundle")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 72, 3), np.uint8))
+    mask = Image.new("L", image.size)
+    mask.paste(255, (16, 8, 48, 60))
+    pictures = []
+    for bundle in (tmp_path / "bundle", tiny_bundle):
+        with InpaintPipeline.from_bundle(bundle) as pipe:
+            output = pipe("a red balloon", image, mask, num_inference_steps=4, seed=1)
+            pictures.append(np.asarray(output.images[0]).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert np.abs(pictures[0] - np.asarray(image)).max() > 10
 
 
 def test_imported_files_are_the_same_bytes(folder: Path, tmp_path: Path) -> None:

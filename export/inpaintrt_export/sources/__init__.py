@@ -63,7 +63,7 @@ def open_source(source: str, options: SourceOptions, progress: Progress = silent
 
         return FolderSource(
             path,
-            name=source,
+            name=path.resolve().name,
             variant=options.variant,
             allow_pickle=options.allow_pickle,
             tokenizer=options.tokenizer,

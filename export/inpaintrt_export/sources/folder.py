@@ -39,7 +39,7 @@ class FolderSource:
 
     Args:
         folder: The checkpoint.
-        name: What the user called it.
+        name: What the manifest calls it.
         revision: Commit of the Hub repository that it was downloaded from.
         variant: Variant of the weights, e.g. "fp16" for `model.fp16.safetensors`; None for the plain ones.
         allow_pickle: Read pickled weights where there are no others.

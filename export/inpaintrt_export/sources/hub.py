@@ -150,7 +150,10 @@ def _explain_lack(
     repository: str, revision: str, part: Part, options: SourceOptions
 ) -> SourceError | UnsafeWeightsError:
     """Say what a repository has instead of the weights that were asked for."""
-    names = HfApi(token=options.token).list_repo_files(repository, revision=revision)
+    try:
+        names = HfApi(token=options.token).list_repo_files(repository, revision=revision)
+    except (_HTTP_ERROR, OSError) as error:
+        raise _explain(repository, options, error) from error
     there = [name for name in names if name.startswith(f"{part}/") and not name.endswith(".json")]
     received = ", ".join(there) or "no weights at all"
     if any(name.endswith((".bin", ".ckpt", ".pt")) for name in there) and not options.allow_pickle:
