@@ -94,6 +94,7 @@ class OrtNetwork:
         settings.log_severity_level = _ERRORS_ONLY
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._session: Any = open_session(path, settings, [(provider, dict(provider_options))])
+        _check_started(self._session, provider)
         check_names(self._session, path, component)
         check_placement(
             [
@@ -177,6 +178,7 @@ def open_engines(
     check_options(backend, options, _OPTIONS)
     _check_provider()
     device = CudaDevice(whole_number(options, "device", 0, least=0))
+    onnxruntime.preload_dlls()
     most = whole_number(options, "max_rows", 16, least=1)
     settings = {
         "device_id": str(device.gpu.index),
@@ -201,8 +203,18 @@ def open_engines(
     return engines
 
 
+def _check_started(session: onnxruntime.InferenceSession, provider: str) -> None:
+    """Where CUDA's libraries are missing, ONNX Runtime logs it and goes on with the CPU."""
+    if provider not in session.get_providers():
+        raise EngineUnavailableError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot start its {provider}",
+            received=", ".join(session.get_providers()),
+            expected=f"{provider}, which needs cuDNN and CUDA's libraries in the versions it was built with",
+            hint="pip install 'inpaintrt[cuda]', and see what ONNX Runtime wrote to the log",
+        )
+
+
 def _check_provider() -> None:
-    onnxruntime.preload_dlls()
     available = onnxruntime.get_available_providers()
     if _CUDA not in available:
         raise EngineUnavailableError(

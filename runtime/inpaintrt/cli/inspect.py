@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from inpaintrt.bundle import Component, Manifest, TensorSpec, load_manifest, verify_files
+from inpaintrt.bundle import Component, Manifest, Plan, TensorSpec, load_manifest, verify_files
 from inpaintrt.samplers import sampler_names
 from inpaintrt.store import find_bundle, list_bundles
 
@@ -29,6 +29,8 @@ def inspect(bundle: str) -> None:
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
+    if manifest.plans:
+        console.print(_plans(manifest))
 
 
 @click.command()
@@ -89,3 +91,22 @@ def _parity(manifest: Manifest) -> Table:
         for row in component.parity:
             table.add_row(name, row.case, f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}")
     return table
+
+
+def _plans(manifest: Manifest) -> Table:
+    sizes = {entry.path: entry.size for entry in manifest.files}
+    table = Table("plan of", "backend", "for", "precision", "MB", "profiles")
+    for plan in manifest.plans:
+        backend = f"{plan.backend} {plan.library}"
+        size = f"{sizes[plan.file] / _MEGABYTE:.1f}"
+        targets = ", ".join(plan.targets) or "portable"
+        table.add_row(plan.component, backend, targets, plan.precision, size, _profiles(plan))
+    return table
+
+
+def _profiles(plan: Plan) -> str:
+    """The first input's shape of each profile, which tells picture size and batch; of a step, the rows."""
+    named = "sample" if "sample" in plan.inputs else next(iter(plan.inputs))
+    rows = [f"{profile['timestep'][0]} rows, " if "state" in profile else "" for profile in plan.profiles]
+    shapes = ["x".join(map(str, profile[named])) for profile in plan.profiles]
+    return "\n".join(f"{row}{named} {shape}" for row, shape in zip(rows, shapes, strict=True))

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from inpaintrt.cli import demonstrate, inspect, run
+from inpaintrt.cli import demonstrate, doctor, inspect, run
 from inpaintrt.errors import InpaintError
 
 __all__ = ["app", "main"]
@@ -34,7 +34,14 @@ def app() -> None:
     """Export Stable Diffusion inpainting checkpoints to engines and run them, without PyTorch."""
 
 
-for _command in (run.run, demonstrate.demo, inspect.inspect, inspect.samplers, inspect.bundles):
+for _command in (
+    run.run,
+    demonstrate.demo,
+    doctor.doctor,
+    inspect.inspect,
+    inspect.samplers,
+    inspect.bundles,
+):
     app.add_command(_command)
 
 for _entry in entry_points(group="inpaintrt.commands"):

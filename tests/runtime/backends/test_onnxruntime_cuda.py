@@ -1,0 +1,89 @@
+"""ONNX Runtime on buffers of our own; the CUDA provider itself needs a GPU."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from inpaintrt.backends import open_engines
+from inpaintrt.backends.onnxruntime_cuda import OrtNetwork, check_placement
+from inpaintrt.bundle import load_manifest
+from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
+from runtime.backends.host_device import HostDevice
+
+GPU = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+
+
+def _network(bundle: Path, name: str, provider: str = CPU) -> OrtNetwork:
+    component = load_manifest(bundle).components[name]
+    return OrtNetwork(
+        bundle / component.file,
+        component,
+        HostDevice(),
+        provider=provider,
+        provider_options={},
+        row_buckets=(1, 2, 4),
+    )
+
+
+def test_a_network_on_one_provider_passes(tiny_bundle: Path) -> None:
+    network = _network(tiny_bundle, "denoiser")
+    assert network.fit({"timestep": (3,), "guidance": (2, 3)}) == {"timestep": (4,), "guidance": (2, 4)}
+
+
+def test_nodes_on_another_provider_are_named() -> None:
+    nodes = [(GPU, "Conv", "first"), (CPU, "Attention", "unet/attention"), (CPU, "Erf", "")]
+    with pytest.raises(EngineUnavailableError) as caught:
+        check_placement(nodes, GPU)
+    assert caught.value.received == (
+        f"unet/attention (Attention) on {CPU}, a node without a name (Erf) on {CPU}"
+    )
+
+
+def test_a_long_list_is_cut() -> None:
+    nodes = [(CPU, "Conv", f"node {index}") for index in range(9)]
+    with pytest.raises(EngineUnavailableError, match=r"node 4 \(Conv\) on \w+ and 4 more"):
+        check_placement(nodes, GPU)
+
+
+def test_arithmetic_on_shapes_may_be_anywhere() -> None:
+    check_placement([(CPU, "Shape", "a"), (CPU, "Gather", "b"), (GPU, "Conv", "c")], GPU)
+
+
+def test_more_rows_than_asked_for_are_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(EngineInputError, match=r"(?s)5 rows.*at most 4.*max_rows"):
+        _network(tiny_bundle, "denoiser").fit({"timestep": (5,)})
+
+
+def test_a_failing_run_has_a_name(tiny_bundle: Path) -> None:
+    network = _network(tiny_bundle, "text_encoder")
+    ids, skip = np.full((1, 77), 10**6, np.int64), np.zeros(1, np.int64)
+    output = np.empty((1, 77, 16), np.float32)
+    addresses = {
+        "input_ids": ids.ctypes.data,
+        "clip_skip": skip.ctypes.data,
+        "last_hidden_state": output.ctypes.data,
+    }
+    run = network.bind({"input_ids": ids.shape, "clip_skip": skip.shape}, addresses)
+    with pytest.raises(EngineRunError, match="ONNX Runtime"):
+        run()
+
+
+@pytest.mark.skipif(GPU in onnxruntime.get_available_providers(), reason="onnxruntime-gpu is installed")
+def test_an_onnxruntime_without_the_provider_says_what_to_install(tiny_bundle: Path) -> None:
+    with pytest.raises(EngineUnavailableError, match=r"(?s)no CUDA provider.*inpaintrt\[cuda\]"):
+        open_engines("onnxruntime-cuda", tiny_bundle, load_manifest(tiny_bundle), {})
+
+
+@pytest.mark.skipif(GPU in onnxruntime.get_available_providers(), reason="onnxruntime-gpu is installed")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_start_is_no_reason_to_use_another(tiny_bundle: Path) -> None:
+    with pytest.raises(EngineUnavailableError, match=r"(?s)cannot start its CUDA.*received: CPU.*cuDNN"):
+        _network(tiny_bundle, "denoiser", GPU)
+
+
+def test_options_are_checked(tiny_bundle: Path) -> None:
+    with pytest.raises(ParameterError, match="device, max_rows, cuda_graph"):
+        open_engines("onnxruntime-cuda", tiny_bundle, load_manifest(tiny_bundle), {"speed": 9})
