@@ -24,6 +24,8 @@ from inpaintrt.errors import (
     ParameterError,
     PlanError,
 )
+from inpaintrt.loading import LoadedBundle, load_bundle
+from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings
 from runtime.backends.host_device import HostDevice
@@ -123,6 +125,37 @@ def test_with_little_memory_one_component_is_there_at_a_time(tiny_bundle: Path, 
         _assert_all_right(bench, name)
         assert [key for key, network in bench.networks.items() if network._engine is not None] == [name]
     assert bench.runtime.log == ["text_encoder", "denoiser", "vae_decoder", "denoiser"]
+
+
+def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    on_cpu = load_bundle(tiny_bundle)
+    on_plans = LoadedBundle(on_cpu.manifest, bench.engines, on_cpu.tokenizer)
+    random = np.random.default_rng(0)
+    image = random.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    for count, sampler in ((1, "ddim"), (2, "euler_a")):
+        painted: list[Any] = [
+            InpaintPipeline(loaded)(
+                "a boat",
+                image,
+                mask,
+                num_inference_steps=4,
+                scheduler=sampler,
+                seed=3,
+                num_images_per_prompt=count,
+                output_type="np",
+            ).images
+            for loaded in (on_cpu, on_plans)
+        ]
+        np.testing.assert_allclose(painted[0], painted[1], atol=2 / 255)
+
+
+def test_more_requests_than_the_plan_has_slots_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bench = Bench(tiny_bundle, tmp_path)
+    with pytest.raises(EngineInputError, match=r"(?s)slots 3.*expected: slots 2.*--max-batch"):
+        bench.engines["denoiser"].open_state(3, (4, 8, 8), 5)
 
 
 def test_scratch_memory_is_shared_and_bound_anew_when_it_grows(tiny_bundle: Path, tmp_path: Path) -> None:
