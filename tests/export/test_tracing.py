@@ -55,9 +55,8 @@ def test_weights_lie_beside_the_graph_when_they_are_large(
     trace(network(Scale()), tmp_path / "part" / "model.onnx")
     names = sorted(path.name for path in (tmp_path / "part").iterdir())
     assert names == ["model.onnx", *(["model.onnx.data"] if limit == 0 else [])]
-    session = onnxruntime.InferenceSession(
-        tmp_path / "part" / "model.onnx", providers=["CPUExecutionProvider"]
-    )
+    path = tmp_path / "part" / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     inputs = example_inputs(network(Scale()), {"batch": 5}, torch.Generator().manual_seed(1))
     (found,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
     np.testing.assert_allclose(found, Scale()(*inputs.values()).detach(), rtol=1e-6)
