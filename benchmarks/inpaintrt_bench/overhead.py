@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from inpaintrt.backends import Engine
@@ -85,7 +86,7 @@ def compile_tables(repeats: int) -> dict[str, Any]:
         "set_alpha_to_one": False,
     }
     medians = {
-        name: _median_time(lambda name=name: compile_table(config, name, _SLOWEST), repeats)
+        name: _median_time(partial(compile_table, config, name, _SLOWEST), repeats)
         for name in sampler_names()
     }
     slowest = max(medians, key=lambda name: medians[name])

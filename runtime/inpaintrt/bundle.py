@@ -274,8 +274,8 @@ def _check_components(manifest: Manifest, path: Path) -> None:
             hint="export the checkpoint again",
         )
     listed = {entry.path for entry in manifest.files}
-    parts = [*manifest.components.values(), *manifest.plans]
-    for named in [manifest.tokenizer.file, *(part.file for part in parts)]:
+    networks = [component.file for component in manifest.components.values()]
+    for named in [manifest.tokenizer.file, *networks, *(plan.file for plan in manifest.plans)]:
         if named not in listed:
             raise BundleFormatError(
                 f"{path} names a file that it does not list",

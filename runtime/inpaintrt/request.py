@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypedDict, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ __all__ = ["Options", "OutputType", "Request", "make_request"]
 
 OutputType = Literal["pil", "np", "latent"]
 _OUTPUT_TYPES = ("pil", "np", "latent")
-_T = TypeVar("_T")
 
 
 class Options(TypedDict, total=False):
@@ -173,14 +172,23 @@ def make_request(
             settings["negative_mode"],
             settings["guidance_interval"],
         ),
-        image_options=ImageOptions(
-            **{name: value for name, value in settings.items() if name in _IMAGE_FIELDS}
-        ),
+        image_options=_image_options(settings),
         options=settings,
     )
 
 
-_IMAGE_FIELDS = frozenset(option.name for option in fields(ImageOptions))
+def _image_options(settings: Options) -> ImageOptions:
+    return ImageOptions(
+        height=settings["height"],
+        width=settings["width"],
+        padding_mask_crop=settings["padding_mask_crop"],
+        mask_blur=settings["mask_blur"],
+        mask_grow=settings["mask_grow"],
+        mask_invert=settings["mask_invert"],
+        fill=settings["fill"],
+        margins=settings["margins"],
+        compat=settings["compat"],
+    )
 
 
 def _check_choices(settings: Options) -> None:
@@ -244,7 +252,7 @@ def _pair_pictures(
     return images * (pairs // len(images)), masks * (pairs // len(masks))
 
 
-def _as_tuple(value: _T | Sequence[_T]) -> tuple[_T, ...]:
+def _as_tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from click.testing import CliRunner
+from PIL import Image
 
 from inpaintrt.cli import app
 

@@ -95,7 +95,7 @@ def test_unrelated_requests_share_steps_and_come_and_go(step: Step) -> None:
 
 
 def test_in_one_row_bucket_company_changes_no_bit(step: Step) -> None:
-    options = {"capacity": 3, "row_buckets": (8,)}
+    options: dict[str, Any] = {"capacity": 3, "row_buckets": (8,)}
     alone = [_alone(step, _request(seed), **options) for seed in range(3)]
     slots = _slots(step, **options)
     for seed in range(3):
@@ -111,12 +111,12 @@ def test_a_request_may_leave_before_it_is_done(step: Step) -> None:
     leaving, staying = slots.join(*_request(0)), slots.join(*_request(1))
     slots.step()
     slots.leave(leaving)
-    assert slots.active == (staying,)
+    assert list(slots.active) == [staying]
     while not slots.step():
         pass
     np.testing.assert_allclose(slots.leave(staying), _alone(step, _request(1)), rtol=1e-4, atol=1e-5)
-    assert slots.active == ()
-    assert slots.step() == ()
+    assert list(slots.active) == []
+    assert list(slots.step()) == []
 
 
 def test_the_last_state_is_the_denoised_estimate(step: Step) -> None:
