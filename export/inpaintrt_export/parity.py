@@ -6,12 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 
 from inpaintrt.bundle import Parity
-from inpaintrt.errors import ParityError
+from inpaintrt.errors import EngineUnavailableError, ParityError
 from inpaintrt_export.tracing import example_inputs
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise EngineUnavailableError(
+        "the export compares every network with PyTorch by ONNX Runtime, which is not installed",
+        received=str(error),
+        hint="pip install 'inpaintrt[export,cpu]' (or 'inpaintrt[export,cuda]'; never both)",
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -53,3 +53,11 @@ def test_registration_imports_no_training_framework() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_export_without_onnx_runtime_says_what_to_install() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; import inpaintrt_export.exporter"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "EngineUnavailableError" in result.stderr
+    assert "inpaintrt[export,cpu]" in result.stderr
