@@ -121,7 +121,7 @@ class PlanNetwork:
         self._check_names(engine)
         self._deferred = content if defers else b""
         self._resident = not defers
-        self._host.scratch.reserve(engine.device_memory_size_v2)
+        self._host.scratch.reserve(max(engine.device_memory_size_v2, 1))
         return engine
 
     def _check_names(self, engine: ICudaEngine) -> None:
@@ -169,9 +169,9 @@ class PlanNetwork:
         if missing or not all(accepted):
             raise _failed(self._host.library, f"cannot bind {', '.join(missing) or self._path.name}", reports)
 
-        def enqueue() -> None:
+        def enqueue() -> None:  # looks the context up, lest it outlive `unload`
             with self._host.library.listen() as reports:
-                started = context.execute_async_v3(stream)
+                started = self._contexts[index].execute_async_v3(stream)
             if not started:
                 raise _failed(self._host.library, f"failed to run {self._path.name}", reports)
 

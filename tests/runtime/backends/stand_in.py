@@ -4,6 +4,7 @@ It holds callers to the library's rules: a profile, scratch memory, all shapes a
 shapes of the profile only, and weights on the device.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,7 +20,7 @@ from inpaintrt.backends.tensorrt_library import PlanLibrary
 from inpaintrt.bundle import Plan
 from runtime.backends.host_device import HostDevice
 
-__all__ = ["StandInRuntime", "stand_in_library"]
+__all__ = ["DeferringRuntime", "StandInRuntime", "stand_in_library"]
 
 SCRATCH_BYTES = 4096
 
@@ -36,13 +37,14 @@ def stand_in_library() -> PlanLibrary:
 
 @dataclass
 class StandInRuntime:
-    """Reads plans; `log` tells what was loaded."""
+    """Reads plans; `log` tells what was loaded, `alive` what has not been freed."""
 
     device: HostDevice
     plans: dict[bytes, tuple[Plan, Path]]
     library: PlanLibrary
     log: list[str] = field(default_factory=list)
     memory: int = 10**9
+    alive: "weakref.WeakSet[_Engine]" = field(default_factory=weakref.WeakSet)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> "_Engine | None":
         if serialized_engine not in self.plans:
@@ -53,11 +55,26 @@ class StandInRuntime:
             return None
         plan, path = self.plans[serialized_engine]
         self.log.append(plan.component)
-        return _Engine(self, plan, path)
+        engine = _Engine(self, plan, path)
+        self.alive.add(engine)
+        return engine
 
     def _report(self, text: str) -> None:
         for reports in self.library.logger.listeners:
             reports.messages.append(text)
+
+
+@dataclass
+class DeferringRuntime(StandInRuntime):
+    """The same with weights that come after the plan, and go before it."""
+
+    defer_weights_loading: bool = False
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> "_Engine | None":
+        engine = super().deserialize_cuda_engine(serialized_engine)
+        if engine is not None:
+            engine.weights = None if self.defer_weights_loading else serialized_engine
+        return engine
 
 
 @dataclass
@@ -74,12 +91,23 @@ class _Engine:
     def __init__(self, runtime: StandInRuntime, plan: Plan, path: Path) -> None:
         self.runtime, self.plan = runtime, plan
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.weights: bytes | None = b""
         self.names = [*plan.inputs, *plan.outputs]
         self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = len(plan.profiles)
 
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
+
+    def load_weights(self, blob: bytes) -> bool:
+        self.runtime.log.append(f"weights of {self.plan.component}")
+        fits = self.weights is None and blob == self.plan.component.encode()
+        self.weights = blob
+        return fits
+
+    def unload_weights(self) -> bool:
+        loaded, self.weights = self.weights is not None, None
+        return loaded
 
     def create_runtime_config(self) -> _Config:
         return _Config()
@@ -118,6 +146,8 @@ class _Context:
         return name in self._engine.names and memory != 0
 
     def execute_async_v3(self, stream_handle: int) -> bool:
+        if self._engine.weights is None:
+            return False
         if self._scratch is None or self._scratch[0] == 0 or self._scratch[1] < SCRATCH_BYTES:
             return False
         self._engine.runtime.device.enqueue(self._run(dict(self._shapes), dict(self._addresses)))

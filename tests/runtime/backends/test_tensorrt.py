@@ -29,7 +29,7 @@ from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings
 from runtime.backends.host_device import HostDevice
-from runtime.backends.stand_in import StandInRuntime, stand_in_library
+from runtime.backends.stand_in import DeferringRuntime, StandInRuntime, stand_in_library
 
 
 def _has_gpu() -> bool:
@@ -64,14 +64,21 @@ def _plan(manifest: Manifest, name: str) -> Plan:
 class Bench:
     """The tiny bundle's components as plans of the stand-in."""
 
-    def __init__(self, bundle: Path, folder: Path, *, low_vram: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        folder: Path,
+        *,
+        low_vram: bool = False,
+        runtime: type[StandInRuntime] = StandInRuntime,
+    ) -> None:
         self.bundle, self.manifest = bundle, load_manifest(bundle)
         self.device = HostDevice()
         library = stand_in_library()
         plans = {name: _plan(self.manifest, name) for name in self.manifest.components}
         files = {name: bundle / part.file for name, part in self.manifest.components.items()}
         contents = {name.encode(): (plan, files[name]) for name, plan in plans.items()}
-        self.runtime = StandInRuntime(self.device, contents, library)
+        self.runtime = runtime(self.device, contents, library)
         device = cast("CudaDevice", self.device)
         self.host = PlanHost(library, cast("Any", self.runtime), device, GrowingMemory(device), low_vram)
         self.networks = {name: self._network(plan, folder) for name, plan in plans.items()}
@@ -123,8 +130,25 @@ def test_with_little_memory_one_component_is_there_at_a_time(tiny_bundle: Path, 
     order = ["text_encoder", "denoiser", "denoiser", "vae_decoder", "denoiser"]
     for name in order:
         _assert_all_right(bench, name)
-        assert [key for key, network in bench.networks.items() if network._engine is not None] == [name]
+        assert [engine.plan.component for engine in bench.runtime.alive] == [name]
     assert bench.runtime.log == ["text_encoder", "denoiser", "vae_decoder", "denoiser"]
+
+
+def test_weights_that_come_by_themselves_leave_plans_where_they_are(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bench = Bench(tiny_bundle, tmp_path, low_vram=True, runtime=DeferringRuntime)
+    for name in ["text_encoder", "denoiser", "denoiser", "text_encoder", "text_encoder"]:
+        _assert_all_right(bench, name)
+        assert [each.plan.component for each in bench.runtime.alive if each.weights is not None] == [name]
+    assert bench.runtime.log == [
+        "text_encoder",
+        "weights of text_encoder",
+        "denoiser",
+        "weights of denoiser",
+        "weights of text_encoder",
+    ]
+    assert bench.device.recordings == 2  # what was recorded stays good
 
 
 def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path, tmp_path: Path) -> None:
