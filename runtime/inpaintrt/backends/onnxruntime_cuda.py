@@ -67,6 +67,7 @@ class OrtNetwork:
         provider: ONNX Runtime's name of the execution provider.
         provider_options: Its options.
         row_buckets: Numbers of rows that a step is padded to, so that few graphs are recorded.
+        device_index: The device's number in the provider.
 
     Raises:
         EngineUnavailableError: ONNX Runtime cannot load the file, or runs a part of it elsewhere.
@@ -84,11 +85,12 @@ class OrtNetwork:
         provider: str,
         provider_options: Mapping[str, str],
         row_buckets: Sequence[int],
+        device_index: int = 0,
     ) -> None:
         self.inputs, self.outputs = component.inputs, component.outputs
         self._device = device
         self._row_buckets = row_buckets
-        self._place = "cuda" if provider == _CUDA else "cpu"
+        self._place = ("cuda" if provider == _CUDA else "cpu", device_index)
         self._graphs = 0
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _ERRORS_ONLY
@@ -135,9 +137,10 @@ class OrtNetwork:
         binding = self._session.io_binding()
         for name, shape in shapes.items():
             dtype = self.inputs[name].dtype
-            binding.bind_input(name, self._place, 0, dtype, shape, addresses[name])
+            binding.bind_input(name, *self._place, dtype, shape, addresses[name])
         for name, shape in self._output_shapes(shapes).items():
-            binding.bind_output(name, self._place, 0, self.outputs[name].dtype, shape, addresses[name])
+            dtype = self.outputs[name].dtype
+            binding.bind_output(name, *self._place, dtype, shape, addresses[name])
         self._graphs += 1
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(self._graphs))
@@ -198,6 +201,7 @@ def open_engines(
                 provider=_CUDA,
                 provider_options=settings,
                 row_buckets=row_buckets(most),
+                device_index=device.gpu.index,
             )
             engines[name] = DeviceEngine(network, device, staging)
     return engines
