@@ -190,9 +190,9 @@ def open_engines(
         "arena_extend_strategy": "kSameAsRequested",
         "prefer_nhwc": "1",
     }
-    staging = Staging(device)
     engines = {}
     with device.use():
+        staging = Staging(device)
         for name, component in manifest.components.items():
             network = OrtNetwork(
                 folder / component.file,
