@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Manifest
 
-__all__ = ["BuildReport", "build_plans", "plan_key"]
+__all__ = ["BuildReport", "build_plans", "describe_plan", "plan_key"]
 
 _KEY_LENGTH = 16  # characters of the key in a file's name
 
@@ -56,7 +56,7 @@ def build_plans(
     """Compile the components of a bundle and add the plans to it.
 
     TensorRT-RTX needs no GPU for this. Each plan is in the manifest as soon as it is built, and a plan that
-    is there already is not built again.
+    has all the sizes already is not built again; one that lacks some is built for its own and the new ones.
 
     Args:
         bundle: The name of a bundle in the engine store, or a path.
@@ -77,7 +77,7 @@ def build_plans(
     targets = settings.targets if library.names_targets else (gpu_target(),)
     progress("checking the bundle", 0.0)
     verify_files(manifest, folder)
-    wanted = [_describe_plan(manifest, name, library, targets, settings) for name in manifest.components]
+    wanted = [describe_plan(manifest, name, library, targets, settings) for name in manifest.components]
     missing = [plan for plan in wanted if plan not in manifest.plans]
     for index, plan in enumerate(missing):
         stage = functools.partial(_report, progress, plan.component, index, len(missing))
@@ -103,9 +103,10 @@ def _check_precision(manifest: Manifest, settings: BuildSettings) -> None:
         )
 
 
-def _describe_plan(
+def describe_plan(
     manifest: Manifest, name: str, library: PlanLibrary, targets: tuple[str, ...], settings: BuildSettings
 ) -> Plan:
+    """What the plan of a component is to be, with the sizes that earlier builds gave it."""
     component = manifest.components[name]
     tokens = manifest.tokenizer.max_length
     draft = Plan(
@@ -121,6 +122,10 @@ def _describe_plan(
         key="",
         file="",
     )
+    if not settings.fresh:
+        earlier = [profile for plan in manifest.plans if _extends(draft, plan) for profile in plan.profiles]
+        added = [profile for profile in draft.profiles if profile not in earlier]
+        draft = msgspec.structs.replace(draft, profiles=(*earlier, *added))
     key = plan_key(draft)
     file = f"plans/{library.backend}/{name}-{key[:_KEY_LENGTH]}.plan"
     return msgspec.structs.replace(draft, key=key, file=file)
@@ -157,7 +162,7 @@ def _timing_cache(library: PlanLibrary, plan: Plan) -> Path | None:
 
 
 def _add_to_manifest(folder: Path, plan: Plan) -> None:
-    """Write the plan into the manifest, and drop those that it replaces: same purpose, other content."""
+    """Write the plan into the manifest, and drop the one that it replaces."""
     manifest = load_manifest(folder)
     if network_digest(manifest, plan.component) != plan.network_sha256:
         raise BundleIntegrityError(
@@ -178,4 +183,9 @@ def _add_to_manifest(folder: Path, plan: Plan) -> None:
 
 
 def _purpose(plan: Plan) -> tuple[object, ...]:
-    return plan.component, plan.backend, plan.targets, plan.precision, plan.profiles
+    return plan.component, plan.backend, plan.targets, plan.precision
+
+
+def _extends(plan: Plan, old: Plan) -> bool:
+    same = _purpose(plan) == _purpose(old)
+    return same and (plan.library, plan.network_sha256) == (old.library, old.network_sha256)

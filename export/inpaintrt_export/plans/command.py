@@ -42,8 +42,15 @@ _MEGABYTE = 1e6
     show_default=True,
     help="fp32 is for bundles that compute in fp32.",
 )
+@click.option("--fresh", is_flag=True, help="Drop the sizes of earlier builds instead of adding to them.")
 def build(
-    bundle: str, backend: PlanBackend, target: str, resolution: str, max_batch: int, precision: Precision
+    bundle: str,
+    backend: PlanBackend,
+    target: str,
+    resolution: str,
+    max_batch: int,
+    precision: Precision,
+    fresh: bool,
 ) -> None:
     """Compile the networks of BUNDLE for NVIDIA GPUs; tensorrt-rtx needs no GPU for it.
 
@@ -55,6 +62,7 @@ def build(
         resolutions=tuple(parse_resolution(size) for size in _split(resolution)),
         max_batch=max_batch,
         precision=precision,
+        fresh=fresh,
     )
     _tell(bundle, _build(bundle, settings))
 

@@ -31,6 +31,7 @@ class BuildSettings:
         resolutions: Heights and widths in pixels; empty for the checkpoint's native one.
         max_batch: Requests that share a step, from 1.
         precision: What the networks compute in.
+        fresh: Drop the sizes of earlier builds instead of adding to them.
 
     Raises:
         ParameterError: `max_batch` is out of range, or a target is not a compute capability.
@@ -41,6 +42,7 @@ class BuildSettings:
     resolutions: tuple[tuple[int, int], ...] = ()
     max_batch: int = 4
     precision: Precision = "fp16"
+    fresh: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_batch <= _LARGEST_BATCH:

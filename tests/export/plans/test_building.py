@@ -13,7 +13,7 @@ from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import COMPONENT_NAMES, load_manifest, network_digest, save_manifest, verify_files
 from inpaintrt.errors import BundleIntegrityError, EngineUnavailableError, ParameterError, PlanBuildError
 from inpaintrt_export.plans import BuildSettings, build_plans
-from inpaintrt_export.plans.building import plan_key
+from inpaintrt_export.plans.building import describe_plan, plan_key
 from inpaintrt_export.plans.compiler import compile_plan
 from inpaintrt_export.plans.profiles import Profile
 from inpaintrt_export.progress import silent
@@ -92,6 +92,28 @@ def test_a_plan_that_serves_the_same_purpose_is_replaced(copy: Path) -> None:
     rebuilt = load_manifest(copy)
     assert sorted(plan.key for plan in rebuilt.plans) == sorted(plan.key for plan in manifest.plans)
     verify_files(rebuilt, copy)
+
+
+@pytest.mark.parametrize(("fresh", "heights"), [(False, [8, 8, 4, 4]), (True, [4, 4])])
+def test_another_size_is_added_to_the_plan_unless_it_is_to_be_dropped(
+    planned_bundle: Path, rtx: PlanLibrary, fresh: bool, heights: list[int]
+) -> None:
+    settings = BuildSettings(
+        "tensorrt-rtx", targets=("sm89",), max_batch=1, resolutions=((32, 64),), fresh=fresh
+    )
+    manifest = load_manifest(planned_bundle)
+    plan = describe_plan(manifest, "denoiser", rtx, ("sm89",), settings)
+    assert [profile["noise"][2] for profile in plan.profiles] == heights
+    assert plan.key == plan_key(plan) != manifest.plans[2].key
+
+
+def test_a_plan_of_another_library_is_not_extended(planned_bundle: Path, rtx: PlanLibrary) -> None:
+    manifest = load_manifest(planned_bundle)
+    plans = tuple(msgspec.structs.replace(plan, library="1.0") for plan in manifest.plans)
+    older = msgspec.structs.replace(manifest, plans=plans)
+    settings = BuildSettings("tensorrt-rtx", targets=("sm89",), max_batch=1, resolutions=((32, 64),))
+    plan = describe_plan(older, "vae_decoder", rtx, ("sm89",), settings)
+    assert [profile["latent_sample"] for profile in plan.profiles] == [(1, 4, 4, 8)]
 
 
 def test_builds_repeat_to_the_bit(tmp_path: Path, rtx: PlanLibrary) -> None:
