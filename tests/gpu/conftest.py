@@ -1,5 +1,9 @@
-"""Backends that can start on this machine's GPU, each with the demo bundle."""
+"""Backends that can start on this machine's GPU, each with the demo bundle, or the one that is named.
 
+`INPAINTRT_GPU_BUNDLE=engines/sd15` runs the tests on another bundle, such as a full-size one.
+"""
+
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +32,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def bundle(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo bundle, with plans where the backend needs them."""
-    folder = tmp_path_factory.mktemp("gpu") / "demo"
-    shutil.copytree(find_bundle("demo"), folder)
+    """The bundle, with plans where the backend needs them."""
+    folder = tmp_path_factory.mktemp("gpu") / "bundle"
+    shutil.copytree(find_bundle(os.environ.get("INPAINTRT_GPU_BUNDLE", "demo")), folder)
     precision = load_manifest(folder).components["denoiser"].precision
     if backend == "tensorrt":
         build_plans(folder, BuildSettings("tensorrt", max_batch=MAX_BATCH, precision=precision))

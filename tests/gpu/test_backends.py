@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from numpy.typing import NDArray
 from inpaintrt.backends.cuda import CudaDevice
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.demo import load_scene
+from inpaintrt.denoiser import Program, Slots
+from inpaintrt.guidance import Guidance
+from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.pipeline import InpaintPipeline
+from inpaintrt.samplers import compile_table
 
 pytestmark = pytest.mark.gpu
 
@@ -23,12 +28,21 @@ WARM_UP = 3
 TIMED = 20
 SOAK_REQUESTS = 1000
 LEAST_PSNR = 40.0  # dB
+LARGEST_ERROR = 0.02
 MEBIBYTE = 2**20
 
 
 def _paint(pipe: InpaintPipeline, **options: Any) -> NDArray[np.float32]:
     scene = load_scene()
-    defaults = {"num_inference_steps": STEPS, "seed": 1, "output_type": "np", **options}
+    height, width = pipe.manifest.architecture.native_resolution
+    defaults: dict[str, Any] = {
+        "num_inference_steps": STEPS,
+        "seed": 1,
+        "output_type": "np",
+        "height": height,
+        "width": width,
+    }
+    defaults.update(options)
     images: Any = pipe(scene.script.prompts[0], scene.image, scene.mask, **defaults).images
     return np.asarray(images, np.float32)
 
@@ -63,6 +77,45 @@ def test_every_row_bucket_paints_the_same(
     assert psnr >= LEAST_PSNR
 
 
+def test_requests_join_and_leave_while_others_run(
+    pipe: InpaintPipeline, cpu: InpaintPipeline, record_property: Record
+) -> None:
+    found, expected = (_share_slots(each) for each in (pipe, cpu))
+    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    record_property("relative_error", error)
+    assert error < LARGEST_ERROR
+
+
+def _share_slots(pipe: InpaintPipeline) -> NDArray[np.float32]:
+    """Latents of one request that left early and of two that came later."""
+    architecture = pipe.manifest.architecture
+    height, width = (side // architecture.vae_scale_factor for side in architecture.native_resolution)
+    slots = Slots(pipe._step, capacity=2, latent_shape=(architecture.latent_channels, height, width))
+    early = slots.join(*_request(pipe, 0, "ddim", (height, width)))
+    slots.step()
+    late = slots.join(*_request(pipe, 1, "euler_a", (height, width)))
+    slots.step()
+    results = [slots.leave(early)]
+    last = slots.join(*_request(pipe, 2, "dpmpp_2m_karras", (height, width)))
+    while slots.active:
+        slots.step()
+    return np.stack([*results, slots.leave(late), slots.leave(last)])
+
+
+def _request(pipe: InpaintPipeline, seed: int, sampler: str, size: tuple[int, int]) -> Any:
+    random = np.random.default_rng(seed)
+    architecture = pipe.manifest.architecture
+    table = compile_table(pipe.manifest.scheduler, sampler, 6)
+    weights = Guidance(3.0).weights(table.rows, has_negative=False)
+    tokens = pipe.manifest.tokenizer.max_length
+    contexts = random.standard_normal((weights.shape[1], tokens, architecture.context_width))
+    shape = (architecture.latent_channels, *size)
+    noise = StepNoise(NoiseSource(seed), 1, shape)
+    program = Program(table, weights, contexts.astype(np.float32), partial(noise.draw, 0))
+    latents, condition = (random.standard_normal((channels, *size)) for channels in (shape[0], 5))
+    return program, latents.astype(np.float32), condition.astype(np.float32)
+
+
 def test_replayed_launches_compute_what_the_first_run_computed(
     pipe: InpaintPipeline, record_property: Record
 ) -> None:
@@ -79,7 +132,15 @@ def test_a_step_allocates_nothing_and_waits_once(pipe: InpaintPipeline, record_p
     _paint(pipe)
     device = _device(pipe)
     scene = load_scene()
-    events = pipe.stream(scene.script.prompts[0], scene.image, scene.mask, num_inference_steps=STEPS)
+    height, width = pipe.manifest.architecture.native_resolution
+    events = pipe.stream(
+        scene.script.prompts[0],
+        scene.image,
+        scene.mask,
+        num_inference_steps=STEPS,
+        height=height,
+        width=width,
+    )
     counts = [(device.allocations, device.synchronisations) for event in events if event.output is None]
     changes = np.diff(np.array(counts), axis=0)
     record_property("allocations_and_waits_of_each_step", changes.tolist())
