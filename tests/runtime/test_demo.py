@@ -1,0 +1,137 @@
+"""The demo bundle: diffusers' pictures from its checkpoint, and pictures that mean what the prompt says."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from inpaintrt import InpaintPipeline
+from inpaintrt.bundle import load_manifest, verify_files
+from inpaintrt.demo import load_scene
+from inpaintrt.store import find_bundle
+from inpaintrt_export.demo.cases import Case, evaluation_cases
+from inpaintrt_export.demo.judge import load_judge
+from inpaintrt_export.demo.metrics import found_share
+from runtime.pictures import largest_difference
+from runtime.reference import Reference
+
+CHECKPOINT = Path(__file__).parents[2] / "export" / "demo_checkpoint"
+MEGABYTE = 1e6
+CASES = evaluation_cases(14)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> InpaintPipeline:
+    return InpaintPipeline.from_bundle("demo")
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Reference:
+    return Reference(CHECKPOINT)
+
+
+def test_checkpoint_and_bundle_are_small_and_whole() -> None:
+    weights = sum(path.stat().st_size for path in CHECKPOINT.rglob("*.safetensors"))
+    assert weights < 12 * MEGABYTE
+    bundle = find_bundle("demo")
+    assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) < 24 * MEGABYTE
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    assert all(component.parity for component in manifest.components.values())
+
+
+PARITY: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "strength 0.6": {"strength": 0.6},
+    "no guidance": {"guidance_scale": 1.0},
+    "three pictures": {"num_images_per_prompt": 3, "seed": 7},
+    "negative prompt": {"negative_prompt": "a blue balloon"},
+    "crop": {"padding_mask_crop": 8},
+    "latents not divisible by 8": {"height": 104, "width": 152},
+    "clip_skip": {"clip_skip": 1},
+}
+
+
+@pytest.mark.parametrize("name", PARITY)
+def test_pictures_equal_diffusers(pipe: InpaintPipeline, theirs: Reference, name: str) -> None:
+    scene = load_scene()
+    case: dict[str, Any] = {
+        "prompt": "a red balloon",
+        "image": scene.image,
+        "mask_image": scene.mask,
+        "num_inference_steps": 10,
+        "seed": 0,
+        **PARITY[name],
+    }
+    for ours, reference in zip(pipe(**case, compat="diffusers").images, theirs(**case), strict=True):
+        assert np.asarray(reference).std() > 10
+        assert largest_difference(ours, reference) <= 1
+
+
+def _paint(pipe: InpaintPipeline, cases: Sequence[Case], **options: Any) -> list[Image.Image]:
+    painted = []
+    for index, case in enumerate(cases):
+        request: dict[str, Any] = {"num_inference_steps": 20, "seed": index, **options}
+        images = pipe(case.prompt, case.picture, case.mask, **request).images
+        assert isinstance(images, list)
+        painted += images
+    return painted
+
+
+def _found(pictures: Sequence[Image.Image], cases: Sequence[Case] = CASES) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        judge = load_judge()
+    return found_share(judge, pictures, [case.mask for case in cases], [case.thing for case in cases])
+
+
+@pytest.fixture(scope="module")
+def painted(pipe: InpaintPipeline) -> list[Image.Image]:
+    return _paint(pipe, CASES)
+
+
+def test_the_masked_place_becomes_what_the_prompt_says(painted: list[Image.Image]) -> None:
+    assert _found([case.picture for case in CASES]) <= 0.1
+    assert _found(painted) >= 0.75
+
+
+def test_guidance_strengthens_the_prompt(pipe: InpaintPipeline, painted: list[Image.Image]) -> None:
+    assert _found(_paint(pipe, CASES, guidance_scale=1.0)) < _found(painted)
+
+
+def test_a_negative_prompt_weakens_it(pipe: InpaintPipeline, painted: list[Image.Image]) -> None:
+    negated = [
+        _paint(pipe, [case], negative_prompt=case.prompt, seed=index)[0] for index, case in enumerate(CASES)
+    ]
+    assert _found(negated) < _found(painted)
+
+
+@pytest.mark.parametrize("scheduler", ["dpmpp_2m_karras", "euler_a", "unipc"])
+def test_other_samplers_keep_the_meaning(pipe: InpaintPipeline, scheduler: str) -> None:
+    assert _found(_paint(pipe, CASES, scheduler=scheduler)) >= 0.7
+
+
+def test_white_is_painted_and_black_is_kept(pipe: InpaintPipeline) -> None:
+    case = CASES[0]
+    inside = np.asarray(case.mask) > 127
+    kinds: list[tuple[Image.Image, bool]] = [(case.mask, False), (ImageOps.invert(case.mask), True)]
+    for mask, inverted in kinds:
+        (picture,) = pipe(
+            case.prompt, case.picture, mask, num_inference_steps=5, seed=0, mask_invert=inverted
+        ).images
+        difference = np.abs(np.asarray(picture, np.int16) - np.asarray(case.picture, np.int16)).max(axis=2)
+        assert difference[~inside].max() == 0
+        assert difference[inside].mean() > 5
+
+
+def test_a_large_picture_gets_the_object_at_its_place(pipe: InpaintPipeline) -> None:
+    case = next(case for case in CASES if case.thing.kind == "balloon")
+    size = (320, 320)
+    image, mask = (part.resize(size, Image.Resampling.BICUBIC) for part in (case.picture, case.mask))
+    images = pipe(case.prompt, image, mask, num_inference_steps=20, seed=1).images
+    assert images[0].size == size
+    assert _found([images[0].resize(case.picture.size)], [case]) == 1.0
