@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -169,11 +170,15 @@ class PlanNetwork:
         if missing or not all(accepted):
             raise _failed(self._host.library, f"cannot bind {', '.join(missing) or self._path.name}", reports)
 
+        runs = itertools.count()
+
         def enqueue() -> None:  # looks the context up, lest it outlive `unload`
             with self._host.library.listen() as reports:
                 started = self._contexts[index].execute_async_v3(stream)
             if not started:
                 raise _failed(self._host.library, f"failed to run {self._path.name}", reports)
+            if next(runs) == 1:
+                self._cache.save()  # the first run has finished the profile's kernels
 
         return enqueue
 

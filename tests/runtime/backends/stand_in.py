@@ -20,19 +20,45 @@ from inpaintrt.backends.tensorrt_library import PlanLibrary
 from inpaintrt.bundle import Plan
 from runtime.backends.host_device import HostDevice
 
-__all__ = ["DeferringRuntime", "StandInRuntime", "stand_in_library"]
+__all__ = ["DeferringRuntime", "StandInRuntime", "stand_in_library", "stand_in_rtx"]
 
 SCRATCH_BYTES = 4096
 
 
 class _Strategy(Enum):
     USER_MANAGED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+    EAGER = 2
 
 
 def stand_in_library() -> PlanLibrary:
     """A library with TensorRT's features: nothing that only TensorRT-RTX has."""
     module = SimpleNamespace(ExecutionContextAllocationStrategy=_Strategy, __version__="11.4")
     return PlanLibrary("tensorrt", module, SimpleNamespace(listeners=()))
+
+
+def stand_in_rtx() -> PlanLibrary:
+    """A library with what TensorRT-RTX does at run time: it records launches and keeps kernels."""
+    names = [
+        "ExecutionContextAllocationStrategy",
+        "CudaGraphStrategy",
+        "DynamicShapesKernelSpecializationStrategy",
+    ]
+    module = SimpleNamespace(IRuntimeCache=_Cache, __version__="1.7.1", **dict.fromkeys(names, _Strategy))
+    return PlanLibrary("tensorrt-rtx", module, SimpleNamespace(listeners=()))
+
+
+class _Cache:
+    """A runtime cache that counts the contexts that use it."""
+
+    users = 0
+
+    def serialize(self) -> bytes:
+        return b"%d" % self.users
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.users = int(blob)
+        return True
 
 
 @dataclass
@@ -80,6 +106,15 @@ class DeferringRuntime(StandInRuntime):
 @dataclass
 class _Config:
     strategy: object = None
+    cuda_graph_strategy: object = None
+    dynamic_shapes_kernel_specialization_strategy: object = None
+
+    def create_runtime_cache(self) -> _Cache:
+        return _Cache()
+
+    def set_runtime_cache(self, cache: _Cache) -> bool:
+        cache.users += 1
+        return True
 
     def set_execution_context_allocation_strategy(self, strategy: object) -> None:
         self.strategy = strategy

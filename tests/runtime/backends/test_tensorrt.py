@@ -29,7 +29,7 @@ from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings
 from runtime.backends.host_device import HostDevice
-from runtime.backends.stand_in import DeferringRuntime, StandInRuntime, stand_in_library
+from runtime.backends.stand_in import DeferringRuntime, StandInRuntime, stand_in_library, stand_in_rtx
 
 
 def _has_gpu() -> bool:
@@ -71,10 +71,11 @@ class Bench:
         *,
         low_vram: bool = False,
         runtime: type[StandInRuntime] = StandInRuntime,
+        library: PlanLibrary | None = None,
     ) -> None:
         self.bundle, self.manifest = bundle, load_manifest(bundle)
         self.device = HostDevice()
-        library = stand_in_library()
+        library = stand_in_library() if library is None else library
         plans = {name: _plan(self.manifest, name) for name in self.manifest.components}
         files = {name: bundle / part.file for name, part in self.manifest.components.items()}
         contents = {name.encode(): (plan, files[name]) for name, plan in plans.items()}
@@ -149,6 +150,22 @@ def test_weights_that_come_by_themselves_leave_plans_where_they_are(
         "weights of text_encoder",
     ]
     assert bench.device.recordings == 2  # what was recorded stays good
+
+
+def test_rtx_records_by_itself_and_keeps_kernels_after_the_first_run(
+    tiny_bundle: Path, tmp_path: Path, cache_home: Path
+) -> None:
+    bench = Bench(tiny_bundle, tmp_path, runtime=DeferringRuntime, library=stand_in_rtx())
+    _assert_all_right(bench, "denoiser")
+    assert not list(cache_home.rglob("*.cache"))
+    _assert_all_right(bench, "denoiser")
+    (kept,) = cache_home.rglob("*.cache")
+    assert kept.read_bytes() == b"1"
+    assert bench.device.recordings == 0
+    again = Bench(tiny_bundle, tmp_path, runtime=DeferringRuntime, library=stand_in_rtx())
+    _assert_all_right(again, "denoiser")
+    again.engines["denoiser"].close()
+    assert kept.read_bytes() == b"2"
 
 
 def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -286,9 +303,14 @@ class _Cache:
 
 
 @pytest.fixture
-def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelCache:
+def cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def kernels(cache_home: Path) -> KernelCache:
     return KernelCache("0123456789abcdefgh", "1.7.1-NVIDIA GeForce RTX 4090-13.0")
 
 
