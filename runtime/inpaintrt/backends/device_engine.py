@@ -77,6 +77,12 @@ class Network(Protocol):
 class DeviceEngine:
     """An engine whose network runs on a device.
 
+    Attributes:
+        inputs: Inputs by name.
+        outputs: Outputs by name.
+        profiles: All shapes of inputs that the network was built for; empty if it takes any.
+        device: Where it runs.
+
     Args:
         network: The network in its library.
         device: Where it runs; engines of one bundle share it.
@@ -86,6 +92,7 @@ class DeviceEngine:
     def __init__(self, network: Network, device: Device, staging: Staging) -> None:
         self._network: Network | None = network
         self.inputs, self.outputs = network.inputs, network.outputs
+        self.profiles = network.profiles
         self.device, self._staging = device, staging
         self._memory: dict[str, GrowingMemory] = {}
         self._runs: dict[object, _Run] = {}

@@ -211,6 +211,7 @@ def test_scratch_memory_is_shared_and_bound_anew_when_it_grows(tiny_bundle: Path
 
 def test_a_size_without_a_plan_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     bench = Bench(tiny_bundle, tmp_path)
+    assert bench.engines["vae_decoder"].profiles == ({"latent_sample": (1, 4, 8, 8)},)
     with pytest.raises(EngineInputError, match=r"(?s)height 9.*expected: height 8.*inpaintrt build"):
         bench.engines["vae_decoder"].run({"latent_sample": np.zeros((1, 4, 9, 8), np.float32)})
 
