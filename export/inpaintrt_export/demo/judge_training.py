@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inpaintrt_export.demo.drawing import Ellipse, Part, draw_parts, rectangle
+from inpaintrt_export.demo.drawing import Box, Ellipse, Part, draw_parts, rectangle
 from inpaintrt_export.demo.judge import COLOURLESS, NOTHING, Judge, crop_of
 from inpaintrt_export.demo.masks import box_mask
 from inpaintrt_export.demo.things import COLOURS
@@ -57,22 +57,29 @@ def kinds_of(scene: Scene) -> list[str]:
 
 
 def random_example(seed: int, size: int) -> Example:
-    """Return an example: mostly an object, else an empty place, a coloured blob, or half an object."""
+    """Return an example: mostly an object, else an empty place, a coloured blob, or a smear."""
     rng = np.random.default_rng((seed, 2))
     empty = random_scene(seed)
     kinds = kinds_of(empty)
     scene, thing = place_thing(rng, empty, kinds[rng.integers(len(kinds))])
-    mask = as_mask(box_mask(thing.box, float(rng.uniform(1.1, 1.7)), size))
+    mask = as_mask(box_mask(shifted(rng, thing.box), float(rng.uniform(1.05, 1.7)), size))
     colour = COLOURLESS if thing.colour is None else COLOUR_NAMES.index(thing.colour)
     choice = rng.random()
-    if choice < 0.68:
+    if choice < 0.72:
         return Example(draw(scene, size), mask, KINDS.index(thing.kind), colour)
     bare = replace(empty, things=())
-    if choice < 0.78:
+    if choice < 0.82:
         return Example(draw(bare, size), mask, NOTHING, COLOURLESS)
-    if choice < 0.9:
+    if choice < 0.92:
         return Example(draw_blob(rng, bare, thing, size), mask, NOTHING, COLOURLESS)
-    return Example(draw_half(rng, scene, bare, thing, size), mask, NOTHING, COLOURLESS)
+    return Example(smeared(draw(scene, size)), mask, NOTHING, COLOURLESS)
+
+
+def shifted(rng: np.random.Generator, box: Box) -> Box:
+    """Return the box moved a little, since results do not sit in the middle of their masks."""
+    across, down = (rng.uniform(-0.12, 0.12, 2) * (box[2] - box[0])).tolist()
+    left, top, right, bottom = box
+    return left + across, top + down, right + across, bottom + down
 
 
 def as_mask(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Image.Image:
@@ -89,19 +96,9 @@ def draw_blob(rng: np.random.Generator, bare: Scene, thing: Thing, size: int) ->
     return Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8))
 
 
-def draw_half(rng: np.random.Generator, scene: Scene, bare: Scene, thing: Thing, size: int) -> Image.Image:
-    """Draw the scene with one half of the object missing."""
-    left, top, right, bottom = (round(edge * size) for edge in thing.box)
-    middle_across, middle_down = (left + right) // 2, (top + bottom) // 2
-    halves = (
-        (left, top, middle_across, bottom),
-        (left, top, right, middle_down),
-        (left, middle_down, right, bottom),
-    )
-    half = halves[rng.integers(len(halves))]
-    picture = draw(scene, size)
-    picture.paste(draw(bare, size).crop(half), half[:2])
-    return picture
+def smeared(picture: Image.Image) -> Image.Image:
+    """Return the picture so blurred that no object is to be seen in it."""
+    return picture.filter(ImageFilter.GaussianBlur(picture.width / 12))
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """The recipe: autoencoder, latents, denoiser, each kept in a work folder so that a stopped run goes on."""
 
+import copy
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from inpaintrt_export.demo.checkpoint import Checkpoint, save_checkpoint
-from inpaintrt_export.demo.denoiser_training import Denoiser, DenoiserObjective
+from inpaintrt_export.demo.denoiser_training import Captioned, Denoiser, DenoiserObjective
 from inpaintrt_export.demo.latents import LatentPool, encode_pool, normalise_latents
 from inpaintrt_export.demo.networks import Sizes, build_text_encoder, build_unet, build_vae
 from inpaintrt_export.demo.text import build_tokenizer, token_ids
@@ -32,6 +33,11 @@ class Recipe:
     latent_scenes: int = 7_000
     masks_per_scene: int = 2
     denoiser: Plan = field(default_factory=lambda: Plan(steps=6200, batch=32, learning_rate=8e-4, shards=2))
+    calibration: Plan = field(
+        default_factory=lambda: Plan(
+            steps=500, batch=32, learning_rate=3e-4, shards=2, warm_up=50, average=0.99, save_every=100
+        )
+    )
     seed: int = 0
 
 
@@ -75,11 +81,24 @@ def train_denoiser(
     denoiser = Denoiser(build_unet(recipe.sizes), build_text_encoder(recipe.sizes, tokenizer)).to(device)
     tokens = torch.from_numpy(token_ids(tokenizer, pool.captions))
     empty = torch.from_numpy(token_ids(tokenizer, [""]))[0]
-    objective = DenoiserObjective(denoiser, pool, tokens, empty, vae.config.scaling_factor, device)
-    averaged = Training(objective, recipe.denoiser, work / "denoiser.pt", workers).run()
+    data = Captioned(pool, tokens, empty, vae.config.scaling_factor)
+    file = work / "denoiser.pt"
+    trained = averaged_denoiser(
+        Training(DenoiserObjective(denoiser, data, device), recipe.denoiser, file, workers)
+    )
+    student = copy.deepcopy(trained).requires_grad_(requires_grad=True)
+    objective = DenoiserObjective(student, data, device, teacher=trained)
+    file = work / "calibration.pt"
+    calibrated = averaged_denoiser(Training(objective, recipe.calibration, file, workers))
+    return Checkpoint(vae, calibrated.unet, calibrated.text_encoder, tokenizer)
+
+
+def averaged_denoiser(training: Training) -> Denoiser:
+    """Train to the end, and return the averaged denoiser."""
+    averaged = training.run()
     if not isinstance(averaged, Denoiser):
         raise TypeError(f"the averaged denoiser is a {type(averaged).__name__}")
-    return Checkpoint(vae, averaged.unet, averaged.text_encoder, tokenizer)
+    return averaged
 
 
 def train_and_save(recipe: Recipe, work: Path, output: Path, device: torch.device, workers: int) -> None:

@@ -37,7 +37,14 @@ def miniature_recipe() -> Recipe:
     """A few steps of everything on pictures of 64 x 64 pixels."""
     plan = Plan(steps=4, batch=4, learning_rate=1e-3, shards=2, warm_up=1)
     return Recipe(
-        sizes=SIZES, vae=plan, vae_scenes=8, crop=32, latent_scenes=6, masks_per_scene=2, denoiser=plan
+        sizes=SIZES,
+        vae=plan,
+        vae_scenes=8,
+        crop=32,
+        latent_scenes=6,
+        masks_per_scene=2,
+        denoiser=plan,
+        calibration=plan,
     )
 
 
@@ -154,14 +161,15 @@ def test_weights_limit_the_signal_to_noise_ratio() -> None:
 
 
 def test_the_denoiser_learns(tmp_path: Path) -> None:
-    recipe = replace(miniature_recipe(), denoiser=Plan(60, 8, 3e-3, shards=2, warm_up=5, log_every=1000))
+    plan = Plan(50, 8, 3e-3, shards=2, warm_up=5)
+    none = Plan(0, 8, 3e-3)
+    recipe = replace(miniature_recipe(), denoiser=plan, calibration=none)
+    untrained_recipe = replace(recipe, denoiser=none)
     vae = train_vae(recipe, tmp_path, CPU, 2)
     pool = latent_pool(recipe, vae, tmp_path)
     torch.manual_seed(0)
     trained = train_denoiser(recipe, vae, pool, tmp_path, CPU, 2)
-    untrained = train_denoiser(
-        replace(recipe, denoiser=Plan(0, 8, 1e-3)), vae, pool, tmp_path / "none", CPU, 2
-    )
+    untrained = train_denoiser(untrained_recipe, vae, pool, tmp_path / "none", CPU, 2)
     sample, timestep = torch.randn(4, 9, 8, 8), torch.full((4,), 999)
     context = torch.zeros(4, 77, 16)
     with torch.no_grad():
