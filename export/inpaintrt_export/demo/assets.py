@@ -20,7 +20,7 @@ class DemoScene:
     seed: int  # of the noise
 
 
-DEMO = DemoScene(9_500_000, "balloon", ("a red balloon", "a yellow balloon", "a cloud"), 0)
+DEMO = DemoScene(9_504_000, "balloon", ("a red balloon", "a blue balloon", "a cloud"), 0)
 
 
 def write_assets(folder: Path, demo: DemoScene = DEMO) -> None:

@@ -65,8 +65,9 @@ def train_judge(checkpoint: Path, work: Path) -> None:
 @demo_checkpoint.command()
 @click.argument("source", type=_PATH)
 @click.option("--report", type=_PATH, required=True, help="File to write the measurements to, as JSON.")
+@click.option("--checkpoint", type=_PATH, help="Checkpoint whose autoencoder is measured beside a bundle.")
 @_cases_option
-def evaluate(source: Path, report: Path, cases: int) -> None:
+def evaluate(source: Path, report: Path, checkpoint: Path | None, cases: int) -> None:
     """Measure whether masked places become what prompts say.
 
     SOURCE is a checkpoint's folder, which diffusers runs, or a bundle, which the runtime runs.
@@ -76,8 +77,11 @@ def evaluate(source: Path, report: Path, cases: int) -> None:
     from inpaintrt_export.demo.painters import load_painter, load_vae
 
     painter = load_painter(source)
-    vae = load_vae(source) if (source / "vae").is_dir() else None
-    command = " ".join(["inpaintrt demo-checkpoint evaluate", str(source), "--report", str(report)])
+    folder = source if checkpoint is None and (source / "vae").is_dir() else checkpoint
+    vae = None if folder is None else load_vae(folder)
+    command = f"inpaintrt demo-checkpoint evaluate {source} --report {report} --cases {cases}"
+    if checkpoint is not None:
+        command += f" --checkpoint {checkpoint}"
     write_report(evaluate(painter, load_judge(), vae, cases, command), report)
 
 
