@@ -14,7 +14,7 @@ from PIL import Image
 from inpaintrt_export.demo.cases import Case, evaluation_cases
 from inpaintrt_export.demo.judge import Judge
 from inpaintrt_export.demo.judge_training import random_example, rebuild
-from inpaintrt_export.demo.metrics import found_share, psnr, seam
+from inpaintrt_export.demo.metrics import found_share, mean_edge_gradient, psnr, seam
 from inpaintrt_export.demo.painters import Job, Painter
 from inpaintrt_export.demo.things import COLOURED
 from inpaintrt_export.demo.world import COLOUR_NAMES, KINDS, PICTURE_SIZE, draw, random_scene, with_article
@@ -40,7 +40,9 @@ class Report:
     found_when_negated: float
     colour_when_open: float  # the case's colour, when the prompt names none
     colour_when_negated: float  # the same with that colour as negative prompt
-    seam: float
+    seam: float  # the step across the mask's edge, relative to the original's
+    seam_after_vae: float | None  # the same when the originals only went through the autoencoder
+    original_step: float  # of the originals across the masks' edges, in levels of 0 to 255
     vae_psnr: float | None  # decibels; only where the checkpoint's autoencoder is at hand
     judge_accuracy: float
     command: str
@@ -87,6 +89,8 @@ def evaluate(painter: Painter, judge: Judge, vae: AutoencoderKL | None, count: i
             judge, painter.paint(open_jobs(coloured, negated=True), GUIDANCE, STEPS), coloured
         ),
         seam=seam(guided, originals, masks),
+        seam_after_vae=None if vae is None else seam(rebuilt(vae, cases), originals, masks),
+        original_step=mean_edge_gradient(originals, masks),
         vae_psnr=None if vae is None else vae_psnr(vae, count),
         judge_accuracy=judge_accuracy(judge, 4 * count),
         command=command,
@@ -109,6 +113,11 @@ def found_by_kind(judge: Judge, pictures: Sequence[Image.Image], cases: Sequence
                 judge, [pictures[index] for index in chosen], [cases[index] for index in chosen]
             )
     return shares
+
+
+def rebuilt(vae: AutoencoderKL, cases: Sequence[Case]) -> list[Image.Image]:
+    """Return the pictures with their masked places as the autoencoder leaves them."""
+    return [Image.composite(rebuild(vae, case.picture), case.picture, case.mask) for case in cases]
 
 
 def vae_psnr(vae: AutoencoderKL, count: int) -> float:

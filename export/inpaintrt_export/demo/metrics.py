@@ -50,10 +50,14 @@ def steps_across(pixels: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDAr
     return np.asarray(np.abs(np.diff(pixels, axis=0))[separated])
 
 
+def mean_edge_gradient(pictures: Sequence[Image.Image], masks: Sequence[Image.Image]) -> float:
+    """Return the mean of the pictures' steps across the edges of their masks, in levels of 0 to 255."""
+    pairs = zip(pictures, masks, strict=True)
+    return float(np.mean([edge_gradient(picture, mask) for picture, mask in pairs]))
+
+
 def seam(
     pictures: Sequence[Image.Image], originals: Sequence[Image.Image], masks: Sequence[Image.Image]
 ) -> float:
     """Return the mean step across the masks' edges, relative to that of the originals at the same edges."""
-    painted = [edge_gradient(picture, mask) for picture, mask in zip(pictures, masks, strict=True)]
-    given = [edge_gradient(original, mask) for original, mask in zip(originals, masks, strict=True)]
-    return float(np.mean(painted) / np.mean(given))
+    return mean_edge_gradient(pictures, masks) / mean_edge_gradient(originals, masks)

@@ -1,14 +1,18 @@
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from inpaintrt_export.demo.cases import Case, evaluation_cases, is_free, recoloured
-from inpaintrt_export.demo.evaluation import found_in, judge_accuracy
+from inpaintrt_export.demo.evaluation import Report, evaluate, found_in, judge_accuracy, write_report
 from inpaintrt_export.demo.judge import crop_of, load_judge
 from inpaintrt_export.demo.metrics import edge_gradient, psnr, seam
+from inpaintrt_export.demo.painters import Job
 from inpaintrt_export.demo.things import COLOURED
 from inpaintrt_export.demo.world import draw, random_scene
 
@@ -79,3 +83,34 @@ def test_a_seam_is_relative_to_the_original() -> None:
     stepped[:, 2:] += 20
     assert seam([ramp], [ramp], [half_mask()]) == 1
     assert seam([Image.fromarray(stepped)], [ramp], [half_mask()]) == 2
+
+
+class Idle:
+    """A painter that leaves every picture as it is."""
+
+    name = "idle"
+
+    def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
+        """Return the pictures unchanged."""
+        assert steps == 20
+        assert guidance in (1.0, 7.5)
+        return [job.picture for job in jobs]
+
+
+def idle_report() -> Report:
+    return evaluate(Idle(), load_judge(), None, 7, "none")
+
+
+def test_a_painter_that_paints_nothing_finds_nothing_and_leaves_no_seam() -> None:
+    report = idle_report()
+    assert (report.found, report.found_without_guidance, report.found_when_negated) == (0, 0, 0)
+    assert report.seam == 1
+    assert set(report.found_by_kind.values()) == {0}
+    assert report.vae_psnr is report.seam_after_vae is None
+
+
+def test_a_report_is_written_as_json(tmp_path: Path) -> None:
+    write_report(idle_report(), tmp_path / "report.json")
+    read = json.loads((tmp_path / "report.json").read_text())
+    assert read["painter"] == "idle"
+    assert read["versions"]["torch"]

@@ -10,12 +10,19 @@ from PIL import Image
 from torch import Tensor
 
 from inpaintrt_export.demo.cases import evaluation_cases
-from inpaintrt_export.demo.denoiser_training import snr_weight
+from inpaintrt_export.demo.denoiser_training import (
+    CALIBRATION,
+    Captioned,
+    Denoiser,
+    DenoiserObjective,
+    snr_weight,
+)
 from inpaintrt_export.demo.latents import LatentPool, encode_moments, encode_pool, normalise_latents
 from inpaintrt_export.demo.masks import random_masked
-from inpaintrt_export.demo.networks import Sizes, build_scheduler, build_vae
+from inpaintrt_export.demo.networks import Sizes, build_scheduler, build_text_encoder, build_unet, build_vae
 from inpaintrt_export.demo.painters import DiffusersPainter, Job
 from inpaintrt_export.demo.recipe import Recipe, latent_pool, train_and_save, train_denoiser, train_vae
+from inpaintrt_export.demo.text import build_tokenizer, token_ids
 from inpaintrt_export.demo.training import Plan, Training
 from inpaintrt_export.demo.vae_training import VaeObjective, draw_pool, reconstruction_loss, to_tensor
 from inpaintrt_export.demo.world import draw, random_scene
@@ -179,6 +186,23 @@ def test_the_denoiser_learns(tmp_path: Path) -> None:
             for checkpoint in (trained, untrained)
         ]
     assert errors[0] < 0.9 * errors[1]
+
+
+def test_a_teacher_is_copied_with_its_captions_effect_reduced() -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    teacher = Denoiser(build_unet(SIZES), build_text_encoder(SIZES, tokenizer)).eval()
+    ids = torch.from_numpy(token_ids(tokenizer, ["a red balloon", "a tree"]))
+    empty = torch.from_numpy(token_ids(tokenizer, [""]))[0]
+    pool = encode_pool(random_vae(), 0, scenes=1, masks=2, size=64)
+    objective = DenoiserObjective(teacher, Captioned(pool, ids, empty, 1.0), CPU, teacher=teacher)
+    inputs = torch.randn(2, 9, 8, 8), torch.full((2,), 500)
+    without, with_captions = (
+        objective.run(teacher, *inputs, tokens).detach() for tokens in (empty.expand(2, -1), ids)
+    )
+    reduced = objective.calibrated(teacher, *inputs, ids)
+    torch.testing.assert_close(without + CALIBRATION * (reduced - without), with_captions)
+    torch.testing.assert_close(objective.calibrated(teacher, *inputs, empty.expand(2, -1)), without)
 
 
 def test_the_recipe_writes_a_checkpoint_that_diffusers_loads_and_runs(tmp_path: Path) -> None:
