@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import COMPONENT_NAMES, load_manifest, network_digest, save_manifest, verify_files
 from inpaintrt.errors import BundleIntegrityError, EngineUnavailableError, ParameterError, PlanBuildError
+from inpaintrt.store import find_bundle
 from inpaintrt_export.plans import BuildSettings, build_plans
 from inpaintrt_export.plans.building import describe_plan, plan_key
 from inpaintrt_export.plans.compiler import compile_plan
@@ -56,6 +57,14 @@ def test_every_component_has_a_plan_and_the_manifest_tells_of_it(
         assert (planned_bundle / plan.file).stat().st_size > 10_000
     denoiser = manifest.plans[COMPONENT_NAMES.index("denoiser")]
     assert [profile["timestep"] for profile in denoiser.profiles] == [(1,), (2,)]
+
+
+def test_the_demos_plans_are_built(rtx: PlanLibrary, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path / "demo"))
+    precision = load_manifest(bundle).components["denoiser"].precision
+    report = build_plans(bundle, BuildSettings("tensorrt-rtx", max_batch=1, precision=precision))
+    assert [plan.component for plan in report.built] == list(COMPONENT_NAMES)
+    assert {plan.targets for plan in report.built} == {()}
 
 
 def test_a_second_build_finds_the_plans_there(copy: Path) -> None:
