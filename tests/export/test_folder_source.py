@@ -46,7 +46,8 @@ def assert_same(first: torch.nn.Module, second: torch.nn.Module) -> None:
     assert set(found) == set(expected)
     for name, weight in found.items():
         assert weight.dtype == torch.float32
-        assert torch.equal(weight, expected[name].float()), name
+        # A synthetic VAE is normalised by sums, whose last bits depend on the number of threads.
+        assert torch.allclose(weight, expected[name].float(), rtol=1e-4, atol=1e-6), name
 
 
 @pytest.mark.parametrize("part", PARTS)

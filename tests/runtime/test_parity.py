@@ -18,6 +18,9 @@ from inpaintrt import InpaintPipeline
 from runtime.pictures import disc_mask, gradient, largest_difference
 from runtime.reference import Reference
 
+# diffusers hands PyTorch tensors to NumPy in its schedulers.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 PROMPT = "a red balloon over the hills"
 SIDE = 64
 IMAGE = gradient(SIDE, SIDE)
