@@ -1,6 +1,6 @@
 """Unseen scenes with an empty masked place each, and the object that a prompt asks for there."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -62,8 +62,3 @@ def is_free(scene: Scene, thing: Thing) -> bool:
     """Tell whether the masked place touches no object of the scene."""
     margin = (GROWTH - 1) / 2 * (thing.box[2] - thing.box[0])
     return not any(overlap(thing.box, other.box, margin) for other in scene.things)
-
-
-def recoloured(case: Case, colour: str) -> Case:
-    """Return the case with another colour asked for."""
-    return replace(case, thing=replace(case.thing, colour=colour))
