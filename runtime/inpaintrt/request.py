@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
         mask_blur: Softens the mask's edge where the result is pasted back; a Gaussian's sigma in pixels.
         mask_grow: Grows the mask by this many pixels, or shrinks it.
         mask_invert: Repaint what is black instead of what is white.
+        match_colours: Shift the result's colours so that they meet the picture's at the mask's edge.
         fill: What the picture holds under the mask when strength is below 1: "original", "grey", "blur"
             or "noise".
         margins: Pixels to paint beyond the picture's left, top, right and bottom edge.
@@ -72,6 +73,7 @@ class Options(TypedDict, total=False):
     mask_blur: float
     mask_grow: int
     mask_invert: bool
+    match_colours: bool
     fill: Literal["original", "grey", "noise", "blur"]
     margins: tuple[int, int, int, int]
 
@@ -127,6 +129,7 @@ _DEFAULTS: Options = {
     "mask_blur": 0.0,
     "mask_grow": 0,
     "mask_invert": False,
+    "match_colours": True,
     "fill": "original",
     "margins": (0, 0, 0, 0),
 }
@@ -185,6 +188,7 @@ def _image_options(settings: Options) -> ImageOptions:
         mask_blur=settings["mask_blur"],
         mask_grow=settings["mask_grow"],
         mask_invert=settings["mask_invert"],
+        match_colours=settings["match_colours"],
         fill=settings["fill"],
         margins=settings["margins"],
         compat=settings["compat"],

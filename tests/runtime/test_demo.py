@@ -15,7 +15,7 @@ from inpaintrt.demo import load_scene
 from inpaintrt.store import find_bundle
 from inpaintrt_export.demo.cases import Case, evaluation_cases
 from inpaintrt_export.demo.judge import load_judge
-from inpaintrt_export.demo.metrics import found_share
+from inpaintrt_export.demo.metrics import found_share, seam
 from runtime.pictures import largest_difference
 from runtime.reference import Reference
 
@@ -99,6 +99,10 @@ def test_the_masked_place_becomes_what_the_prompt_says(painted: list[Image.Image
     assert _found(painted) >= 0.75
 
 
+def test_the_edge_of_the_mask_does_not_show(painted: list[Image.Image]) -> None:
+    assert seam(painted, [case.picture for case in CASES], [case.mask for case in CASES]) <= 1.6
+
+
 def test_guidance_strengthens_the_prompt(pipe: InpaintPipeline, painted: list[Image.Image]) -> None:
     assert _found(_paint(pipe, CASES, guidance_scale=1.0)) < _found(painted)
 
@@ -128,10 +132,12 @@ def test_white_is_painted_and_black_is_kept(pipe: InpaintPipeline) -> None:
         assert difference[inside].mean() > 5
 
 
-def test_a_large_picture_gets_the_object_at_its_place(pipe: InpaintPipeline) -> None:
-    case = next(case for case in CASES if case.thing.kind == "balloon")
-    size = (320, 320)
-    image, mask = (part.resize(size, Image.Resampling.BICUBIC) for part in (case.picture, case.mask))
-    images = pipe(case.prompt, image, mask, num_inference_steps=20, seed=1).images
-    assert images[0].size == size
-    assert _found([images[0].resize(case.picture.size)], [case]) == 1.0
+def test_larger_pictures_get_the_object_at_its_place(pipe: InpaintPipeline) -> None:
+    size = (192, 192)
+    painted = []
+    for index, case in enumerate(CASES):
+        image, mask = (part.resize(size, Image.Resampling.BICUBIC) for part in (case.picture, case.mask))
+        picture = pipe(case.prompt, image, mask, num_inference_steps=20, seed=index).images[0]
+        assert picture.size == size
+        painted.append(picture.resize(case.picture.size))
+    assert _found(painted) >= 0.5

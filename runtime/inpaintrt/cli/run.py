@@ -51,6 +51,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("--mask-grow", default=0, show_default=True, help="Grow the mask; pixels, negative shrinks.")
 @click.option("--mask-invert", is_flag=True, help="Paint what is black.")
 @click.option(
+    "--match-colours/--keep-colours",
+    default=True,
+    show_default=True,
+    help="Match colours at the mask's edge.",
+)
+@click.option(
     "--fill", default="original", show_default=True, help="Masked content: original, grey, blur, noise."
 )
 @click.option(

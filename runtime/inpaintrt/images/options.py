@@ -40,6 +40,8 @@ class ImageOptions:
         mask_invert: Repaint the black pixels in place of the white ones.
         fill: What the first image holds under the mask, which matters for a strength below 1: the original,
             mid grey, noise (drawn in latent space by the pipeline), or the blurred surroundings.
+        match_colours: Shift the result's colours so that they meet the picture's at the mask's edge, which
+            hides the shift that the VAE makes everywhere.
         margins: Pixels (left, top, right, bottom) by which the canvas grows; the new area is repainted.
         compat: "diffusers" follows StableDiffusionInpaintPipeline bit by bit: the picture is stretched to
             `height` x `width` (default native) and nothing is pasted back unless `padding_mask_crop` is
@@ -56,6 +58,7 @@ class ImageOptions:
     mask_grow: int = 0
     mask_invert: bool = False
     fill: Fill = "original"
+    match_colours: bool = True
     margins: tuple[int, int, int, int] = (0, 0, 0, 0)
     compat: Compat | None = None
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from PIL import Image, ImageOps
 
 from inpaintrt.images.masks import Box
+from inpaintrt.images.membrane import match_surroundings
 from inpaintrt.images.resizing import resize, resize_to_cover
 from inpaintrt.images.scenes import with_alpha
 
@@ -77,6 +78,7 @@ class Blend:
         mask: Weight of the result in 1/255, mode "L", of the box's size.
         box: The part of the canvas that ran.
         content: Where in the run it lies.
+        match_colours: Match the result's colours to the canvas around the mask first.
     """
 
     colours: Image.Image
@@ -84,13 +86,22 @@ class Blend:
     mask: Image.Image
     box: Box
     content: Box
+    match_colours: bool
 
     def apply(self, result: Image.Image) -> Image.Image:
         """Blend the result into the canvas."""
-        part = resize(result.crop(self.content), self.box.size)
         canvas = self.colours.copy()
-        canvas.paste(part, (self.box.left, self.box.top), self.mask)
+        part = result.crop(self.content)
+        if self.match_colours:
+            part = self._match(part, canvas.crop(self.box))
+        canvas.paste(resize(part, self.box.size), (self.box.left, self.box.top), self.mask)
         return with_alpha(canvas, self.alpha)
+
+    def _match(self, result: Image.Image, original: Image.Image) -> Image.Image:
+        touched = self.mask.point(lambda weight: 255 if weight else 0).resize(
+            result.size, Image.Resampling.BOX
+        )
+        return match_surroundings(result, resize(original, result.size), touched)
 
     def untouched(self) -> Image.Image:
         """Hand the canvas back."""

@@ -83,7 +83,14 @@ def _prepare_scene(scene: Scene, options: ImageOptions, native: tuple[int, int],
         warnings=_warnings(mask, scene.mask),
         empty=not mask.any(),
         fill=options.fill,
-        paste=Blend(scene.colours, scene.alpha, frame.blend(scene.mask), frame.box, frame.content),
+        paste=Blend(
+            scene.colours,
+            scene.alpha,
+            frame.blend(scene.mask),
+            frame.box,
+            frame.content,
+            match_colours=options.match_colours,
+        ),
     )
 
 

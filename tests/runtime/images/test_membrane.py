@@ -1,0 +1,87 @@
+"""Colours are matched at the mask's edge, and nowhere do they jump."""
+
+import numpy as np
+from PIL import Image
+
+from inpaintrt.images import ImageOptions, paste_back, prepare
+from inpaintrt.images.membrane import match_surroundings, stretch_membrane
+
+
+def _hole(height: int, width: int) -> np.ndarray:
+    known = np.ones((height, width), bool)
+    known[height // 4 : height // 2, width // 3 : width - 3] = False
+    return known
+
+
+def test_known_values_stay_and_a_constant_fills_the_hole() -> None:
+    known = _hole(37, 53)
+    values = np.where(known[:, :, None], np.float32(5), np.float32(1e6))
+    filled = stretch_membrane(values, known)
+    np.testing.assert_allclose(filled, 5, rtol=1e-6)
+    assert filled.dtype == np.float32
+
+
+def test_a_linear_ramp_is_continued() -> None:
+    known = _hole(64, 64)
+    ramp = np.tile(np.arange(64, dtype=np.float32)[:, None, None], (1, 64, 3))
+    filled = stretch_membrane(np.where(known[:, :, None], ramp, np.float32(0)), known)
+    assert np.abs(filled - ramp).max() < 4
+    assert np.abs(filled - ramp)[~known].mean() < 1
+
+
+def test_the_hole_stays_between_the_extremes_of_its_edge() -> None:
+    random = np.random.default_rng(0)
+    known = _hole(48, 40)
+    values = random.uniform(-3, 7, (48, 40, 3)).astype(np.float32)
+    filled = stretch_membrane(values, known)
+    assert filled.min() >= values[known].min()
+    assert filled.max() <= values[known].max()
+
+
+def test_where_nothing_is_known_nothing_is_shifted() -> None:
+    values = np.full((8, 8, 3), 9, np.float32)
+    assert not stretch_membrane(values, np.zeros((8, 8), bool)).any()
+
+
+def test_a_tint_is_taken_back_on_both_sides_of_the_edge() -> None:
+    original = Image.new("RGB", (64, 64), (90, 140, 200))
+    tinted = Image.new("RGB", (64, 64), (98, 137, 206))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (20, 10, 50, 40))
+    assert (
+        np.abs(np.asarray(match_surroundings(tinted, original, mask), int) - np.asarray(original)).max() <= 1
+    )
+
+
+def test_what_was_painted_keeps_its_shape() -> None:
+    original = Image.new("RGB", (64, 64), (90, 140, 200))
+    painted = Image.new("RGB", (64, 64), (98, 137, 206))
+    painted.paste((220, 20, 20), (30, 20, 40, 30))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (20, 10, 50, 40))
+    matched = np.asarray(match_surroundings(painted, original, mask), int)
+    step = matched[25, 35] - matched[25, 25]
+    np.testing.assert_allclose(step, np.array([220 - 98, 20 - 137, 20 - 206]), atol=2)
+
+
+def test_a_mask_without_surroundings_changes_nothing() -> None:
+    result = Image.new("RGB", (16, 16), (1, 2, 3))
+    for value in (0, 255):
+        assert (
+            match_surroundings(result, Image.new("RGB", (16, 16)), Image.new("L", (16, 16), value)) is result
+        )
+
+
+def test_the_seam_of_a_large_picture_does_not_show() -> None:
+    original = np.full((200, 300, 3), (90, 140, 200), np.uint8)
+    mask = np.zeros((200, 300), np.uint8)
+    mask[80:120, 100:180] = 255
+    seams = {}
+    for match in (True, False):
+        prepared = prepare(original, mask, ImageOptions(match_colours=match), native=(64, 64))
+        decoded = prepared.image[0] + np.float32(0.06)
+        painted = np.asarray(paste_back(prepared, decoded), int)
+        np.testing.assert_array_equal(painted[mask == 0], original[mask == 0])
+        seams[match] = np.abs(painted - original)[mask > 0].max()
+    assert seams[True] <= 1
+    assert seams[False] >= 6
