@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["installed_size", "package_sizes"]
 
-_NOT_OURS = ("pip", "setuptools")
+_NOT_OURS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence")
 _MEGABYTE = 1e6
 
 
@@ -24,8 +24,13 @@ def installed_size() -> dict[str, float]:
         venv.create(folder, with_pip=True)
         programs = Path(folder) / ("Scripts" if sys.platform == "win32" else "bin")
         subprocess.run([programs / "pip", "install", "--quiet", f"{source}[cpu]"], check=True)
-        (packages,) = Path(folder).glob("[Ll]ib*/**/site-packages")
-        return package_sizes(packages)
+        return package_sizes(_packages_of(programs / "python"))
+
+
+def _packages_of(python: Path) -> Path:
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    result = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    return Path(result.stdout.strip())
 
 
 def package_sizes(packages: Path) -> dict[str, float]:

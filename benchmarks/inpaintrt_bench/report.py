@@ -14,7 +14,7 @@ import click
 
 __all__ = ["describe_machine", "write_report"]
 
-_PACKAGES = ("inpaintrt", "numpy", "Pillow", "onnxruntime", "tokenizers", "msgspec")
+_PACKAGES = ("inpaintrt", "numpy", "Pillow", "onnxruntime", "msgspec")
 
 
 def describe_machine() -> dict[str, object]:
