@@ -105,5 +105,5 @@ def test_an_export_without_its_extra_says_which_one(lean_environment: Path, tmp_
         text=True,
     )
     assert result.returncode == 1
-    assert "inpaintrt[export]" in result.stderr
+    assert "inpaintrt[export,cpu]" in result.stderr
     assert "Traceback" not in result.stderr

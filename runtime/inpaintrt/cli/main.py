@@ -16,14 +16,14 @@ __all__ = ["app", "main"]
 
 # Which extra brings a package that a subcommand may find missing.
 _EXTRAS = {
-    "diffusers": "export",
-    "huggingface_hub": "export",
-    "onnx": "export",
-    "onnxscript": "export",
+    "diffusers": "export,cpu",
+    "huggingface_hub": "export,cpu",
+    "onnx": "export,cpu",
+    "onnxscript": "export,cpu",
     "psutil": "bench",
-    "safetensors": "export",
-    "torch": "export",
-    "transformers": "export",
+    "safetensors": "export,cpu",
+    "torch": "export,cpu",
+    "transformers": "export,cpu",
 }
 _INTERRUPTED = 130
 
