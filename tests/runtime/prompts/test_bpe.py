@@ -255,7 +255,8 @@ def test_of_two_tokens_with_one_text_the_first_counts(small_file: bytes, special
         _token("<a>", normalized=True, special=not special),
     ]
     both = _with_tokens(small_file, *tokens)
-    assert both.check("<A>") == both.check("<a>") == [both.theirs.token_to_id("<A>")]
+    # `tokenizers` takes the one or the other, as its hash table happens to be ordered.
+    assert both.ours.encode("<A>") == both.ours.encode("<a>") == [both.theirs.token_to_id("<A>")]
 
 
 def test_a_file_may_have_no_added_tokens(small_file: bytes) -> None:
