@@ -1,5 +1,6 @@
 """What README tells people to do works, and what it points to exists."""
 
+import json
 import re
 from pathlib import Path
 
@@ -50,6 +51,29 @@ def test_links_lead_to_files(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), target
+
+
+def test_figures_are_those_of_the_committed_data() -> None:
+    report = json.loads((ROOT / "export" / "demo_checkpoint" / "report.json").read_text())
+    results = ROOT / "benchmarks" / "results"
+    overhead = json.loads((results / "overhead.json").read_text())["results"]
+    installed = json.loads((results / "footprint.json").read_text())["results"]["installed"]
+    figures = [
+        f"found in the mask | {report['found']:.0%} |",
+        f"at guidance 1 | {report['found_without_guidance']:.0%} |",
+        f"the colour of the case | {report['colour_when_open']:.0%} |",
+        f"in the negative prompt | {report['colour_when_negated']:.0%} |",
+        f"| {report['vae_psnr']:.1f} dB |",
+        f"relative to the original's | {report['seam']:.2f} |",
+        f"| {report['seam_after_vae']:.2f} |",
+        f"right on {report['judge_accuracy']:.1%}",
+        f"| {overhead['around_engines']['share_outside_engines']:.1%} |",
+        f"| {overhead['compile_table']['milliseconds']:.1f} ms |",
+        f"| {overhead['import']['added_seconds']:.2f} s |",
+        f"| {installed['total']:.0f} MB |",
+    ]
+    text = (ROOT / "README.md").read_text().replace(" %", "%")
+    assert [figure for figure in figures if figure not in text] == []
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
