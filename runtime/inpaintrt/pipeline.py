@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -13,18 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import DEFAULT_BACKEND
-from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step, row_bucket
-from inpaintrt.errors import ImageError, ParameterError
-from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
-from inpaintrt.latents import make_start
+from inpaintrt.denoiser import Slots, row_bucket
+from inpaintrt.images import ImageSource, Prepared
 from inpaintrt.loading import LoadedBundle, load_bundle
-from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.output import InpaintOutput, StepEvent
-from inpaintrt.prompts import PromptEncoder
 from inpaintrt.request import Options, Request, make_request
-from inpaintrt.samplers import Table, compile_table
+from inpaintrt.stages import Entry, Stages, pasted, results, untouched
 from inpaintrt.timing import Stopwatch
-from inpaintrt.vae import Vae
 
 __all__ = ["InpaintPipeline"]
 
@@ -44,20 +38,16 @@ class InpaintPipeline:
     Args:
         loaded: Manifest, engines and tokenizer.
         row_buckets: Numbers of UNet rows to pad a step to; None for exactly as many as there are.
+
+    Attributes:
+        manifest: The bundle's manifest.
+        stages: What happens to a request before and after its steps.
     """
 
     def __init__(self, loaded: LoadedBundle, *, row_buckets: Sequence[int] | None = None) -> None:
         self.manifest = loaded.manifest
-        self._engines = loaded.engines
         self._row_buckets = row_buckets
-        self._prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens)
-        self._vae = Vae(
-            self._engines["vae_encoder"],
-            self._engines["vae_decoder"],
-            self.manifest.architecture.latent_scale,
-        )
-        fused = self.manifest.components["denoiser"].form == "step"
-        self._step: Step = (FusedStep if fused else PlainStep)(self._engines["denoiser"])
+        self.stages = Stages(loaded)
 
     @classmethod
     def from_bundle(
@@ -124,19 +114,18 @@ class InpaintPipeline:
 
     def _run(self, request: Request) -> Iterator[StepEvent]:
         clock = Stopwatch()
-        self._check_clip_skip(request.options["clip_skip"])
+        table = self.stages.compile(request)
         with clock.stage("prepare"):
-            prepared = self._prepare(request)
+            prepared = self.stages.prepare(request)
         notes = tuple(dict.fromkeys(note for picture in prepared for note in picture.warnings))
-        table = self._compile(request)
         if all(picture.empty for picture in prepared):
-            results = _untouched(request, prepared)
-            yield StepEvent(0, 0, InpaintOutput(results, request.seeds, clock.timings(), notes))
+            unchanged = untouched(request, prepared)
+            yield StepEvent(0, 0, InpaintOutput(unchanged, request.seeds, clock.timings(), notes))
             return
         with clock.stage("prompts"):
-            contexts, cut = self._encode_prompts(request)
+            contexts = self.stages.encode_prompts(request)
         with clock.stage("image_encode"):
-            slots = self._start(request, prepared, table, contexts)
+            slots = self._enter(self.stages.start(request, prepared, table, contexts))
         members = slots.active
         for index in range(1, table.rows):
             with clock.step():
@@ -147,112 +136,30 @@ class InpaintPipeline:
         with clock.step():
             slots.step()
         latents = np.stack([slots.leave(slot) for slot in members])
-        results = self._finish(request, prepared, latents, clock)
-        output = InpaintOutput(results, request.seeds, clock.timings(), notes + cut)
+        finished = self._finish(request, prepared, latents, clock)
+        output = InpaintOutput(finished, request.seeds, clock.timings(), notes + contexts.warnings)
         yield StepEvent(table.rows, table.rows, output)
 
-    def _prepare(self, request: Request) -> list[Prepared]:
-        architecture = self.manifest.architecture
-        prepared = [
-            prepare(
-                image,
-                mask,
-                request.image_options,
-                native=architecture.native_resolution,
-                multiple=architecture.vae_scale_factor,
-            )
-            for image, mask in zip(request.images, request.masks, strict=True)
-        ]
-        sizes = {picture.image.shape[2:] for picture in prepared}
-        if len(sizes) > 1:
-            raise ImageError(
-                "the pictures of one request would run at different sizes",
-                received=", ".join(f"{width} x {height}" for height, width in sorted(sizes)),
-                expected="one size",
-                hint="give height and width, or call the pipeline once for each picture",
-            )
-        return prepared
-
-    def _compile(self, request: Request) -> Table:
-        options = request.options
-        return compile_table(
-            self.manifest.scheduler,
-            options["scheduler"],
-            options["num_inference_steps"],
-            strength=options["strength"],
-            eta=options["eta"],
-        )
-
-    def _check_clip_skip(self, clip_skip: int | None) -> None:
-        layers = self.manifest.architecture.text_layers or 1
-        if clip_skip is not None and clip_skip >= layers:
-            raise ParameterError(
-                "clip_skip leaves no layer of the text encoder",
-                received=clip_skip,
-                expected=f"0 to {layers - 1}",
-                hint="a bundle of imported ONNX files has its last layer only",
-            )
-
-    def _encode_tokens(self, input_ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating]:
-        engine = self._engines["text_encoder"]
-        inputs = {"input_ids": input_ids}
-        if "clip_skip" in engine.inputs:
-            inputs["clip_skip"] = np.full(len(input_ids), clip_skip, np.int64)
-        embeddings: NDArray[np.floating] = engine.run(inputs)["last_hidden_state"]
-        return embeddings
-
-    def _encode_prompts(self, request: Request) -> tuple[list[NDArray[np.floating]], tuple[str, ...]]:
-        """Contexts `[contexts, tokens, width]` of each result, in the order of the guidance's weights."""
-        groups: list[tuple[str, ...]] = [request.prompts]
-        if request.guidance.active:
-            if request.negatives is not None:
-                groups.insert(0, request.negatives)
-            if request.negatives is None or request.guidance.negative == "symmetric":
-                groups.insert(0, ("",) * len(request.prompts))
-        # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
-        skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
-        texts = [(text, skip) for group, skip in zip(groups, skips, strict=True) for text in group]
-        embeddings, warnings = self._prompts.encode(
-            [text for text, _ in texts],
-            clip_skip=[skip for _, skip in texts],
-            long_prompts=request.options["long_prompts"],
-        )
-        by_group = embeddings.reshape(len(groups), len(request.prompts), *embeddings.shape[1:])
-        return [by_group[:, picture] for picture in range(len(request.prompts))], warnings
-
-    def _start(
-        self,
-        request: Request,
-        prepared: Sequence[Prepared],
-        table: Table,
-        contexts: Sequence[NDArray[np.floating]],
-    ) -> Slots:
-        source = NoiseSource(request.noise_seeds)
-        start = make_start(
-            request,
-            prepared,
-            table.init,
-            vae=self._vae,
-            source=source,
-            channels=self.manifest.architecture.latent_channels,
-        )
-        count, *shape = start.latents.shape
-        noise = StepNoise(source, count, shape)
-        weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
+    def _enter(self, entries: Sequence[Entry]) -> Slots:
+        count, rows = len(entries), sum(entry.program.weights.shape[1] for entry in entries)
         # Empty slots up to the row bucket: matrix products of one size give every request the same bits.
-        rows = count * weights.shape[1]
         capacity = count if self._row_buckets is None else row_bucket(rows, self._row_buckets)
-        slots = Slots(self._step, capacity=capacity, latent_shape=tuple(shape), row_buckets=self._row_buckets)
-        for result, (latents, condition) in enumerate(zip(start.latents, start.conditions, strict=True)):
-            program = Program(table, weights, contexts[result], partial(noise.draw, result))
-            slots.join(program, latents, condition)
+        channels, height, width = entries[0].latents.shape
+        slots = Slots(
+            self.stages.step,
+            capacity=capacity,
+            latent_shape=(channels, height, width),
+            row_buckets=self._row_buckets,
+        )
+        for entry in entries:
+            slots.join(*entry)
         return slots
 
     def _preview(
         self, request: Request, prepared: Sequence[Prepared], slots: Slots, members: Sequence[int]
     ) -> list[Image.Image]:
-        decoded = [self._vae.decode(slots.denoised(slot)) for slot in members]
-        return _pasted(request, prepared, decoded)
+        decoded = [self.stages.decode(slots.denoised(slot)) for slot in members]
+        return pasted(request, prepared, decoded)
 
     def _finish(
         self, request: Request, prepared: Sequence[Prepared], latents: Floats, clock: Stopwatch
@@ -260,14 +167,13 @@ class InpaintPipeline:
         if request.options["output_type"] == "latent":
             return latents
         with clock.stage("image_decode"):
-            decoded = [self._vae.decode(latent) for latent in latents]
+            decoded = [self.stages.decode(latent) for latent in latents]
         with clock.stage("paste"):
-            return _results(request, prepared, decoded)
+            return results(request, prepared, decoded)
 
     def close(self) -> None:
         """Release the engines."""
-        for engine in self._engines.values():
-            engine.close()
+        self.stages.close()
 
     def __enter__(self) -> Self:
         return self
@@ -276,41 +182,3 @@ class InpaintPipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _pasted(request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]) -> list[Image.Image]:
-    pairs = zip(request.picture_indices, decoded, strict=True)
-    return [paste_back(prepared[index], picture) for index, picture in pairs]
-
-
-def _results(
-    request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]
-) -> list[Image.Image] | Floats:
-    """Results in the type that the request asks for.
-
-    Where nothing is pasted back, as in diffusers' way, an array keeps the VAE's precision.
-    """
-    options = request.options
-    if (
-        options["output_type"] == "np"
-        and options["compat"] == "diffusers"
-        and not options["padding_mask_crop"]
-    ):
-        return np.clip(np.stack(decoded).transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
-    return _as_asked(request, _pasted(request, prepared, decoded))
-
-
-def _as_asked(request: Request, images: list[Image.Image]) -> list[Image.Image] | Floats:
-    if request.options["output_type"] == "np":
-        return np.stack([np.asarray(image.convert("RGB"), np.float32) / 255 for image in images])
-    return images
-
-
-def _untouched(request: Request, prepared: Sequence[Prepared]) -> list[Image.Image] | Floats:
-    if request.options["output_type"] == "latent":
-        raise ParameterError(
-            "the mask leaves nothing to repaint, so there are no latents",
-            received="output_type 'latent'",
-            expected="a mask with something white, or output_type 'pil' or 'np'",
-        )
-    return _as_asked(request, [prepared[index].original.copy() for index in request.picture_indices])

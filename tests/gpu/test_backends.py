@@ -53,7 +53,7 @@ def _psnr(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
 
 
 def _device(pipe: InpaintPipeline) -> CudaDevice:
-    engine = pipe._engines["denoiser"]
+    engine = pipe.stages.engines["denoiser"]
     assert isinstance(engine, DeviceEngine)
     assert isinstance(engine.device, CudaDevice)
     return engine.device
@@ -90,7 +90,7 @@ def _share_slots(pipe: InpaintPipeline) -> NDArray[np.float32]:
     """Latents of one request that left early and of two that came later."""
     architecture = pipe.manifest.architecture
     height, width = (side // architecture.vae_scale_factor for side in architecture.native_resolution)
-    slots = Slots(pipe._step, capacity=2, latent_shape=(architecture.latent_channels, height, width))
+    slots = Slots(pipe.stages.step, capacity=2, latent_shape=(architecture.latent_channels, height, width))
     early = slots.join(*_request(pipe, 0, "ddim", (height, width)))
     slots.step()
     late = slots.join(*_request(pipe, 1, "euler_a", (height, width)))

@@ -1,0 +1,259 @@
+"""The stages of a request before and after its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inpaintrt.denoiser import FusedStep, PlainStep, Program, Step
+from inpaintrt.errors import ImageError, ParameterError
+from inpaintrt.images import Prepared, paste_back, prepare
+from inpaintrt.latents import make_start
+from inpaintrt.loading import LoadedBundle
+from inpaintrt.noise import NoiseSource, StepNoise
+from inpaintrt.prompts import PromptEncoder
+from inpaintrt.request import Request
+from inpaintrt.samplers import Table, compile_table
+from inpaintrt.vae import Vae
+
+__all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
+
+Floats = NDArray[np.float32]
+
+
+class Contexts(NamedTuple):
+    """The prompts of a request, encoded.
+
+    Attributes:
+        of_results: `[contexts, tokens, width]` of each result, in the order of the guidance's weights.
+        warnings: What the caller should know, such as a prompt that was cut.
+    """
+
+    of_results: Sequence[NDArray[np.floating]]
+    warnings: tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """What a result enters a slot with: the arguments of `Slots.join`.
+
+    Attributes:
+        program: What to do.
+        latents: `[channels, h, w]`, the first state.
+        condition: `[1 + channels, h, w]`: the mask and the latents of the masked picture.
+    """
+
+    program: Program
+    latents: Floats
+    condition: Floats
+
+
+class Stages:
+    """What happens to a request before its first step and after its last.
+
+    `prepare` and `compile` run no engine and may be called by any thread at any time.
+
+    Args:
+        loaded: Manifest, engines and tokenizer.
+
+    Attributes:
+        manifest: The bundle's manifest.
+        engines: The four components by name.
+        step: Computes a step of all slots.
+    """
+
+    def __init__(self, loaded: LoadedBundle) -> None:
+        self.manifest = loaded.manifest
+        self.engines = loaded.engines
+        self._prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens)
+        self._vae = Vae(
+            self.engines["vae_encoder"],
+            self.engines["vae_decoder"],
+            self.manifest.architecture.latent_scale,
+        )
+        fused = self.manifest.components["denoiser"].form == "step"
+        self.step: Step = (FusedStep if fused else PlainStep)(self.engines["denoiser"])
+
+    def prepare(self, request: Request) -> list[Prepared]:
+        """Turn the pictures and masks of a request into tensors of one size.
+
+        Raises:
+            ImageError: A picture cannot be read, or the pictures would run at different sizes.
+            MaskError: A mask cannot be read or does not fit its picture.
+            ParameterError: A size does not fit the checkpoint.
+        """
+        architecture = self.manifest.architecture
+        prepared = [
+            prepare(
+                image,
+                mask,
+                request.image_options,
+                native=architecture.native_resolution,
+                multiple=architecture.vae_scale_factor,
+            )
+            for image, mask in zip(request.images, request.masks, strict=True)
+        ]
+        sizes = {picture.image.shape[2:] for picture in prepared}
+        if len(sizes) > 1:
+            raise ImageError(
+                "the pictures of one request would run at different sizes",
+                received=", ".join(f"{width} x {height}" for height, width in sorted(sizes)),
+                expected="one size",
+                hint="give height and width, or call the pipeline once for each picture",
+            )
+        return prepared
+
+    def compile(self, request: Request) -> Table:
+        """The sampler's table of a request.
+
+        Raises:
+            ParameterError: An option is out of its range, for the sampler or for the checkpoint.
+            SchedulerError: The sampler is unknown.
+        """
+        self._check_clip_skip(request.options["clip_skip"])
+        options = request.options
+        return compile_table(
+            self.manifest.scheduler,
+            options["scheduler"],
+            options["num_inference_steps"],
+            strength=options["strength"],
+            eta=options["eta"],
+        )
+
+    def _check_clip_skip(self, clip_skip: int | None) -> None:
+        layers = self.manifest.architecture.text_layers or 1
+        if clip_skip is not None and clip_skip >= layers:
+            raise ParameterError(
+                "clip_skip leaves no layer of the text encoder",
+                received=clip_skip,
+                expected=f"0 to {layers - 1}",
+                hint="a bundle of imported ONNX files has its last layer only",
+            )
+
+    def _encode_tokens(self, input_ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating]:
+        engine = self.engines["text_encoder"]
+        inputs = {"input_ids": input_ids}
+        if "clip_skip" in engine.inputs:
+            inputs["clip_skip"] = np.full(len(input_ids), clip_skip, np.int64)
+        embeddings: NDArray[np.floating] = engine.run(inputs)["last_hidden_state"]
+        return embeddings
+
+    def encode_prompts(self, request: Request) -> Contexts:
+        """Encode all prompts of a request, those that guidance needs included.
+
+        Raises:
+            PromptError: A prompt cannot be tokenized.
+            EngineError: The text encoder failed.
+        """
+        groups: list[tuple[str, ...]] = [request.prompts]
+        if request.guidance.active:
+            if request.negatives is not None:
+                groups.insert(0, request.negatives)
+            if request.negatives is None or request.guidance.negative == "symmetric":
+                groups.insert(0, ("",) * len(request.prompts))
+        # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
+        skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
+        texts = [(text, skip) for group, skip in zip(groups, skips, strict=True) for text in group]
+        embeddings, warnings = self._prompts.encode(
+            [text for text, _ in texts],
+            clip_skip=[skip for _, skip in texts],
+            long_prompts=request.options["long_prompts"],
+        )
+        by_group = embeddings.reshape(len(groups), len(request.prompts), *embeddings.shape[1:])
+        return Contexts([by_group[:, result] for result in range(len(request.prompts))], warnings)
+
+    def start(
+        self, request: Request, prepared: Sequence[Prepared], table: Table, contexts: Contexts
+    ) -> list[Entry]:
+        """Encode the pictures, draw the first noise, and say what each result enters its slot with.
+
+        Raises:
+            LatentsError: The caller's latents have another shape.
+            EngineError: The VAE's encoder failed.
+        """
+        source = NoiseSource(request.noise_seeds)
+        start = make_start(
+            request,
+            prepared,
+            table.init,
+            vae=self._vae,
+            source=source,
+            channels=self.manifest.architecture.latent_channels,
+        )
+        count, *shape = start.latents.shape
+        noise = StepNoise(source, count, shape)
+        weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
+        return [
+            Entry(Program(table, weights, context, partial(noise.draw, result)), latents, condition)
+            for result, (context, latents, condition) in enumerate(
+                zip(contexts.of_results, start.latents, start.conditions, strict=True)
+            )
+        ]
+
+    def decode(self, latents: Floats) -> Floats:
+        """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1.
+
+        Raises:
+            EngineError: The VAE's decoder failed.
+        """
+        return self._vae.decode(latents)
+
+    def close(self) -> None:
+        """Release the engines."""
+        for engine in self.engines.values():
+            engine.close()
+
+
+def pasted(request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]) -> list[Image.Image]:
+    """Results as pictures.
+
+    Raises:
+        EngineRunError: A decoded picture is not finite.
+    """
+    pairs = zip(request.picture_indices, decoded, strict=True)
+    return [paste_back(prepared[index], picture) for index, picture in pairs]
+
+
+def results(
+    request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]
+) -> list[Image.Image] | Floats:
+    """Results in the type that the request asks for.
+
+    Where nothing is pasted back, as in diffusers' way, an array keeps the VAE's precision.
+
+    Raises:
+        EngineRunError: A decoded picture is not finite.
+    """
+    options = request.options
+    if (
+        options["output_type"] == "np"
+        and options["compat"] == "diffusers"
+        and not options["padding_mask_crop"]
+    ):
+        return np.clip(np.stack(decoded).transpose(0, 2, 3, 1) / 2 + 0.5, 0, 1)
+    return _as_asked(request, pasted(request, prepared, decoded))
+
+
+def _as_asked(request: Request, images: list[Image.Image]) -> list[Image.Image] | Floats:
+    if request.options["output_type"] == "np":
+        return np.stack([np.asarray(image.convert("RGB"), np.float32) / 255 for image in images])
+    return images
+
+
+def untouched(request: Request, prepared: Sequence[Prepared]) -> list[Image.Image] | Floats:
+    """The pictures themselves, where every mask leaves nothing to repaint.
+
+    Raises:
+        ParameterError: The request asks for latents.
+    """
+    if request.options["output_type"] == "latent":
+        raise ParameterError(
+            "the mask leaves nothing to repaint, so there are no latents",
+            received="output_type 'latent'",
+            expected="a mask with something white, or output_type 'pil' or 'np'",
+        )
+    return _as_asked(request, [prepared[index].original.copy() for index in request.picture_indices])

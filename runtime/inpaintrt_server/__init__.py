@@ -1,0 +1,1 @@
+"""The inpainting server: one engine, many requests, the interfaces that clients already speak."""
