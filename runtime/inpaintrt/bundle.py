@@ -19,6 +19,7 @@ __all__ = [
     "AxisRange",
     "Checkpoint",
     "Component",
+    "Conversion",
     "FileEntry",
     "Manifest",
     "Parity",
@@ -26,6 +27,8 @@ __all__ = [
     "PlanBackend",
     "TensorSpec",
     "TokenizerSettings",
+    "Variant",
+    "VariantBackend",
     "describe_file",
     "load_manifest",
     "network_digest",
@@ -39,6 +42,7 @@ COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 
 Dtype = Literal["float16", "float32", "int64"]
 PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
+VariantBackend = Literal["onnxruntime-cuda"]
 Precision = Literal["fp16", "fp32"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -92,7 +96,8 @@ class Component(_Record, frozen=True):
         outputs: Outputs by name.
         form: For the denoiser, "step" (UNet, guidance and sampler update in one graph) or "unet"
             (the plain UNet); None for the other components.
-        parity: The comparison with PyTorch made at export; empty where there was no PyTorch model.
+        parity: The comparison with PyTorch made at export; empty where there was no PyTorch model. Of a
+            variant: the comparison with the network that it was made of.
     """
 
     file: str
@@ -115,7 +120,8 @@ class Plan(_Record, frozen=True):
         profiles: The shapes that the plan runs at: for each profile, the shape of every input.
         inputs: Inputs by name, as the network that was compiled has them.
         outputs: Outputs by name.
-        network_sha256: `network_digest` of the network that was compiled.
+        network_sha256: `network_digest` of the bundle's network that was compiled, or converted and compiled.
+        conversion: Revision of the conversion to half precision that came before; 0 where there was none.
         key: Digest of all that decides the plan's content; builds of one key are interchangeable.
         file: Path of the plan, relative to the bundle.
     """
@@ -131,6 +137,46 @@ class Plan(_Record, frozen=True):
     network_sha256: str
     key: str
     file: str
+    conversion: int = 0
+
+
+class Conversion(_Record, frozen=True):
+    """What became of a network of a float32 bundle when it was converted to half precision.
+
+    Attributes:
+        component: The network's name in the bundle.
+        precision: What it computes in where half precision is asked for: "fp32" if half precision would
+            spoil its results.
+        network_sha256: `network_digest` of the network.
+        revision: Revision of the conversion.
+        parity: How far the converted network is from the bundle's own.
+    """
+
+    component: str
+    precision: Precision
+    network_sha256: str
+    revision: int
+    parity: tuple[Parity, ...]
+
+
+class Variant(_Record, frozen=True):
+    """A network of the bundle in the form that a backend runs fastest.
+
+    Attributes:
+        component: The network's name in the bundle.
+        backend: The backend that takes it instead of the bundle's own network.
+        network: The variant. Its external weights may be those of the bundle's own network.
+        network_sha256: `network_digest` of the bundle's own network, of which it was made.
+        revision: Revision of the conversion that made it.
+        fused: How many nodes of each kind stand for several of the bundle's own network.
+    """
+
+    component: str
+    backend: VariantBackend
+    network: Component
+    network_sha256: str
+    revision: int
+    fused: dict[str, int]
 
 
 class FileEntry(_Record, frozen=True):
@@ -209,6 +255,8 @@ class Manifest(_Record, frozen=True):
         components: "text_encoder", "vae_encoder", "denoiser" and "vae_decoder".
         files: Every file but the manifest.
         plans: The components as compiled for GPUs.
+        conversions: The components of a float32 bundle as converted to half precision.
+        variants: The components in the forms that backends run fastest.
     """
 
     format_version: int
@@ -221,6 +269,8 @@ class Manifest(_Record, frozen=True):
     components: dict[str, Component]
     files: tuple[FileEntry, ...]
     plans: tuple[Plan, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
 
 class _Version(msgspec.Struct):
@@ -275,7 +325,8 @@ def _check_components(manifest: Manifest, path: Path) -> None:
         )
     listed = {entry.path for entry in manifest.files}
     networks = [component.file for component in manifest.components.values()]
-    for named in [manifest.tokenizer.file, *networks, *(plan.file for plan in manifest.plans)]:
+    variants = [variant.network.file for variant in manifest.variants]
+    for named in [manifest.tokenizer.file, *networks, *variants, *(plan.file for plan in manifest.plans)]:
         if named not in listed:
             raise BundleFormatError(
                 f"{path} names a file that it does not list",
@@ -303,11 +354,15 @@ def describe_file(folder: Path, path: str) -> FileEntry:
 
 
 def network_digest(manifest: Manifest, component: str) -> str:
-    """SHA-256 over a component's ONNX file and what lies beside it, its external weights."""
+    """SHA-256 over a component's ONNX file and what lies beside it, its external weights.
+
+    Variants and their own weights, which lie there too, do not count.
+    """
     folder = PurePosixPath(manifest.components[component].file).parent
+    variants = tuple(variant.network.file for variant in manifest.variants)
     digest = hashlib.sha256()
     for entry in sorted(manifest.files, key=lambda entry: entry.path):
-        if PurePosixPath(entry.path).parent == folder:
+        if PurePosixPath(entry.path).parent == folder and not entry.path.startswith(variants):
             digest.update(f"{PurePosixPath(entry.path).name} {entry.sha256}\n".encode())
     return digest.hexdigest()
 

@@ -14,12 +14,14 @@ from inpaintrt.bundle import (
     AxisRange,
     Checkpoint,
     Component,
+    Conversion,
     FileEntry,
     Manifest,
     Parity,
     Plan,
     TensorSpec,
     TokenizerSettings,
+    Variant,
     describe_file,
     load_manifest,
     network_digest,
@@ -208,3 +210,46 @@ def test_the_digest_of_a_network_covers_what_lies_beside_it(bundle: Path) -> Non
         for extra in ([], weights[:1], weights[1:])
     ]
     assert digests[0] == digests[2] != digests[1]
+
+
+def _variant(manifest: Manifest) -> Variant:
+    network = msgspec.structs.replace(manifest.components["denoiser"], file="onnxruntime-cuda.onnx")
+    return Variant(
+        component="denoiser",
+        backend="onnxruntime-cuda",
+        network=network,
+        network_sha256=network_digest(manifest, "denoiser"),
+        revision=1,
+        fused={"MultiHeadAttention": 2},
+    )
+
+
+def test_variants_and_conversions_come_back_as_they_were_written(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    digest = network_digest(manifest, "denoiser")
+    conversion = Conversion(
+        component="vae_decoder",
+        precision="fp32",
+        network_sha256=network_digest(manifest, "vae_decoder"),
+        revision=1,
+        parity=manifest.components["vae_decoder"].parity,
+    )
+    for name in ("onnxruntime-cuda.onnx", "onnxruntime-cuda.onnx.data"):
+        (bundle / name).write_bytes(b"variant")
+    files = (
+        *manifest.files,
+        *(describe_file(bundle, path.name) for path in bundle.glob("onnxruntime-cuda*")),
+    )
+    added = msgspec.structs.replace(
+        manifest, variants=(_variant(manifest),), conversions=(conversion,), files=files
+    )
+    save_manifest(added, bundle)
+    assert load_manifest(bundle) == added
+    assert network_digest(added, "denoiser") == digest  # plans that are there stay valid
+
+
+def test_a_variant_whose_file_is_not_listed_is_refused(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    save_manifest(msgspec.structs.replace(manifest, variants=(_variant(manifest),)), bundle)
+    with pytest.raises(BundleFormatError, match=r"onnxruntime-cuda\.onnx"):
+        load_manifest(bundle)
