@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
 from typing import Any
@@ -29,8 +30,7 @@ each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda 
 
 
 def _instructions(dockerfile: Path, name: str) -> list[str]:
-    with dockerfile.open("rb") as file:
-        structure = DockerfileParser(fileobj=file).structure
+    structure = DockerfileParser(fileobj=StringIO(dockerfile.read_text())).structure
     return [part["value"] for part in structure if part["instruction"] == name]
 
 
