@@ -13,9 +13,9 @@ from inpaintrt.images import Prepared
 from inpaintrt.noise import NoiseSource
 from inpaintrt.request import Request
 from inpaintrt.samplers import Init
-from inpaintrt.vae import Vae
+from inpaintrt.vae import LatentDistribution
 
-__all__ = ["Start", "make_start"]
+__all__ = ["Start", "make_start", "pictures_to_encode"]
 
 Floats = NDArray[np.float32]
 
@@ -33,55 +33,75 @@ class Start:
     conditions: Floats
 
 
+def pictures_to_encode(request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
+    """What the VAE encodes, `[1, 3, height, width]` each: the pictures if they count, then the masked ones."""
+    masked = [picture.masked_image for picture in prepared]
+    return [picture.image for picture in prepared] + masked if _starts_from_picture(request) else masked
+
+
+def _starts_from_picture(request: Request) -> bool:
+    return request.options["strength"] < 1 and request.options["latents"] is None
+
+
 def make_start(
     request: Request,
     prepared: Sequence[Prepared],
+    encoded: Sequence[LatentDistribution],
     init: Init,
     *,
-    vae: Vae,
+    scale: float,
     source: NoiseSource,
-    channels: int,
 ) -> Start:
-    """Encode the pictures and draw the first noise.
+    """Draw the latents of the pictures and the first noise.
 
     The order of draws is that of diffusers: the picture's posterior if strength is below 1, the noise, the
     masked picture's posterior. What diffusers does not have, noise as masked content, is drawn last.
 
+    Args:
+        request: What is asked for.
+        prepared: Its pictures.
+        encoded: The distribution over latents of each of `pictures_to_encode`.
+        init: What the first state holds.
+        scale: The VAE's scaling factor.
+        source: The request's noise.
+
     Raises:
         LatentsError: The caller's latents have another shape.
     """
-    shape = (channels, *prepared[0].latent_mask.shape[2:])
+    shape = encoded[0].mean.shape[1:]
     given = request.options["latents"]
-    encoded: Floats | None = None
-    if request.options["strength"] < 1 and given is None:
-        encoded = _encode([picture.image for picture in prepared], request, vae, source)
+    pictures: Floats | None = None
+    if _starts_from_picture(request):
+        pictures = _sample(encoded[: len(prepared)], request, scale, source)
     if given is None:
         noise = source.draw(len(request.prompts), shape)
     else:
         noise = _checked(given, (len(request.prompts), *shape))
-    masked = _encode([picture.masked_image for picture in prepared], request, vae, source)
+    masked = _sample(encoded[-len(prepared) :], request, scale, source)
     mask = np.concatenate([prepared[picture].latent_mask for picture in request.picture_indices])
     latents = noise * np.float32(init.noise if given is None else init.latents)
-    if encoded is not None:
+    if pictures is not None:
         if request.options["fill"] == "noise":
-            encoded = np.where(mask > 0, source.draw(len(encoded), shape), encoded)
-        latents += encoded * np.float32(init.signal)
+            pictures = np.where(mask > 0, source.draw(len(pictures), shape), pictures)
+        latents += pictures * np.float32(init.signal)
     return Start(latents, np.concatenate([mask, masked], axis=1))
 
 
-def _encode(images: Sequence[Floats], request: Request, vae: Vae, source: NoiseSource) -> Floats:
+def _sample(
+    encoded: Sequence[LatentDistribution], request: Request, scale: float, source: NoiseSource
+) -> Floats:
     """Scaled latents `[results, channels, h, w]` of pictures.
 
     diffusers draws once for each picture, so that in a list of seeds the first one decides for all results
     of a picture; a result of ours depends on its own seed alone.
     """
-    distribution = vae.encode(np.concatenate(images))
+    distribution = LatentDistribution.joined(encoded)
     results = list(request.picture_indices)
     own_seeds = not isinstance(request.noise_seeds, int) and request.options["compat"] != "diffusers"
     if own_seeds:
         distribution = distribution.take(results)
     noise = source.draw(len(distribution.mean), distribution.mean.shape[1:])
-    latents = vae.scaled(distribution.sample(noise))
+    latents = distribution.sample(noise) * np.float32(scale)
     return latents if own_seeds else latents[results]
 
 

@@ -125,7 +125,8 @@ class InpaintPipeline:
         with clock.stage("prompts"):
             contexts = self.stages.encode_prompts(request)
         with clock.stage("image_encode"):
-            slots = self._enter(self.stages.start(request, prepared, table, contexts))
+            encoded = self.stages.encode_pictures(request, prepared)
+            slots = self._enter(self.stages.start(request, prepared, table, contexts, encoded))
         members = slots.active
         for index in range(1, table.rows):
             with clock.step():

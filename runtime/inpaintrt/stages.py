@@ -13,13 +13,13 @@ from PIL import Image
 from inpaintrt.denoiser import FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import ImageError, ParameterError
 from inpaintrt.images import Prepared, paste_back, prepare
-from inpaintrt.latents import make_start
+from inpaintrt.latents import make_start, pictures_to_encode
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.prompts import PromptEncoder
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table, compile_table
-from inpaintrt.vae import Vae
+from inpaintrt.vae import LatentDistribution, Vae
 
 __all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
 
@@ -166,24 +166,38 @@ class Stages:
         by_group = embeddings.reshape(len(groups), len(request.prompts), *embeddings.shape[1:])
         return Contexts([by_group[:, result] for result in range(len(request.prompts))], warnings)
 
+    def encode_picture(self, picture: Floats) -> LatentDistribution:
+        """The distribution over latents of a picture `[1, 3, height, width]` in [-1, 1].
+
+        Raises:
+            EngineError: The VAE's encoder failed.
+        """
+        return self._vae.encode(picture)
+
+    def encode_pictures(self, request: Request, prepared: Sequence[Prepared]) -> list[LatentDistribution]:
+        """Encode what a request starts from, picture by picture.
+
+        Raises:
+            EngineError: The VAE's encoder failed.
+        """
+        return [self.encode_picture(picture) for picture in pictures_to_encode(request, prepared)]
+
     def start(
-        self, request: Request, prepared: Sequence[Prepared], table: Table, contexts: Contexts
+        self,
+        request: Request,
+        prepared: Sequence[Prepared],
+        table: Table,
+        contexts: Contexts,
+        encoded: Sequence[LatentDistribution],
     ) -> list[Entry]:
-        """Encode the pictures, draw the first noise, and say what each result enters its slot with.
+        """Draw the first noise, and say what each result enters its slot with. No engine runs.
 
         Raises:
             LatentsError: The caller's latents have another shape.
-            EngineError: The VAE's encoder failed.
         """
         source = NoiseSource(request.noise_seeds)
-        start = make_start(
-            request,
-            prepared,
-            table.init,
-            vae=self._vae,
-            source=source,
-            channels=self.manifest.architecture.latent_channels,
-        )
+        scale = self.manifest.architecture.latent_scale
+        start = make_start(request, prepared, encoded, table.init, scale=scale, source=source)
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
         weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)

@@ -32,6 +32,13 @@ class LatentDistribution:
         # The limits are those of diffusers' DiagonalGaussianDistribution.
         return cls(mean, np.exp(0.5 * np.clip(log_variance, -30.0, 20.0)))
 
+    @classmethod
+    def joined(cls, parts: Sequence[LatentDistribution]) -> LatentDistribution:
+        """The distributions of several batches as one batch."""
+        return cls(
+            np.concatenate([part.mean for part in parts]), np.concatenate([part.deviation for part in parts])
+        )
+
     def take(self, indices: Sequence[int]) -> LatentDistribution:
         """The distributions of some pictures, in a new order."""
         return LatentDistribution(self.mean[list(indices)], self.deviation[list(indices)])
@@ -62,10 +69,6 @@ class Vae:
         outputs = [self._encoder.run({"sample": image[None].astype(dtype, copy=False)}) for image in images]
         parameters = np.concatenate([output["latent_parameters"] for output in outputs])
         return LatentDistribution.from_parameters(parameters)
-
-    def scaled(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Latents in the UNet's scale."""
-        return latents * self._scale
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1."""
