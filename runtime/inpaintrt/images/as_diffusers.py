@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from inpaintrt.errors import MaskError
 from inpaintrt.images.arrays import tensor_from_image, tensor_from_mask
-from inpaintrt.images.frames import native_run
 from inpaintrt.images.loading import load_mask
 from inpaintrt.images.masks import bounding_box, invert, modify
 from inpaintrt.images.pasting import Overlay, Replacement
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.images.loading import ImageSource
     from inpaintrt.images.options import ImageOptions
+    from inpaintrt.images.run_sizes import RunSizes
 
 __all__ = ["prepare_as_diffusers"]
 
@@ -27,14 +27,13 @@ def prepare_as_diffusers(
     picture: Image.Image,
     mask_source: ImageSource | None,
     options: ImageOptions,
-    native: tuple[int, int],
-    multiple: int,
+    sizes: RunSizes,
     max_pixels: int,
 ) -> Prepared:
     """Do what StableDiffusionInpaintPipeline does: stretch, or crop and fit, without a look at the sizes."""
     if mask_source is None:
         raise MaskError("there is no mask", expected="a mask")
-    run = native_run(options, native, multiple)
+    run = sizes.asked(options)
     loaded = load_mask(mask_source, max_pixels=max_pixels)
     mask = modify(invert(loaded) if options.mask_invert else loaded, options)
     colours = picture.convert("RGB")

@@ -6,18 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inpaintrt.errors import ParameterError
 from inpaintrt.images.masks import Box, binarise, bounding_box, cover, feather_inwards
-from inpaintrt.images.regions import context_box, crop_region, fit, nearest_multiple, run_size
+from inpaintrt.images.regions import context_box, crop_region, fit, run_size
 from inpaintrt.images.resizing import reflect_to, resize, stretch_edges
+from inpaintrt.images.run_sizes import nearest_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from inpaintrt.images.options import ImageOptions
+    from inpaintrt.images.run_sizes import RunSizes
     from inpaintrt.images.scenes import Scene
 
-__all__ = ["Frame", "choose_frame", "native_run", "output_size"]
+__all__ = ["Frame", "choose_frame"]
 
 # From here on a soft mask is seen in the result; below lies the noise of masks that were stored as JPEG.
 _VISIBLE = 16
@@ -74,67 +75,45 @@ class Frame:
         return feather_inwards(part, min(math.ceil(self.reduction), _WIDEST_FEATHER))
 
 
-def _check_run(run: tuple[int, int], multiple: int) -> None:
-    """Refuse a size of the run (width, height) that the networks cannot have."""
-    if run[0] % multiple or run[1] % multiple:
-        raise ParameterError(
-            "height and width must fit the latent grid",
-            received=f"height={run[1]}, width={run[0]}",
-            expected=f"multiples of {multiple}",
-            hint=f"for example height={nearest_multiple(run[1], multiple)}, "
-            f"width={nearest_multiple(run[0], multiple)}",
-        )
-
-
-def output_size(canvas: tuple[int, int], options: ImageOptions, multiple: int) -> tuple[int, int] | None:
-    """Resolve the size (width, height) that everything is stretched to; None if it keeps its own."""
-    height, width = options.height, options.width
-    if options.padding_mask_crop is not None:
-        return None
-    if width is None:
-        if height is None:
-            return None
-        width = nearest_multiple(canvas[0] * height / canvas[1], multiple)
-    if height is None:
-        height = nearest_multiple(canvas[1] * width / canvas[0], multiple)
-    _check_run((width, height), multiple)
-    return width, height
-
-
-def choose_frame(scene: Scene, options: ImageOptions, native: tuple[int, int], multiple: int) -> Frame:
+def choose_frame(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Frame:
     """Choose the frame of a scene.
 
     Args:
         scene: The canvas, already stretched if an output size was asked for.
         options: What the caller wants.
-        native: Width and height that the checkpoint was trained at.
-        multiple: What the sides of a run are multiples of.
+        sizes: What checkpoint and engines allow.
+
+    Raises:
+        ParameterError: The caller asks for a size that they do not.
     """
     bounds, visible = bounding_box(scene.mask, _HALF), bounding_box(scene.mask, _VISIBLE)
+    if options.padding_mask_crop is not None and bounds is not None:
+        return _cropped_frame(scene, bounds, options, sizes)
     whole = Box(0, 0, *scene.size)
-    if bounds is None or visible is None:
-        return _reflected_frame(whole, native, multiple)
-    if options.padding_mask_crop is not None:
-        run = native_run(options, native, multiple)
-        box = crop_region(bounds, scene.size, run, options.padding_mask_crop)
-        return Frame(box, run, fit(box.size, run), stretched_edges=True)
-    if options.height is not None or options.width is not None:
+    if options.padding_mask_crop is None and (options.height is not None or options.width is not None):
         return Frame(whole, scene.size, whole)
-    if scene.size[0] <= native[0] and scene.size[1] <= native[1]:
-        return _reflected_frame(whole, native, multiple)
+    marked = whole if bounds is None or visible is None else visible
     reach = math.ceil(_GAUSSIAN_REACH * options.mask_blur)
-    return _reflected_frame(context_box(visible, scene.size, native, reach), native, multiple)
+    frame = _reflected_frame(context_box(marked, scene.size, sizes.native, reach), sizes)
+    if sizes.runs(frame.run):
+        return frame
+    run = nearest_size(frame.run, sizes.built)
+    box = crop_region(context_box(marked, scene.size, run, reach), scene.size, run, 0)
+    return Frame(box, run, Box(0, 0, *fit(box.size, run).size))
 
 
-def native_run(options: ImageOptions, native: tuple[int, int], multiple: int) -> tuple[int, int]:
-    """Resolve `height` and `width` to the size (width, height) of a run that defaults to the native one."""
-    width = native[0] if options.width is None else options.width
-    height = native[1] if options.height is None else options.height
-    _check_run((width, height), multiple)
-    return width, height
+def _cropped_frame(scene: Scene, bounds: Box, options: ImageOptions, sizes: RunSizes) -> Frame:
+    """The mask's bounding box alone, at the size asked for, else at the native size or the nearest built."""
+    if options.height is not None or options.width is not None or sizes.runs(sizes.native):
+        run = sizes.asked(options)
+    else:
+        run = nearest_size(sizes.native, sizes.built)
+    box = crop_region(bounds, scene.size, run, options.padding_mask_crop or 0)
+    return Frame(box, run, fit(box.size, run), stretched_edges=True)
 
 
-def _reflected_frame(box: Box, native: tuple[int, int], multiple: int) -> Frame:
-    width, height = run_size(box.size, native, multiple)
+def _reflected_frame(box: Box, sizes: RunSizes) -> Frame:
+    multiple = sizes.multiple
+    width, height = run_size(box.size, sizes.native, multiple)
     run = math.ceil(width / multiple) * multiple, math.ceil(height / multiple) * multiple
     return Frame(box, run, Box(0, 0, width, height))

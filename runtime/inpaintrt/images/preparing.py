@@ -10,13 +10,16 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.images.arrays import tensor_from_image, tensor_from_mask
 from inpaintrt.images.as_diffusers import prepare_as_diffusers
 from inpaintrt.images.fills import fill_masked
-from inpaintrt.images.frames import choose_frame, output_size
+from inpaintrt.images.frames import choose_frame
 from inpaintrt.images.loading import DEFAULT_MAX_PIXELS
 from inpaintrt.images.pasting import Blend
 from inpaintrt.images.prepared import LATENT_FACTOR, Prepared, assemble
+from inpaintrt.images.run_sizes import RunSizes
 from inpaintrt.images.scenes import compose_scene, load_mask_for, load_picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -34,6 +37,7 @@ def prepare(
     *,
     native: tuple[int, int],
     multiple: int = LATENT_FACTOR,
+    built: Sequence[tuple[int, int]] = (),
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Prepared:
     """Turn a picture and its mask into the tensors of a run.
@@ -48,31 +52,33 @@ def prepare(
         options: Sizes, crop, mask and fill.
         native: Height and width that the checkpoint was trained at.
         multiple: What height and width of a run must be multiples of; itself a multiple of 8.
+        built: Heights and widths that the engines were built for; empty if they take any. What the caller
+            leaves open then runs at one of these: scaled to fit, the rest filled up by reflection.
         max_pixels: The most pixels that the picture and the mask may have.
 
     Raises:
         ImageError: The picture cannot be read or is smaller than 8 x 8.
         MaskError: The mask cannot be read, is missing, or does not have the picture's size; in diffusers'
             crop mode also if it is black.
-        ParameterError: `height` or `width` does not fit `multiple`.
+        ParameterError: `height` or `width` does not fit `multiple`, or is not among those built.
     """
     if multiple <= 0 or multiple % LATENT_FACTOR:
         raise ParameterError(
             "multiple must fit the latent grid", received=multiple, expected="8, 16, 24, ..."
         )
     picture = load_picture(image, max_pixels)
-    native_size = native[1], native[0]
+    sizes = RunSizes((native[1], native[0]), multiple, tuple((width, height) for height, width in built))
     if options.compat == "diffusers":
-        return prepare_as_diffusers(picture, mask, options, native_size, multiple, max_pixels)
+        return prepare_as_diffusers(picture, mask, options, sizes, max_pixels)
     loaded = load_mask_for(picture, mask, options, max_pixels)
     margins = options.margins
     canvas = picture.width + margins[0] + margins[2], picture.height + margins[1] + margins[3]
-    scene = compose_scene(picture, loaded, options, output_size(canvas, options, multiple))
-    return _prepare_scene(scene, options, native_size, multiple)
+    scene = compose_scene(picture, loaded, options, sizes.output(canvas, options))
+    return _prepare_scene(scene, options, sizes)
 
 
-def _prepare_scene(scene: Scene, options: ImageOptions, native: tuple[int, int], multiple: int) -> Prepared:
-    frame = choose_frame(scene, options, native, multiple)
+def _prepare_scene(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Prepared:
+    frame = choose_frame(scene, options, sizes)
     image = tensor_from_image(frame.image_run(scene.colours))
     mask = tensor_from_mask(frame.mask_run(scene.mask))
     whole = frame.box == (0, 0, *scene.size)
