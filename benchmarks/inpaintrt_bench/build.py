@@ -1,0 +1,146 @@
+"""What an export and the plans cost: seconds, memory and size of each component."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inpaintrt.bundle import load_manifest
+from inpaintrt.store import find_bundle
+from inpaintrt_bench.memory import forget_peak, peak_bytes
+from inpaintrt_bench.schema import Memory, Row
+
+if TYPE_CHECKING:
+    from inpaintrt.bundle import Plan, Precision
+    from inpaintrt_export.plans import BuildSettings
+
+__all__ = ["Phases", "measure_export", "measure_plans"]
+
+_PARTS = {"text_encoder": ("text_encoder",), "vae": ("vae_encoder", "vae_decoder"), "unet": ("denoiser",)}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in (part, *names)}
+_REST = "rest"
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    peak: int | None
+
+
+@dataclass
+class Phases:
+    """Follows a build through its reports of progress, and notes what each phase cost.
+
+    The memory is that of this process: build in a process of its own.
+
+    Attributes:
+        name_of: The phase that a reported stage belongs to.
+        costs: Of each phase that is over, by its name.
+    """
+
+    name_of: Callable[[str], str]
+    costs: dict[str, _Cost] = field(default_factory=dict)
+    _current: str | None = None
+    _started: float = 0.0
+
+    def __call__(self, stage: str, fraction: float | None) -> None:  # noqa: ARG002
+        """Take note of a stage: `inpaintrt_export.progress.Progress`."""
+        name = self.name_of(stage)
+        if name == self._current:
+            return
+        self.finish()
+        forget_peak()
+        self._current, self._started = name, time.perf_counter()
+
+    def finish(self) -> None:
+        """End the phase that is going on."""
+        if self._current is None:
+            return
+        seconds, peak = time.perf_counter() - self._started, peak_bytes()
+        earlier = self.costs.get(self._current, _Cost(0.0, peak))
+        peaks = [value for value in (earlier.peak, peak) if value is not None]
+        self.costs[self._current] = _Cost(earlier.seconds + seconds, max(peaks, default=None))
+        self._current = None
+
+
+def measure_export(source: str, output: Path, precision: Precision) -> list[Row]:
+    """Export a checkpoint, and say what each of its parts cost.
+
+    Args:
+        source: What `inpaintrt export` takes.
+        output: Folder of the bundle; it is empty or does not exist.
+        precision: "fp32" or "fp16".
+
+    Returns:
+        A row for `text_encoder`, `vae`, `unet` and the rest, with `seconds` (loading, tracing and comparing
+        with PyTorch), `bytes` on the disk, and the largest resident memory meanwhile.
+
+    Raises:
+        ExportError: The checkpoint cannot be exported.
+    """
+    from inpaintrt_export.exporter import export_bundle
+
+    phases = Phases(lambda stage: _PART_OF.get(_subject(stage), _REST))
+    export_bundle(source, output, precision=precision, progress=phases)
+    phases.finish()
+    folders = {part: [output / name for name in names] for part, names in _PARTS.items()}
+    sizes = {part: sum(map(_folder_bytes, paths)) for part, paths in folders.items()}
+    sizes[_REST] = _folder_bytes(output) - sum(sizes.values())
+    return [_row(part, "export", cost, sizes[part]) for part, cost in phases.costs.items()]
+
+
+def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
+    """Build the plans of a bundle that are not there yet, and say what each cost.
+
+    Args:
+        bundle: A name in the engine store, or a path; the plans are added to it.
+        settings: What the plans are for.
+
+    Returns:
+        A row for each plan that was built, with `seconds`, `bytes`, `profiles`, and the largest resident
+        memory meanwhile.
+
+    Raises:
+        EngineUnavailableError: The library is not installed.
+        PlanBuildError: The library cannot compile a component.
+    """
+    from inpaintrt_export.plans import build_plans
+
+    folder = find_bundle(bundle)
+    components = load_manifest(folder).components
+    phases = Phases(lambda stage: name if (name := _subject(stage)) in components else _REST)
+    report = build_plans(bundle, settings, progress=phases)
+    phases.finish()
+    return [_plan_row(plan, phases.costs, folder) for plan in report.built]
+
+
+def _plan_row(plan: Plan, costs: Mapping[str, _Cost], folder: Path) -> Row:
+    row = _row(plan.component, plan.backend, costs[plan.component], (folder / plan.file).stat().st_size)
+    return msgspec.structs.replace(
+        row,
+        case={**row.case, "targets": " ".join(plan.targets)},
+        values={**row.values, "profiles": len(plan.profiles)},
+        versions={plan.backend: plan.library},
+    )
+
+
+def _subject(stage: str) -> str:
+    return stage.partition(":")[0]
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _row(name: str, made: str, cost: _Cost, size: int) -> Row:
+    return Row(
+        name=name,
+        case={"made": made},
+        values={"seconds": cost.seconds, "bytes": size},
+        memory=Memory(peak_resident=cost.peak),
+    )
