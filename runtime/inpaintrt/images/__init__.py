@@ -1,6 +1,6 @@
 """Pictures and masks: load, orient, crop, resize, binarise, fill, and paste the result back."""
 
-from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
+from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask, picture_size
 from inpaintrt.images.masks import Box
 from inpaintrt.images.options import Compat, Fill, ImageOptions
 from inpaintrt.images.prepared import Prepared, paste_back
@@ -17,5 +17,6 @@ __all__ = [
     "load_image",
     "load_mask",
     "paste_back",
+    "picture_size",
     "prepare",
 ]

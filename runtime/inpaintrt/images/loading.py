@@ -18,7 +18,7 @@ from inpaintrt.images.arrays import image_from_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "load_image", "load_mask"]
+__all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "load_image", "load_mask", "picture_size"]
 
 ImageSource: TypeAlias = (
     "Image.Image | NDArray[Any] | str | os.PathLike[str] | bytes | bytearray | memoryview"
@@ -96,6 +96,23 @@ def load_mask(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
         return _convert(image, "L", MaskError)
     layered = _convert(image, "RGBA", MaskError)
     return ImageChops.multiply(layered.convert("L"), layered.getchannel("A"))
+
+
+def picture_size(
+    source: bytes, *, refusal: type[ImageError] | type[MaskError] = ImageError
+) -> tuple[int, int]:
+    """Width and height in pixels that a file's header tells; nothing is decoded.
+
+    Args:
+        source: The bytes of a file.
+        refusal: What to raise.
+
+    Raises:
+        ImageError: The bytes are not a picture, or more pixels than Pillow takes; `MaskError` if `refusal`
+            says so.
+    """
+    with _identify(io.BytesIO(source), source, refusal) as image:
+        return image.size
 
 
 def _load(source: ImageSource, max_pixels: int, refusal: _Refusal) -> Image.Image:

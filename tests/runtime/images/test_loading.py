@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.errors import ImageError, MaskError
-from inpaintrt.images import ImageSource, load_image, load_mask
+from inpaintrt.images import ImageSource, load_image, load_mask, picture_size
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -277,6 +277,14 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
 def test_a_header_over_the_limit_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(ImageError, match=r"(?s)9000 x 9000.*80000000"):
         load_image(_png_header(9_000, 9_000), max_pixels=80_000_000)
+
+
+def test_the_size_is_told_by_the_header_alone() -> None:
+    assert picture_size(_png_header(9_000, 8_000)) == (9_000, 8_000)
+    with pytest.raises(ImageError, match="too large to be decoded safely"):
+        picture_size(_png_header(100_000, 100_000))
+    with pytest.raises(MaskError, match="not a picture"):
+        picture_size(b"/etc/hostname", refusal=MaskError)
 
 
 def test_the_limit_holds_for_arrays_and_pillow_images() -> None:
