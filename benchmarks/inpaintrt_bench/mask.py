@@ -95,7 +95,7 @@ def measure_mask(bundle: str, size: tuple[int, int], share: float, *, steps: int
         box, run = _region(pipe, picture, mask)
         runs = [_timings(pipe, picture, mask, steps) for _ in range(1 + repeats)][1:]
     return Row(
-        name=f"{share:.0%}",
+        name=f"{share * 100:g} %",
         case={"share": share},
         values={
             "box_share": box[0] * box[1] / (size[0] * size[1]),
