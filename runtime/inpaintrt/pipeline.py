@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import DEFAULT_BACKEND
-from inpaintrt.denoiser import Slots, row_bucket
-from inpaintrt.images import ImageSource, Prepared
+from inpaintrt.denoiser import Turns
+from inpaintrt.images import ImageSource, Prepared, paste_back
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.request import Options, Request, make_request
-from inpaintrt.stages import Entry, Stages, pasted, results, untouched
+from inpaintrt.stages import Stages, results, untouched
 from inpaintrt.timing import Stopwatch
 
 __all__ = ["InpaintPipeline"]
@@ -126,41 +126,26 @@ class InpaintPipeline:
             contexts = self.stages.encode_prompts(request)
         with clock.stage("image_encode"):
             encoded = self.stages.encode_pictures(request, prepared)
-            slots = self._enter(self.stages.start(request, prepared, table, contexts, encoded))
-        members = slots.active
-        for index in range(1, table.rows):
-            with clock.step():
-                slots.step()
-            yield StepEvent(
-                index, table.rows, _preview=lambda: self._preview(request, prepared, slots, members)
-            )
-        with clock.step():
-            slots.step()
-        latents = np.stack([slots.leave(slot) for slot in members])
-        finished = self._finish(request, prepared, latents, clock)
+            entries = self.stages.start(request, prepared, table, contexts, encoded)
+            turns = Turns(self.stages.step, entries, self._row_buckets)
+        for index in range(1, turns.total):
+            with clock.step(turns.clock):
+                turns.step()
+            yield StepEvent(index, turns.total, _preview=lambda: self._preview(request, prepared, turns))
+        with clock.step(turns.clock):
+            turns.step()
+        finished = self._finish(request, prepared, turns.latents(), clock)
         output = InpaintOutput(finished, request.seeds, clock.timings(), notes + contexts.warnings)
-        yield StepEvent(table.rows, table.rows, output)
+        yield StepEvent(turns.total, turns.total, output)
 
-    def _enter(self, entries: Sequence[Entry]) -> Slots:
-        count, rows = len(entries), sum(entry.program.weights.shape[1] for entry in entries)
-        # Empty slots up to the row bucket: matrix products of one size give every request the same bits.
-        capacity = count if self._row_buckets is None else row_bucket(rows, self._row_buckets)
-        channels, height, width = entries[0].latents.shape
-        slots = Slots(
-            self.stages.step,
-            capacity=capacity,
-            latent_shape=(channels, height, width),
-            row_buckets=self._row_buckets,
-        )
-        for entry in entries:
-            slots.join(*entry)
-        return slots
-
-    def _preview(
-        self, request: Request, prepared: Sequence[Prepared], slots: Slots, members: Sequence[int]
-    ) -> list[Image.Image]:
-        decoded = [self.stages.decode(slots.denoised(slot)) for slot in members]
-        return pasted(request, prepared, decoded)
+    def _preview(self, request: Request, prepared: Sequence[Prepared], turns: Turns) -> list[Image.Image]:
+        """The estimates as pictures; of a result whose turn is still to come, the picture itself."""
+        return [
+            prepared[index].original.copy()
+            if latents is None
+            else paste_back(prepared[index], self.stages.decode(latents))
+            for index, latents in zip(request.picture_indices, turns.estimates(), strict=True)
+        ]
 
     def _finish(
         self, request: Request, prepared: Sequence[Prepared], latents: Floats, clock: Stopwatch

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inpaintrt.denoiser import FusedStep, PlainStep, Program, Step
-from inpaintrt.errors import ImageError, ParameterError
+from inpaintrt.backends import picture_sizes
+from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
+from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
 from inpaintrt.images import Prepared, paste_back, prepare
 from inpaintrt.latents import make_start, pictures_to_encode
 from inpaintrt.loading import LoadedBundle
@@ -38,20 +39,6 @@ class Contexts(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class Entry(NamedTuple):
-    """What a result enters a slot with: the arguments of `Slots.join`.
-
-    Attributes:
-        program: What to do.
-        latents: `[channels, h, w]`, the first state.
-        condition: `[1 + channels, h, w]`: the mask and the latents of the masked picture.
-    """
-
-    program: Program
-    latents: Floats
-    condition: Floats
-
-
 class Stages:
     """What happens to a request before its first step and after its last.
 
@@ -64,6 +51,10 @@ class Stages:
         manifest: The bundle's manifest.
         engines: The four components by name.
         step: Computes a step of all slots.
+        sizes: Heights and widths in pixels that the engines were built for; empty if they take any.
+
+    Raises:
+        PlanError: The engines were built for sizes that have none in common.
     """
 
     def __init__(self, loaded: LoadedBundle) -> None:
@@ -77,6 +68,7 @@ class Stages:
         )
         fused = self.manifest.components["denoiser"].form == "step"
         self.step: Step = (FusedStep if fused else PlainStep)(self.engines["denoiser"])
+        self.sizes = picture_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
 
     def prepare(self, request: Request) -> list[Prepared]:
         """Turn the pictures and masks of a request into tensors of one size.
@@ -84,7 +76,7 @@ class Stages:
         Raises:
             ImageError: A picture cannot be read, or the pictures would run at different sizes.
             MaskError: A mask cannot be read or does not fit its picture.
-            ParameterError: A size does not fit the checkpoint.
+            ParameterError: A size does not fit the checkpoint, or the engines were not built for it.
         """
         architecture = self.manifest.architecture
         prepared = [
@@ -94,6 +86,7 @@ class Stages:
                 request.image_options,
                 native=architecture.native_resolution,
                 multiple=architecture.vae_scale_factor,
+                built=self.sizes,
             )
             for image, mask in zip(request.images, request.masks, strict=True)
         ]
@@ -194,7 +187,10 @@ class Stages:
 
         Raises:
             LatentsError: The caller's latents have another shape.
+            PromptError: The engines were not built for prompts of so many windows.
+            EngineInputError: They do not take so many contexts of one result.
         """
+        self._check_engine(prepared[0], contexts.of_results[0].shape)
         source = NoiseSource(request.noise_seeds)
         scale = self.manifest.architecture.latent_scale
         start = make_start(request, prepared, encoded, table.init, scale=scale, source=source)
@@ -207,6 +203,24 @@ class Stages:
                 zip(contexts.of_results, start.latents, start.conditions, strict=True)
             )
         ]
+
+    def _check_engine(self, prepared: Prepared, context_shape: tuple[int, ...]) -> None:
+        """Check that the denoiser takes one result."""
+        latent_shape = (self.manifest.architecture.latent_channels, *prepared.latent_mask.shape[2:])
+        rows, tokens, width = context_shape
+        window = self.manifest.tokenizer.max_length
+        try:
+            self.step.check(1, latent_shape, context_shape)
+        except EngineInputError as error:
+            self.step.check(1, latent_shape, (rows, window, width))  # other reasons come up here
+            windows = tokens // window
+            raise PromptError(
+                "a prompt has more windows than the plans were built for",
+                received=f"{windows} windows of {window} tokens",
+                expected=error.expected,
+                hint="shorten it, leave long_prompts='windows' out, or add plans: `inpaintrt build` with "
+                f"--prompt-windows {windows}",
+            ) from error
 
     def decode(self, latents: Floats) -> Floats:
         """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1.

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from inpaintrt.backends import Clock
 from inpaintrt.output import Timings
 
-__all__ = ["Stopwatch"]
+__all__ = ["HostClock", "Stopwatch"]
+
+
+class HostClock:
+    """The host's clock, for work that is done when the call returns."""
+
+    @contextmanager
+    def measure(self) -> Iterator[Callable[[], float]]:
+        """Time what is done inside; the value, called after it, gives the seconds."""
+        moments = [time.perf_counter()]
+        yield lambda: moments[-1] - moments[0]
+        moments.append(time.perf_counter())
 
 
 class Stopwatch:
@@ -16,26 +28,26 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._stages: dict[str, float] = {}
-        self._steps: list[float] = []
+        self._steps: list[Callable[[], float]] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; it is one of the fields of `Timings`."""
-        started = time.perf_counter()
-        yield
-        self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
+        with HostClock().measure() as seconds:
+            yield
+        self._stages[name] = self._stages.get(name, 0.0) + seconds()
 
     @contextmanager
-    def step(self) -> Iterator[None]:
-        """Time one step of the sampler."""
-        started = time.perf_counter()
-        yield
-        self._steps.append(time.perf_counter() - started)
+    def step(self, clock: Clock | None = None) -> Iterator[None]:
+        """Time one step of the sampler, by the clock of what computes it; by default the host's."""
+        with (clock or HostClock()).measure() as seconds:
+            yield
+        self._steps.append(seconds)
 
     def timings(self) -> Timings:
-        """What was measured, in seconds."""
+        """What was measured, in seconds; a device's clock is read here, when its work is done."""
         names = ("prepare", "prompts", "image_encode", "image_decode", "paste")
         stages = {name: self._stages.get(name, 0.0) for name in names}
-        denoise = sum(self._steps)
-        total = sum(stages.values()) + denoise
-        return Timings(**stages, denoise=denoise, total=total, steps=tuple(self._steps))
+        steps = tuple(seconds() for seconds in self._steps)
+        denoise = sum(steps)
+        return Timings(**stages, denoise=denoise, total=sum(stages.values()) + denoise, steps=steps)

@@ -1,16 +1,20 @@
 """Engines: one network each, behind one protocol, whatever library runs it."""
 
-from inpaintrt.backends.engine import Array, Engine, KeepsState, StepState, check_inputs
+from inpaintrt.backends.built import FixedShapes, picture_sizes
+from inpaintrt.backends.engine import Array, Clock, Engine, KeepsState, StepState, check_inputs
 from inpaintrt.backends.registry import DEFAULT_BACKEND, backend_names, open_engine, open_engines
 
 __all__ = [
     "DEFAULT_BACKEND",
     "Array",
+    "Clock",
     "Engine",
+    "FixedShapes",
     "KeepsState",
     "StepState",
     "backend_names",
     "check_inputs",
     "open_engine",
     "open_engines",
+    "picture_sizes",
 ]

@@ -15,6 +15,7 @@ from inpaintrt.errors import EngineError, EngineMemoryError, EngineRunError, Eng
 __all__ = ["CudaDevice", "Gpu", "driver_version", "find_gpu", "gpu_target"]
 
 _OUT_OF_MEMORY = "OUT_OF_MEMORY"
+_MILLISECONDS = 1000  # of a second
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,23 @@ class CudaDevice:
         self.synchronisations += 1
         with _failing(f"running on {self.gpu.name}"):
             self._stream.sync()
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Callable[[], float]]:
+        """Time the work that is enqueued inside; the value, called after it, waits and gives the seconds."""
+        with _failing("recording an event"):
+            options = self._core.EventOptions(timing_enabled=True)
+            start, end = (self._device.create_event(options) for _ in range(2))
+            self._stream.record(start)
+
+        def read() -> float:
+            with _failing(f"running on {self.gpu.name}"):
+                end.sync()
+                return float(end - start) / _MILLISECONDS
+
+        yield read
+        with _failing("recording an event"):
+            self._stream.record(end)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` enqueues on the stream as one launch."""

@@ -76,6 +76,10 @@ class Device(Protocol):
         """Wait until all that was enqueued is done."""
         ...
 
+    def measure(self) -> AbstractContextManager[Callable[[], float]]:
+        """Time the work that is enqueued inside; the value, called after it, waits and gives the seconds."""
+        ...
+
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record what `work` enqueues, without running it, as one launch."""
         ...

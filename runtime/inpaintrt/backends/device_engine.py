@@ -7,8 +7,9 @@ recorded, and keep the state of a denoiser in place from step to step.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Protocol
 
@@ -301,6 +302,12 @@ class DeviceState:
         """Replace the state by the next; returns while the device still works on it."""
         with self._engine.device.use():
             self._engine.advance(self, inputs)
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Callable[[], float]]:
+        """Time the device's work; the value, called afterwards, waits and gives the seconds."""
+        with self._engine.device.use(), self._engine.device.measure() as read:
+            yield read
 
     def changed(
         self, inputs: Mapping[str, Array], shapes: Shapes, addresses: Mapping[str, int]

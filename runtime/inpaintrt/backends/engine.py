@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import EngineInputError
 
-__all__ = ["Array", "Engine", "KeepsState", "StepState", "check_inputs"]
+__all__ = ["Array", "Clock", "Engine", "KeepsState", "StepState", "check_inputs"]
 
 Array = NDArray[Any]
 
@@ -83,6 +84,15 @@ class KeepsState(Protocol):
         Raises:
             EngineInputError: The engine has fewer slots, or is not made for this size.
         """
+        ...
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """The clock of whatever does the work: a device is still at it when the host has gone ahead."""
+
+    def measure(self) -> AbstractContextManager[Callable[[], float]]:
+        """Time what is done inside; the value, called after it, gives the seconds and waits for them."""
         ...
 
 

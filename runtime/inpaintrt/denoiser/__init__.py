@@ -9,10 +9,23 @@ requests is one UNet call between two small matrix products:
     next_state = update @ (state, guided, noise)
 
 `FusedStep` runs these four lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
-step: rows and matrices. State and condition are kept by a `StepState`, in NumPy or on a device.
+step, rows and matrices; `Turns` brings the results of one request through. State and condition are kept by a
+`StepState`, in NumPy or on a device.
 """
 
 from inpaintrt.denoiser.slots import Program, Slots, row_bucket
 from inpaintrt.denoiser.steps import FusedStep, HostState, PlainStep, Step, StepInputs
+from inpaintrt.denoiser.turns import Entry, Turns
 
-__all__ = ["FusedStep", "HostState", "PlainStep", "Program", "Slots", "Step", "StepInputs", "row_bucket"]
+__all__ = [
+    "Entry",
+    "FusedStep",
+    "HostState",
+    "PlainStep",
+    "Program",
+    "Slots",
+    "Step",
+    "StepInputs",
+    "Turns",
+    "row_bucket",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.backends import Array
+from inpaintrt.backends import Array, Clock
 from inpaintrt.denoiser.steps import Step
 from inpaintrt.errors import EngineInputError, ParameterError
 from inpaintrt.samplers import STATE_TENSORS, Table
+from inpaintrt.timing import HostClock
 
 __all__ = ["Program", "Slots", "row_bucket"]
 
@@ -107,6 +109,12 @@ class Slots:
         """Slots with steps left."""
         return tuple(slot for slot, _ in self._running())
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of what computes the steps, which on a device are not done when `step` returns."""
+        state: object = self._state
+        return state if isinstance(state, Clock) else HostClock()
+
     def _running(self) -> list[tuple[int, _Occupant]]:
         return [
             (slot, occupant)
@@ -181,10 +189,17 @@ class Slots:
         }
 
     def _stack_contexts(self, rows: Sequence[_Row]) -> Floats:
-        """`[rows, tokens, width]`: the very array of the step before as long as rows ask for the same."""
+        """`[rows, tokens, width]`: the very array of the step before as long as rows ask for the same.
+
+        Attention to a context that is there twice is attention to that context, so shorter ones are repeated
+        until all have the same length.
+        """
         key = tuple((row.program, row.context) for row in rows)
         if self._contexts is None or self._contexts[0] != key:
-            self._contexts = key, np.stack([program.contexts[context] for program, context in key])
+            contexts = [program.contexts[context] for program, context in key]
+            tokens = math.lcm(*(len(context) for context in contexts))
+            repeated = [np.tile(context, (tokens // len(context), 1)) for context in contexts]
+            self._contexts = key, np.stack(repeated)
         return self._contexts[1]
 
     def _updates(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:

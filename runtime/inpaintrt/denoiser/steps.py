@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.backends import Array, Engine, KeepsState, StepState
+from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, StepState
 from inpaintrt.errors import EngineInputError
 from inpaintrt.samplers import STATE_TENSORS
 
@@ -52,6 +52,19 @@ class Step(Protocol):
 
     def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
         """Where the state of some slots is kept between steps."""
+        ...
+
+    def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
+        """Check that one step takes so much.
+
+        Args:
+            slots: How many requests.
+            latent_shape: `(channels, h, w)` of a picture's latents.
+            context_shape: `(rows, tokens, width)` of all their prompts' embeddings.
+
+        Raises:
+            EngineInputError: The engine was built for less, or for other sizes.
+        """
         ...
 
 
@@ -107,6 +120,11 @@ class FusedStep:
             return self._engine.open_state(slots, latent_shape, condition_channels)
         return HostState(self, slots, latent_shape, condition_channels)
 
+    def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
+        """Ask the engine where it was built for some shapes."""
+        if isinstance(self._engine, FixedShapes):
+            self._engine.fit({"state": (slots, STATE_TENSORS, *latent_shape), "context": context_shape})
+
 
 class PlainStep:
     """The step in NumPy, around a UNet with the inputs and outputs that optimum gives it."""
@@ -128,6 +146,14 @@ class PlainStep:
     def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
         """State in NumPy."""
         return HostState(self, slots, latent_shape, condition_channels)
+
+    def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
+        """Ask the engine where it was built for some shapes."""
+        del slots  # they are in NumPy, as many as there are
+        if isinstance(self._engine, FixedShapes):
+            channels = self._engine.inputs["sample"].shape[1]
+            sample = (context_shape[0], int(channels), *latent_shape[1:])
+            self._engine.fit({"sample": sample, "encoder_hidden_states": context_shape})
 
     def _predict(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
         if self._engine.inputs["timestep"].shape not in ((), (1,)):

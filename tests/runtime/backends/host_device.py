@@ -5,6 +5,7 @@ ONNX Runtime binds to its addresses as it binds to a GPU's, so that everything b
 
 import contextlib
 import ctypes
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,21 @@ class HostDevice:
         queue, self._queue = self._queue, []
         for work in queue:
             work()
+
+    @contextlib.contextmanager
+    def measure(self) -> Iterator[Callable[[], float]]:
+        moments: list[float] = []
+
+        def stamp() -> None:
+            moments.append(time.perf_counter())
+
+        def read() -> float:
+            assert len(moments) == 2, "what was enqueued is not done"
+            return moments[1] - moments[0]
+
+        self._queue.append(stamp)
+        yield read
+        self._queue.append(stamp)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         self.recordings += 1
