@@ -34,7 +34,7 @@ class Start:
 
 
 def pictures_to_encode(request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
-    """What the VAE encodes, `[1, 3, height, width]` each: the pictures if they count, then the masked ones."""
+    """What the VAE has to encode, `[1, 3, height, width]` each: pictures if they count, then masked ones."""
     masked = [picture.masked_image for picture in prepared]
     return [picture.image for picture in prepared] + masked if _starts_from_picture(request) else masked
 

@@ -46,10 +46,12 @@ class Stages:
 
     Args:
         loaded: Manifest, engines and tokenizer.
+        prompt_cache: Windows of prompts whose embeddings are kept.
 
     Attributes:
         manifest: The bundle's manifest.
         engines: The four components by name.
+        prompts: Encodes prompts, and counts how often it had to.
         step: Computes a step of all slots.
         sizes: Heights and widths in pixels that the engines were built for; empty if they take any.
 
@@ -57,10 +59,10 @@ class Stages:
         PlanError: The engines were built for sizes that have none in common.
     """
 
-    def __init__(self, loaded: LoadedBundle) -> None:
+    def __init__(self, loaded: LoadedBundle, *, prompt_cache: int = 256) -> None:
         self.manifest = loaded.manifest
         self.engines = loaded.engines
-        self._prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens)
+        self.prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens, cache_size=prompt_cache)
         self._vae = Vae(
             self.engines["vae_encoder"],
             self.engines["vae_decoder"],
@@ -151,7 +153,7 @@ class Stages:
         # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
         skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
         texts = [(text, skip) for group, skip in zip(groups, skips, strict=True) for text in group]
-        embeddings, warnings = self._prompts.encode(
+        embeddings, warnings = self.prompts.encode(
             [text for text, _ in texts],
             clip_skip=[skip for _, skip in texts],
             long_prompts=request.options["long_prompts"],

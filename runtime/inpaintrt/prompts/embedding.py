@@ -33,6 +33,10 @@ class PromptEncoder:
         encode_tokens: The text encoder.
         cache_size: The most windows that are kept; 0 keeps none.
 
+    Attributes:
+        hits: Windows that were found among those kept.
+        misses: Windows that were encoded.
+
     Raises:
         ParameterError: `cache_size` is negative.
     """
@@ -45,6 +49,7 @@ class PromptEncoder:
         self._tokenizer, self._encode_tokens, self._cache_size = tokenizer, encode_tokens, cache_size
         self._cache: OrderedDict[tuple[bytes, int], NDArray[np.floating[Any]]] = OrderedDict()
         self._lock = Lock()
+        self.hits = self.misses = 0
 
     def encode(
         self,
@@ -88,8 +93,11 @@ class PromptEncoder:
     def _window(self, ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
         key = ids.tobytes(), clip_skip
         with self._lock:
-            if key not in self._cache:
+            if key in self._cache:
+                self.hits += 1
+            else:
                 self._cache[key] = self._run(ids, clip_skip)
+                self.misses += 1
             self._cache.move_to_end(key)
             embedding = self._cache[key]
             while len(self._cache) > self._cache_size:
