@@ -1,0 +1,167 @@
+"""Results in flight, grouped by what can share a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from inpaintrt.denoiser import Slots
+from inpaintrt.stages import Entry
+from inpaintrt_server.batching.task import Task
+
+__all__ = ["Group", "GroupKey", "Groups", "Seat"]
+
+
+class GroupKey(NamedTuple):
+    """What results must have in common to share a step.
+
+    Attributes:
+        latent_shape: `(channels, h, w)`.
+        tokens: Length of the prompts' embeddings.
+    """
+
+    latent_shape: tuple[int, int, int]
+    tokens: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> GroupKey:
+        """The key of a result."""
+        channels, height, width = entry.latents.shape
+        return cls((channels, height, width), entry.program.contexts.shape[1])
+
+
+class Seat(NamedTuple):
+    """One result of a task."""
+
+    task: Task
+    result: int
+
+
+class Group:
+    """Results of one picture size and one length of prompts, which step together.
+
+    Args:
+        slots: Their slots.
+        area: Latent pixels of a result.
+        charged: What the group begins with, see `Groups`.
+
+    Attributes:
+        seats: Whose result is in which slot.
+    """
+
+    def __init__(self, slots: Slots, area: int, charged: float) -> None:
+        self.slots = slots
+        self.area = area
+        self.charged = charged
+        self.seats: dict[int, Seat] = {}
+
+    @property
+    def rows(self) -> int:
+        """The most UNet rows that a step may need."""
+        return sum(seat.task.rows for seat in self.seats.values())
+
+    def rows_now(self) -> int:
+        """UNet rows of the next step."""
+        return sum(
+            int(np.count_nonzero(seat.task.entries[seat.result].program.weights[seat.task.done[seat.result]]))
+            for seat in self.seats.values()
+        )
+
+    def join(self, seat: Seat) -> None:
+        """Seat a result."""
+        slot = self.slots.join(*seat.task.entries[seat.result])
+        self.seats[slot] = seat
+        seat.task.seated += 1
+        seat.task.clock.enter()
+
+    def leave(self, slot: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        """Free a slot; its latents."""
+        seat = self.seats.pop(slot)
+        seat.task.seated -= 1
+        return self.slots.leave(slot)
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of this group, each once."""
+        return tuple(dict.fromkeys(seat.task for seat in self.seats.values()))
+
+
+class Groups:
+    """All groups, which take turns, so that every request is slowed down by the same factor.
+
+    A step is charged with its picture's size, whoever shares it, and the group that was charged least is
+    next. So while a large picture does one step, one of a quarter of its size does four, which is also how
+    they would relate if each had the device for itself; and nobody waits for more than a few steps of others.
+    A group that comes begins with the least charge of those that are there.
+
+    Args:
+        open_slots: Makes the slots of a group, for a latent shape.
+        capacity: Results that may be in flight, in all groups together.
+        row_limit: UNet rows that a step may have; None for any number.
+    """
+
+    def __init__(
+        self, open_slots: Callable[[tuple[int, int, int]], Slots], *, capacity: int, row_limit: int | None
+    ) -> None:
+        self._open_slots = open_slots
+        self.capacity = capacity
+        self._row_limit = row_limit
+        self._groups: dict[GroupKey, Group] = {}
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def active(self) -> int:
+        """Results in flight."""
+        return sum(len(group.seats) for group in self._groups.values())
+
+    def tasks(self) -> Iterator[Task]:
+        """Tasks with results in flight."""
+        for group in self._groups.values():
+            yield from group.tasks()
+
+    def join(self, seat: Seat) -> bool:
+        """Seat a result; False if it has to wait for a place.
+
+        Raises:
+            EngineError: The engine cannot run at this size.
+        """
+        if self.active >= self.capacity:
+            return False
+        key = GroupKey.of(seat.task.entries[seat.result])
+        group = self._groups.get(key)
+        if group is None:
+            channels_height_width = key.latent_shape
+            area = channels_height_width[1] * channels_height_width[2]
+            least = min((other.charged for other in self._groups.values()), default=0.0)
+            group = Group(self._open_slots(channels_height_width), area, least)
+        elif self._row_limit is not None and group.rows + seat.task.rows > self._row_limit:
+            return False
+        group.join(seat)
+        self._groups[key] = group
+        return True
+
+    def next(self) -> Group | None:
+        """The group whose turn it is, and charge it; None if nobody is in flight."""
+        if not self._groups:
+            return None
+        group = min(self._groups.values(), key=lambda group: group.charged)
+        group.charged += group.area
+        return group
+
+    def drop(self, group: Group) -> None:
+        """Give a group up with whoever is in it, without a look at its slots, which may be lost."""
+        for seat in group.seats.values():
+            seat.task.seated -= 1
+        group.seats.clear()
+        self.drop_ended()
+
+    def drop_ended(self) -> None:
+        """Free the slots of requests that are over, and drop groups that are empty."""
+        for group in self._groups.values():
+            for slot, seat in tuple(group.seats.items()):
+                if seat.task.over:
+                    group.leave(slot)
+        self._groups = {key: group for key, group in self._groups.items() if group.seats}
