@@ -36,6 +36,12 @@ _MEGABYTE = 1e6
 )
 @click.option("--max-batch", default=4, show_default=True, help="Requests that share a step.")
 @click.option(
+    "--prompt-windows",
+    default=1,
+    show_default=True,
+    help='The longest prompts, in windows of 77 tokens; more than 1 is for long_prompts="windows".',
+)
+@click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
     default="fp16",
@@ -49,6 +55,7 @@ def build(
     target: str,
     resolution: str,
     max_batch: int,
+    prompt_windows: int,
     precision: Precision,
     fresh: bool,
 ) -> None:
@@ -61,6 +68,7 @@ def build(
         targets=tuple(_split(target)),
         resolutions=tuple(parse_resolution(size) for size in _split(resolution)),
         max_batch=max_batch,
+        prompt_windows=prompt_windows,
         precision=precision,
         fresh=fresh,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from inpaintrt.backends.shapes import row_buckets
@@ -28,8 +29,9 @@ def make_profiles(
 ) -> tuple[Profile, ...]:
     """The profiles of one component.
 
-    Text encoder and VAE work on one prompt or picture at a time. A denoiser of the form "step" always has
-    `max_batch` slots, those of no request standing still, and one profile for each number of rows.
+    Text encoder and VAE work on one window of a prompt or one picture at a time. A denoiser of the form
+    "step" always has `max_batch` slots, those of no request standing still, and one profile for each number
+    of rows and of windows.
 
     Raises:
         ParameterError: A resolution is too large, or no multiple of the VAE's factor.
@@ -48,7 +50,7 @@ def make_profiles(
         case "vae_decoder":
             sizes = [{"batch": 1, "height": height, "width": width} for height, width in latent]
         case _:
-            sizes = list(_denoiser_sizes(latent, tokens, settings.max_batch))
+            sizes = list(_denoiser_sizes(latent, tokens, settings))
     return tuple(
         {input_name: _shape(name, spec, size) for input_name, spec in component.inputs.items()}
         for size in sizes
@@ -56,11 +58,12 @@ def make_profiles(
 
 
 def _denoiser_sizes(
-    latent: Sequence[tuple[int, int]], tokens: int, max_batch: int
+    latent: Sequence[tuple[int, int]], window: int, settings: BuildSettings
 ) -> Iterator[dict[str, int]]:
-    for height, width in latent:
-        for rows in row_buckets(2 * max_batch):
-            size = {"slots": max_batch, "tokens": tokens, "height": height, "width": width}
+    lengths = [window * count for count in range(1, settings.prompt_windows + 1)]
+    for (height, width), tokens in itertools.product(latent, lengths):
+        for rows in row_buckets(2 * settings.max_batch):
+            size = {"slots": settings.max_batch, "tokens": tokens, "height": height, "width": width}
             yield {**size, "rows": rows, "batch": rows, "sequence_length": tokens}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inpaintrt.errors import ParameterError
+from inpaintrt.prompts.tokenizing import MAX_WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,25 +31,25 @@ class BuildSettings:
             of this machine (TensorRT).
         resolutions: Heights and widths in pixels; empty for the checkpoint's native one.
         max_batch: Requests that share a step, from 1.
+        prompt_windows: The longest prompts, in windows of the text encoder; from 1.
         precision: What the networks compute in.
         fresh: Drop the sizes of earlier builds instead of adding to them.
 
     Raises:
-        ParameterError: `max_batch` is out of range, or a target is not a compute capability.
+        ParameterError: `max_batch` or `prompt_windows` is out of range, or a target is no compute capability.
     """
 
     backend: PlanBackend
     targets: tuple[str, ...] = ()
     resolutions: tuple[tuple[int, int], ...] = ()
     max_batch: int = 4
+    prompt_windows: int = 1
     precision: Precision = "fp16"
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_batch <= _LARGEST_BATCH:
-            raise ParameterError(
-                "max_batch is out of range", received=self.max_batch, expected=f"1 to {_LARGEST_BATCH}"
-            )
+        _check_range("max_batch", self.max_batch, _LARGEST_BATCH)
+        _check_range("prompt_windows", self.prompt_windows, MAX_WINDOWS)
         wrong = [target for target in self.targets if not re.fullmatch(r"sm[0-9]{2,3}", target)]
         if wrong:
             raise ParameterError(
@@ -56,6 +57,11 @@ class BuildSettings:
                 received=", ".join(wrong),
                 expected="names such as sm86, sm89, sm120",
             )
+
+
+def _check_range(name: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise ParameterError(f"{name} is out of range", received=value, expected=f"1 to {most}")
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -62,7 +62,8 @@ def choose_profile(profiles: Sequence[Shapes], specs: Mapping[str, TensorSpec], 
             "no plan was built for tensors of this size",
             received=_describe(wanted, differing),
             expected="; ".join(dict.fromkeys(_describe(size, differing) for size in offered)),
-            hint="use one of these sizes, or add plans: `inpaintrt build` with --resolution and --max-batch",
+            hint="use one of these sizes, or add plans: `inpaintrt build` with --resolution, --max-batch or "
+            "--prompt-windows",
         )
     return min(fitting, key=lambda index: sum(prod(shape) for shape in profiles[index].values()))
 

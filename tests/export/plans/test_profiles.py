@@ -48,6 +48,14 @@ def test_a_step_has_a_profile_for_each_size_and_bucket_with_all_slots() -> None:
     }
 
 
+def test_a_step_has_profiles_for_prompts_of_several_windows() -> None:
+    settings = BuildSettings("tensorrt-rtx", max_batch=1, prompt_windows=3)
+    profiles = make_profiles("denoiser", STEP, ARCHITECTURE, 77, settings)
+    assert [profile["context"] for profile in profiles] == [
+        (rows, tokens, 768) for tokens in (77, 154, 231) for rows in (1, 2)
+    ]
+
+
 def test_a_plain_unet_has_a_profile_for_each_bucket() -> None:
     component = _component("sample", "batch", 9, "height", "width")
     settings = BuildSettings("tensorrt", max_batch=1)
@@ -56,7 +64,7 @@ def test_a_plain_unet_has_a_profile_for_each_bucket() -> None:
 
 
 def test_the_others_work_on_one_at_a_time() -> None:
-    settings = BuildSettings("tensorrt-rtx", resolutions=((512, 768),))
+    settings = BuildSettings("tensorrt-rtx", resolutions=((512, 768),), prompt_windows=2)
     parts = {
         "text_encoder": _component("input_ids", "batch", "tokens"),
         "vae_encoder": _component("sample", "batch", 3, "height", "width"),

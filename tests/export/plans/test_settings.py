@@ -9,7 +9,16 @@ from inpaintrt.errors import ParameterError
 from inpaintrt_export.plans.settings import BuildSettings, check_targets, parse_resolution
 
 
-@pytest.mark.parametrize("options", [{"max_batch": 0}, {"max_batch": 65}, {"targets": ("8.9",)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_batch": 0},
+        {"max_batch": 65},
+        {"prompt_windows": 0},
+        {"prompt_windows": 17},
+        {"targets": ("8.9",)},
+    ],
+)
 def test_settings_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match=r"(?s)received.*expected"):
         BuildSettings("tensorrt-rtx", **options)
