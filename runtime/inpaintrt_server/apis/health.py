@@ -1,0 +1,120 @@
+"""`/healthz`, `/readyz`, `/info` and `/metrics`: how the server is."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from inpaintrt.samplers import sampler_names
+from inpaintrt_server.http.api import Api
+from inpaintrt_server.http.context import context_of
+from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.settings import ServerSettings
+
+__all__ = ["make_apis"]
+
+
+class StateBody(BaseModel):
+    """How the server is."""
+
+    status: str = Field(description="ok, warming up, draining, or engine lost.")
+
+
+class InfoBody(BaseModel):
+    """What the server is."""
+
+    version: str
+    bundle: str
+    checkpoint: str
+    backend: str
+    native_size: tuple[int, int] = Field(description="Width and height that the checkpoint was trained at.")
+    default_sampler: str
+    samplers: list[str]
+    slots: int
+    queue: int
+    mode: str
+    limits: dict[str, float]
+    uptime: float = Field(description="Seconds since the start.")
+
+
+def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
+    """The paths that need no key, and those that do."""
+    del settings
+    health = APIRouter()
+    unwell: dict[int | str, dict[str, Any]] = {503: {"model": StateBody, "description": "It is not."}}
+    health.add_api_route(
+        "/healthz", healthz, response_model=StateBody, responses=unwell, summary="Is it alive?"
+    )
+    health.add_api_route(
+        "/readyz", readyz, response_model=StateBody, responses=unwell, summary="Is it ready?"
+    )
+    figures = APIRouter(responses=problem_responses(statuses=(401, 403)))
+    figures.add_api_route("/info", info, response_model=InfoBody, summary="What the server is.")
+    figures.add_api_route(
+        "/metrics",
+        metrics,
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        summary="Figures for Prometheus.",
+    )
+    return (
+        Api("health", ("/healthz", "/readyz"), health, open=True),
+        Api("info", ("/info", "/metrics"), figures),
+    )
+
+
+async def healthz(request: Request) -> JSONResponse:
+    """Whether the process serves; 503 once its engine is lost, when it has to be started again."""
+    lost = context_of(request).service.snapshot.engine_lost
+    return _state("engine lost" if lost else "ok")
+
+
+async def readyz(request: Request) -> JSONResponse:
+    """Whether new requests are taken in: not while warming up or stopping."""
+    now = context_of(request).service.snapshot
+    if now.engine_lost:
+        return _state("engine lost")
+    if now.draining:
+        return _state("draining")
+    return _state("ok" if now.ready else "warming up")
+
+
+def _state(status: str) -> JSONResponse:
+    return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
+
+
+async def info(request: Request) -> InfoBody:
+    """Bundle, backend, samplers and limits."""
+    context = context_of(request)
+    settings, manifest = context.settings, context.service.stages.manifest
+    height, width = manifest.architecture.native_resolution
+    names = (
+        "request_timeout",
+        *("max_body", "max_pixels", "max_run_pixels", "max_prompt", "max_steps", "max_results"),
+    )
+    return InfoBody(
+        version=version("inpaintrt"),
+        bundle=manifest.name,
+        checkpoint=manifest.checkpoint.id,
+        backend=settings.backend,
+        native_size=(width, height),
+        default_sampler=str(manifest.scheduler.get("_class_name", "-")),
+        samplers=list(sampler_names()),
+        slots=settings.slots,
+        queue=settings.queue,
+        mode=settings.mode,
+        limits={name: getattr(settings, name) for name in names},
+        uptime=time.time() - context.started,
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Every figure, in Prometheus' text format."""
+    return Response(context_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,1 @@
+"""What every HTTP interface shares: limits, keys, errors, uploads, running a job, metrics, the log."""

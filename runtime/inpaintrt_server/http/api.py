@@ -1,0 +1,45 @@
+"""One interface: its paths, its router, and the JSON of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from inpaintrt_server.http.errors import Shape, own_shape
+
+__all__ = ["Api", "find_api"]
+
+
+@dataclass(frozen=True)
+class Api:
+    """An interface of the server.
+
+    Attributes:
+        name: Its label in metrics and in the log.
+        prefixes: What its paths begin with.
+        router: Its paths.
+        shape: The JSON that it wraps problems in.
+        open: Whether its paths need no key.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    router: APIRouter
+    shape: Shape = own_shape
+    open: bool = False
+
+
+_OTHER = Api("other", (), APIRouter())
+
+
+def find_api(apis: Sequence[Api], path: str) -> Api:
+    """The interface that a path belongs to; of several the one with the longest prefix."""
+    matches = [
+        (len(prefix), api)
+        for api in apis
+        for prefix in api.prefixes
+        if path == prefix or path.startswith(f"{prefix}/")
+    ]
+    return max(matches, key=lambda match: match[0])[1] if matches else _OTHER

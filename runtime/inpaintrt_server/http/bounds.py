@@ -1,0 +1,71 @@
+"""What a single request may ask for, whichever interface it comes through."""
+
+from __future__ import annotations
+
+from inpaintrt.errors import InputError, ParameterError, PromptError
+from inpaintrt.request import Request
+from inpaintrt_server.http.refusals import PictureTooLargeError
+from inpaintrt_server.http.uploads import Upload
+from inpaintrt_server.settings import ServerSettings
+
+__all__ = ["check_bounds"]
+
+_LONGEST_SIDE = 16384
+
+
+def check_bounds(request: Request, picture: Upload, settings: ServerSettings) -> None:
+    """Check prompts, steps, results and sizes against the server's limits.
+
+    Args:
+        request: From `make_request`.
+        picture: The request's picture.
+        settings: The limits.
+
+    Raises:
+        PromptError: A prompt is too long.
+        ParameterError: More steps, results or pixels are asked for than the server gives.
+        PictureTooLargeError: The picture with its margins is too large.
+    """
+    options = request.options
+    longest = max(map(len, (*request.prompts, *(request.negatives or ()))))
+    _check("the prompt is too long", longest, settings.max_prompt, "characters", PromptError)
+    _check("there are too many steps", options["num_inference_steps"], settings.max_steps, "steps")
+    _check("too many results are asked for", len(request.prompts), settings.max_results, "results")
+    _check_canvas(request, picture, settings)
+    _check_run(request, picture, settings)
+
+
+def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -> None:
+    left, top, right, bottom = request.options["margins"]
+    # A picture that lies on its side is turned later: its margins then go with the other sides.
+    width, height = (
+        max(picture.width, picture.height) + max(left + right, top + bottom)
+        if any(request.options["margins"])
+        else side
+        for side in (picture.width, picture.height)
+    )
+    if max(width, height) > _LONGEST_SIDE or width * height > settings.max_pixels:
+        raise PictureTooLargeError(
+            "the picture with its margins is too large",
+            received=f"{picture.width} x {picture.height}, margins {left}, {top}, {right}, {bottom}",
+            expected=f"at most {settings.max_pixels} pixels, and {_LONGEST_SIDE} a side",
+            hint="make it smaller",
+        )
+
+
+def _check_run(request: Request, picture: Upload, settings: ServerSettings) -> None:
+    """Where only one side is given, the other follows the picture's proportions, whichever way it lies."""
+    height, width = request.options["height"], request.options["width"]
+    if height is None and width is None:
+        return
+    elongation = max(picture.width, picture.height) / min(picture.width, picture.height)
+    given = height or width or 0
+    pixels = height * width if height and width else given * given * elongation
+    _check("the size to run at is too large", int(pixels), settings.max_run_pixels, "pixels")
+
+
+def _check(
+    what: str, received: int, limit: int, unit: str, refusal: type[InputError] = ParameterError
+) -> None:
+    if received > limit:
+        raise refusal(what, received=f"{received} {unit}", expected=f"at most {limit}")

@@ -1,0 +1,55 @@
+"""Models as OpenAPI tells of bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+__all__ = ["Limits", "form_schema", "json_schema"]
+
+Limits = Mapping[str, Mapping[str, Any]]
+
+
+def json_schema(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
+    """The schema of a flat model.
+
+    Args:
+        model: The fields.
+        limits: What this server's settings add to some of them, such as `{"steps": {"maximum": 50}}`.
+    """
+    schema = model.model_json_schema()
+    for name, keywords in limits.items():
+        _typed(schema["properties"][name]).update(keywords)
+    return schema
+
+
+def form_schema(model: type[BaseModel], limits: Limits, files: Mapping[str, bool]) -> dict[str, Any]:
+    """The same for a form: fields are left out where JSON says null, and pictures are files.
+
+    Args:
+        model: The fields beside files.
+        limits: As for `json_schema`.
+        files: The files; True for those that must be there.
+    """
+    schema = json_schema(model, limits)
+    properties = {name: _without_null(part) for name, part in schema["properties"].items()}
+    properties |= {name: {"type": "string", "format": "binary"} for name in files}
+    required = [*schema.get("required", ()), *(name for name, needed in files.items() if needed)]
+    return {**schema, "properties": properties, "required": required}
+
+
+def _typed(part: dict[str, Any]) -> dict[str, Any]:
+    """Where keywords of a field go that may be null."""
+    choices: list[dict[str, Any]] = part.get("anyOf", [part])
+    return next(choice for choice in choices if choice.get("type") != "null")
+
+
+def _without_null(part: dict[str, Any]) -> dict[str, Any]:
+    choices = [choice for choice in part.get("anyOf", ()) if choice.get("type") != "null"]
+    rest = {key: value for key, value in part.items() if key not in ("anyOf", "default") or value is not None}
+    if "anyOf" not in part:
+        return rest
+    del rest["anyOf"]
+    return {**rest, **(choices[0] if len(choices) == 1 else {"anyOf": choices})}

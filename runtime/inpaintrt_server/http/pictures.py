@@ -1,0 +1,52 @@
+"""Results as files."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import anyio.to_thread
+from PIL import Image
+
+__all__ = ["DEFAULT_QUALITY", "MEDIA_TYPES", "OutputFormat", "as_base64", "encode_pictures"]
+
+OutputFormat: TypeAlias = Literal["png", "jpeg", "webp"]
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+DEFAULT_QUALITY = 95
+
+
+async def encode_pictures(
+    images: Sequence[Image.Image], output_format: OutputFormat = "png", quality: int = DEFAULT_QUALITY
+) -> list[bytes]:
+    """Pictures as the bytes of files, encoded in a thread.
+
+    Args:
+        images: Pictures of mode "RGB" or "RGBA"; a JPEG has no transparency, so that is dropped there.
+        output_format: "png", "jpeg" or "webp".
+        quality: From 1 to 100, for JPEG and WebP.
+    """
+    return await anyio.to_thread.run_sync(
+        lambda: [_encode(image, output_format, quality) for image in images]
+    )
+
+
+async def as_base64(
+    images: Sequence[Image.Image], output_format: OutputFormat = "png", quality: int = DEFAULT_QUALITY
+) -> list[str]:
+    """Pictures as base64 of files, as JSON carries them. The arguments are those of `encode_pictures`."""
+    encoded = await encode_pictures(images, output_format, quality)
+    return await anyio.to_thread.run_sync(
+        lambda: [base64.b64encode(file).decode("ascii") for file in encoded]
+    )
+
+
+def _encode(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
+    file = io.BytesIO()
+    picture = image.convert("RGB") if output_format == "jpeg" else image
+    settings = {} if output_format == "png" else {"quality": quality}
+    picture.save(file, output_format, icc_profile=image.info.get("icc_profile"), **settings)
+    return file.getvalue()

@@ -1,0 +1,85 @@
+"""Why an HTTP request is refused before it becomes a job.
+
+ServerError
+└── RequestError
+    ├── MalformedBodyError      not the JSON or the form that it says it is
+    ├── BodyTooLargeError       more bytes than the server takes
+    ├── BodyTooSlowError        the body does not arrive in time
+    ├── PictureTooLargeError    more pixels than the server takes
+    ├── MediaTypeError          a content type that this path does not know
+    ├── FieldError              a field that is unknown, missing or out of its range
+    ├── UnauthorizedError       no key, or a wrong one
+    └── ForeignOriginError      a web page of somebody else speaks to a server that has no keys
+"""
+
+from __future__ import annotations
+
+from inpaintrt_server.errors import ServerError
+
+__all__ = [
+    "BodyTooLargeError",
+    "BodyTooSlowError",
+    "FieldError",
+    "ForeignOriginError",
+    "MalformedBodyError",
+    "MediaTypeError",
+    "PictureTooLargeError",
+    "RequestError",
+    "UnauthorizedError",
+]
+
+
+class RequestError(ServerError):
+    """An HTTP request is refused before it becomes a job."""
+
+
+class MalformedBodyError(RequestError):
+    """A body is not the JSON or the form that it says it is."""
+
+
+class BodyTooLargeError(RequestError):
+    """A body has more bytes than the server takes."""
+
+
+class BodyTooSlowError(RequestError):
+    """A body does not arrive in time."""
+
+
+class PictureTooLargeError(RequestError):
+    """A picture has more pixels than the server takes."""
+
+
+class MediaTypeError(RequestError):
+    """A content type that this path does not know."""
+
+
+class FieldError(RequestError):
+    """A field is unknown, missing or out of its range.
+
+    Args:
+        what: One sentence.
+        field: The field's name, as the client wrote it.
+        received: The offending value.
+        expected: What would have been right.
+        hint: What to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        field: str,
+        received: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, received=received, expected=expected, hint=hint)
+        self.field = field
+
+
+class UnauthorizedError(RequestError):
+    """A request brings no key, or a wrong one."""
+
+
+class ForeignOriginError(RequestError):
+    """A web page from elsewhere speaks to a server that has no keys."""

@@ -1,0 +1,130 @@
+"""Every option of the server: a flag of `inpaintrt serve`, or an environment variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from inpaintrt.backends import DEFAULT_BACKEND
+from inpaintrt.errors import ParameterError
+from inpaintrt_server.batching.settings import BatchingSettings, Mode
+from inpaintrt_server.http.limits import BodyLimits
+
+__all__ = ["ENVIRONMENT_PREFIX", "ServerSettings", "read_settings"]
+
+ENVIRONMENT_PREFIX = "INPAINTRT_"
+
+_MEBIBYTE = 1024 * 1024
+
+
+def _pairs(value: object) -> object:
+    """`threads=2,low_vram=true` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if any(not sign for _, sign, _ in pairs):
+        raise ValueError("options look like this: threads=2,low_vram=true")
+    return {name.strip(): _scalar(text.strip()) for name, _, text in pairs}
+
+
+def _scalar(text: str) -> bool | int | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _numbers(value: object) -> object:
+    """`1,2,4` as a tuple."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+class ServerSettings(BaseSettings):
+    """Every option of the server.
+
+    The environment variable of a field is its name in capitals after `INPAINTRT_`; its flag is its name with
+    dashes. Values that are passed in go before the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen at.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
+    backend: str = Field(DEFAULT_BACKEND, description="What runs the engines.")
+    backend_options: Annotated[dict[str, bool | int | str], NoDecode, BeforeValidator(_pairs)] = Field(
+        {}, description="What the backend lets its users set, such as threads=2."
+    )
+    verify: bool = Field(default=True, description="Compare the bundle's files with their hashes.")
+    slots: int = Field(8, ge=1, description="Results that are denoised at the same time.")
+    queue: int = Field(64, ge=0, description="Requests that may wait beside them; more get 429.")
+    row_buckets: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_numbers)] = Field(
+        None,
+        description="Numbers of UNet rows that a step is padded to, such as 1,2,4,8; default: no padding.",
+    )
+    mode: Mode = Field("continuous", description="How requests are batched; the others are for comparison.")
+    workers: int = Field(2, ge=1, description="Threads that read pictures and put results into them.")
+    prompt_cache: int = Field(256, ge=0, description="Windows of prompts whose embeddings are kept.")
+    picture_cache: int = Field(64 * _MEBIBYTE, ge=0, description="Bytes of encoded pictures that are kept.")
+    api_key_file: Path | None = Field(
+        None, description="File with one API key a line; read again on SIGHUP. Without it there are no keys."
+    )
+    insecure: bool = Field(
+        default=False, description="Serve without keys to others than this machine, and to every web page."
+    )
+    request_timeout: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds a request may take, its upload included; X-Request-Timeout lowers it.",
+    )
+    header_timeout: float = Field(10.0, gt=0, description="Seconds a client has for a request's headers.")
+    body_timeout: float = Field(60.0, gt=0, description="Seconds a client has for a request's body.")
+    min_upload_rate: float = Field(
+        1024.0, gt=0, description="Bytes a second that a body must bring, on average after five seconds."
+    )
+    send_timeout: float = Field(
+        60.0, gt=0, description="Seconds that a client may leave an answer lying before it is cut off."
+    )
+    drain_timeout: float = Field(
+        60.0, ge=0, description="Seconds that running requests have to finish after SIGTERM."
+    )
+    max_connections: int = Field(512, ge=1, description="Connections at a time; more get 503.")
+    max_body: int = Field(20 * _MEBIBYTE, ge=1024, description="Bytes of a request's body.")
+    max_pixels: int = Field(32_000_000, ge=64, description="Pixels of a picture, a mask and a result, each.")
+    max_run_pixels: int = Field(
+        1024 * 1024, ge=64, description="Pixels of the size to run at, where a request names it."
+    )
+    max_prompt: int = Field(10_000, ge=1, description="Characters of a prompt.")
+    max_steps: int = Field(200, ge=1, description="Steps of a request.")
+    max_results: int = Field(8, ge=1, description="Results of a request.")
+
+    @property
+    def batching(self) -> BatchingSettings:
+        """What concerns batching."""
+        names = ("slots", "queue", "row_buckets", "mode", "workers", "prompt_cache", "picture_cache")
+        return BatchingSettings(**{name: getattr(self, name) for name in names})
+
+    @property
+    def body_limits(self) -> BodyLimits:
+        """What concerns bodies."""
+        return BodyLimits(self.max_body, self.body_timeout, self.min_upload_rate)
+
+
+def read_settings(given: dict[str, Any] | None = None) -> ServerSettings:
+    """The settings: what was given, then the environment, then defaults.
+
+    Raises:
+        ParameterError: A value is not valid; the message names its flag and its variable.
+    """
+    try:
+        return ServerSettings(**(given or {}))
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        name = str(details["loc"][0])
+        raise ParameterError(
+            f"the setting {name!r} is not valid",
+            received=repr(details["input"]),
+            expected=details["msg"],
+            hint=f"give --{name.replace('_', '-')}, or {ENVIRONMENT_PREFIX}{name.upper()}",
+        ) from None

@@ -1,0 +1,99 @@
+"""A real service on the demo bundle, a real application around it, and a real server on a free port."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from inpaintrt.loading import LoadedBundle, load_bundle
+from inpaintrt_server.application import make_application
+from inpaintrt_server.batching.service import BatchingService
+from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.http.metrics import Metrics
+from inpaintrt_server.http.protocol import patient_protocol
+from inpaintrt_server.settings import ServerSettings
+
+Serve = Callable[[FastAPI], str]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings come from tests alone."""
+    for field in ServerSettings.model_fields:
+        monkeypatch.delenv(f"INPAINTRT_{field.upper()}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def demo() -> LoadedBundle:
+    """The demo bundle, loaded once."""
+    return load_bundle("demo", backend_options={"threads": 1})
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Metrics:
+    """What `service` counts in."""
+    return Metrics()
+
+
+@pytest.fixture(scope="session")
+def service(demo: LoadedBundle, metrics: Metrics) -> Iterator[BatchingService]:
+    """A running service on the demo bundle; a test that drains or breaks one makes its own."""
+    with BatchingService(demo, BatchingSettings(slots=4, queue=16), observer=metrics) as running:
+        wait_until(lambda: running.snapshot.ready)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def settings() -> ServerSettings:
+    """Defaults, whatever the environment says."""
+    return ServerSettings()
+
+
+@pytest.fixture(scope="session")
+def application(service: BatchingService, settings: ServerSettings) -> FastAPI:
+    """Every interface around `service`; without keys, so it answers under this machine's names only."""
+    return make_application(service, settings)
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serves applications on free ports until the test is over; gives their addresses."""
+    with ExitStack() as servers:
+        yield lambda application: servers.enter_context(serving(application))
+
+
+@pytest.fixture(scope="session")
+def server(application: FastAPI) -> Iterator[str]:
+    """The address of a real server of `application`."""
+    with serving(application) as address:
+        yield address
+
+
+@contextmanager
+def serving(application: FastAPI) -> Iterator[str]:
+    """Serve in a thread, on a free port; gives the address."""
+    limits: ServerSettings = application.state.context.settings
+    protocol = patient_protocol(limits.header_timeout, limits.send_timeout)
+    config = uvicorn.Config(application, port=0, http=protocol, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something that happens soon."""
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "it did not happen"
+        time.sleep(0.005)

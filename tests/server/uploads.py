@@ -1,0 +1,45 @@
+"""Pictures as clients send them."""
+
+import base64
+import io
+from collections.abc import Mapping
+
+from PIL import Image
+
+from inpaintrt.demo import load_scene
+
+__all__ = ["FORM", "as_json", "base64_of", "files", "opened", "png_of"]
+
+SCENE = load_scene()
+
+FORM: Mapping[str, object] = {"prompt": SCENE.script.prompts[0], "num_inference_steps": 4, "seed": 7}
+"""Fields of a short request."""
+
+
+def png_of(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def files() -> dict[str, tuple[str, bytes, str]]:
+    """The demo's picture and mask, as file parts of a form."""
+    return {
+        "image": ("image.png", png_of(SCENE.image), "image/png"),
+        "mask": ("mask.png", png_of(SCENE.mask), "image/png"),
+    }
+
+
+def base64_of(image: Image.Image) -> str:
+    return base64.b64encode(png_of(image)).decode()
+
+
+def as_json(**more: object) -> dict[str, object]:
+    """A short request as JSON."""
+    return {**FORM, "image": base64_of(SCENE.image), "mask": base64_of(SCENE.mask), **more}
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
