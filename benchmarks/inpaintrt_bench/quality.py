@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from inpaintrt.errors import EngineUnavailableError
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options, make_request
 from inpaintrt_bench.schema import Row
@@ -93,11 +92,14 @@ def measure_quality(
         the originals'), and `unet_evaluations` for one picture.
 
     Raises:
-        EngineUnavailableError: The extra `export` is missing, which the judge belongs to.
+        ModuleNotFoundError: The extra `export` is missing, which the judge belongs to.
         InputError: A setting is unknown or out of its range.
         BundleError: There is no such bundle, or it is damaged.
     """
-    scenes, judge = _scenes_and_judge(cases)
+    from inpaintrt_export.demo.cases import evaluation_cases
+    from inpaintrt_export.demo.judge import load_judge
+
+    scenes, judge = evaluation_cases(cases), load_judge()
     with ExitStack() as stack:
         pipes = {
             bundle: stack.enter_context(InpaintPipeline.from_bundle(bundle))
@@ -115,20 +117,6 @@ def measure_quality(
             _row(pipes[setting.bundle], setting, tally, original_edge)
             for setting, tally in zip(settings, tallies, strict=True)
         ]
-
-
-def _scenes_and_judge(count: int) -> tuple[list[Case], Judge]:
-    try:
-        from inpaintrt_export.demo.cases import evaluation_cases
-        from inpaintrt_export.demo.judge import load_judge
-    except ModuleNotFoundError as error:
-        raise EngineUnavailableError(
-            "the judge of pictures needs PyTorch",
-            received=f"no module {error.name}",
-            expected='the extra "export"',
-            hint="pip install 'inpaintrt[export]'",
-        ) from error
-    return evaluation_cases(count), load_judge()
 
 
 def _warm_up(pipe: InpaintPipeline, scenes: Sequence[Case]) -> None:

@@ -1,11 +1,8 @@
 """Quality against speed: settings are all combined, counted and judged."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from inpaintrt.errors import EngineUnavailableError
 from inpaintrt_bench.quality import Setting, all_settings, measure_quality, standard_error
 
 FULL, HALF = (0.0, 1.0), (0.0, 0.5)
@@ -40,10 +37,3 @@ def test_the_error_of_a_share_is_that_of_counting() -> None:
     shares = random.binomial(50, 0.8, 20_000) / 50
     assert standard_error(0.8, 50) == pytest.approx(shares.std(), rel=0.02)
     assert standard_error(1.0, 50) == 0
-
-
-def test_without_the_export_extra_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "inpaintrt_export.demo.judge", raising=False)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(EngineUnavailableError, match="inpaintrt\\[export\\]"):
-        measure_quality([Setting("demo", "ddim", 1)], cases=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from inpaintrt_bench.markdown.costs import build_table, mask_table, quality_table, size_table
+from inpaintrt_bench.markdown.origin import origin
 from inpaintrt_bench.markdown.speed import (
     coldstart_table,
     compare_table,
@@ -14,7 +15,7 @@ from inpaintrt_bench.markdown.speed import (
 )
 from inpaintrt_bench.schema import Kind, Report
 
-__all__ = ["TABLES", "Table", "stages_table"]
+__all__ = ["TABLES", "VIEWS", "Table"]
 
 Table = Callable[[Report], str]
 
@@ -29,3 +30,6 @@ TABLES: Mapping[Kind, Table] = {
     "serve": serve_table,
 }
 """The main table of each kind of report."""
+
+VIEWS: Mapping[str, Table] = {"stages": stages_table, "origin": origin}
+"""What else can be told of any report."""
