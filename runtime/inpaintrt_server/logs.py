@@ -40,4 +40,4 @@ def set_up_logging() -> None:
     logger.handlers = [access]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

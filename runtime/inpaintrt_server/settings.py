@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -111,14 +112,14 @@ class ServerSettings(BaseSettings):
         return BodyLimits(self.max_body, self.body_timeout, self.min_upload_rate)
 
 
-def read_settings(given: dict[str, Any] | None = None) -> ServerSettings:
+def read_settings(given: Mapping[str, object] | None = None) -> ServerSettings:
     """The settings: what was given, then the environment, then defaults.
 
     Raises:
         ParameterError: A value is not valid; the message names its flag and its variable.
     """
     try:
-        return ServerSettings(**(given or {}))
+        return ServerSettings.model_validate(dict(given or {}))
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         name = str(details["loc"][0])

@@ -17,13 +17,19 @@ __all__ = ["app", "main"]
 # Which extra brings a package that a subcommand may find missing.
 _EXTRAS = {
     "diffusers": "export,cpu",
+    "fastapi": "serve",
+    "gradio": "ui",
     "huggingface_hub": "export,cpu",
     "onnx": "export,cpu",
     "onnxscript": "export,cpu",
+    "prometheus_client": "serve",
     "psutil": "bench",
+    "pydantic": "serve",
+    "pydantic_settings": "serve",
     "safetensors": "export,cpu",
     "torch": "export,cpu",
     "transformers": "export,cpu",
+    "uvicorn": "serve",
 }
 _INTERRUPTED = 130
 

@@ -58,7 +58,7 @@ class AccessLayer:
         try:
             await self._app(scope, receive, send)
         except Exception as error:  # noqa: BLE001  the last place that can answer
-            problem = problem_of(error)
+            problem = record.api.adapt(problem_of(error))
             record.code = problem.code
             if problem.status >= _SERVER_ERROR:
                 _errors.error("a request failed", exc_info=error, extra={"request_id": record.id})

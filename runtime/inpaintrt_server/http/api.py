@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from inpaintrt_server.http.errors import Shape, own_shape
+from inpaintrt_server.http.errors import Problem, Shape, own_shape
 
 __all__ = ["Api", "find_api"]
+
+
+def _unchanged(problem: Problem) -> Problem:
+    return problem
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Api:
         router: Its paths.
         shape: The JSON that it wraps problems in.
         open: Whether its paths need no key.
+        adapt: Changes problems to what its clients know, before they are shaped.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Api:
     router: APIRouter
     shape: Shape = own_shape
     open: bool = False
+    adapt: Callable[[Problem], Problem] = _unchanged
 
 
 _OTHER = Api("other", (), APIRouter())

@@ -1,7 +1,7 @@
 """The one table from exceptions to HTTP: status, code, and what the client is told.
 
-Every interface answers with the same status and code; only the JSON around them differs, and that is a
-function of a `Problem`, see `Shape`.
+Every interface answers with these, unless its clients know other ones (`Api.adapt`); the JSON around them
+differs, and that is a function of a `Problem`, see `Shape`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from inpaintrt_server.http.refusals import (
     ForeignOriginError,
     MalformedBodyError,
     MediaTypeError,
+    NotFoundError,
     PictureTooLargeError,
     UnauthorizedError,
 )
@@ -57,6 +58,7 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     MalformedBodyError: (400, "malformed_body"),
     UnauthorizedError: (401, "unauthorized"),
     ForeignOriginError: (403, "foreign_origin"),
+    NotFoundError: (404, "not_found"),
     BodyTooSlowError: (408, "body_too_slow"),
     BodyTooLargeError: (413, "body_too_large"),
     PictureTooLargeError: (413, "picture_too_large"),
@@ -172,6 +174,8 @@ def field_error(details: Mapping[str, Any]) -> FieldError:
     # Behind the name come indices, and pydantic's own names for the branches of a choice.
     place = ".".join(str(part) for part in parts[:1] + [part for part in parts[1:] if isinstance(part, int)])
     missing = details["type"] == "missing"
+    if details["type"] == "extra_forbidden":
+        return FieldError(f"this server does not have the field {place!r}", field=place)
     return FieldError(
         f"the field {place!r} is {'missing' if missing else 'not valid'}"
         if place

@@ -56,7 +56,7 @@ class Gate:
             raise UnauthorizedError(
                 "this server needs an API key",
                 received="none" if given_key(headers) is None else "a wrong one",
-                expected="Authorization: Bearer KEY, X-API-Key: KEY, or basic authentication with password KEY",
+                expected="Authorization: Bearer KEY, X-API-Key: KEY, or basic authentication with it",
             )
 
 

@@ -8,6 +8,7 @@ ServerError
     ├── PictureTooLargeError    more pixels than the server takes
     ├── MediaTypeError          a content type that this path does not know
     ├── FieldError              a field that is unknown, missing or out of its range
+    ├── NotFoundError           a path or a name that is not served here
     ├── UnauthorizedError       no key, or a wrong one
     └── ForeignOriginError      a web page of somebody else speaks to a server that has no keys
 """
@@ -23,6 +24,7 @@ __all__ = [
     "ForeignOriginError",
     "MalformedBodyError",
     "MediaTypeError",
+    "NotFoundError",
     "PictureTooLargeError",
     "RequestError",
     "UnauthorizedError",
@@ -74,6 +76,23 @@ class FieldError(RequestError):
         hint: str | None = None,
     ) -> None:
         super().__init__(what, received=received, expected=expected, hint=hint)
+        self.field = field
+
+
+class NotFoundError(RequestError):
+    """A path or a name is not served here.
+
+    Args:
+        what: One sentence.
+        field: The field that holds the name, as the client wrote it; None for a path.
+        received: What was asked for.
+        expected: What there is.
+    """
+
+    def __init__(
+        self, what: str, *, field: str | None = None, received: object = None, expected: object = None
+    ) -> None:
+        super().__init__(what, received=received, expected=expected)
         self.field = field
 
 

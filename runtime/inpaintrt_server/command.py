@@ -1,0 +1,101 @@
+"""`inpaintrt serve`: the server as a command. Nothing of the extra `serve` is imported before it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from inpaintrt.errors import ParameterError
+
+if TYPE_CHECKING:
+    from inpaintrt_server.settings import ServerSettings
+
+__all__ = ["register", "serve"]
+
+
+class _ServeCommand(click.Command):
+    """Makes its options of the server's settings, when they are asked for."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from inpaintrt_server.options import setting_options
+
+        return [*super().get_params(ctx), *setting_options()]
+
+
+@click.command(cls=_ServeCommand)
+@click.argument("bundle")
+def serve(bundle: str, **given: object) -> None:
+    """Serve BUNDLE, a name or a path, over HTTP.
+
+    Every option is an environment variable as well: --max-body is INPAINTRT_MAX_BODY. The first SIGTERM lets
+    running requests finish, the second stops at once; SIGHUP reads the API keys again. The exit status is 0
+    after all requests were finished, 1 if some were cut off, and 3 if the engine is lost.
+    """
+    from inpaintrt_server.logs import set_up_logging
+    from inpaintrt_server.settings import read_settings
+
+    settings = read_settings({name: value for name, value in given.items() if value is not None})
+    check_exposure(settings)
+    set_up_logging()
+    sys.exit(_run(bundle, settings))
+
+
+def check_exposure(settings: ServerSettings) -> None:
+    """Refuse to serve others than this machine without keys.
+
+    Raises:
+        ParameterError: There are no keys, the address is not loopback, and `insecure` is not set.
+    """
+    from inpaintrt_server.http.gate import is_loopback
+
+    if settings.api_key_file is None and not settings.insecure and not is_loopback(settings.host):
+        raise ParameterError(
+            "without API keys the server listens on this machine's own addresses only",
+            received=f"--host {settings.host}",
+            expected="--host 127.0.0.1, or --api-key-file",
+            hint="--insecure serves everybody who can reach that address",
+        )
+
+
+def _run(bundle: str, settings: ServerSettings) -> int:
+    from inpaintrt.loading import load_bundle
+    from inpaintrt_server.application import make_application
+    from inpaintrt_server.batching.service import BatchingService
+    from inpaintrt_server.http.keys import KeyRing
+    from inpaintrt_server.http.metrics import Metrics
+    from inpaintrt_server.serving import Server, bound_socket
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN
+        )  # It would end the process until the server listens to it.
+    keys = KeyRing(settings.api_key_file)
+    with bound_socket(settings.host, settings.port) as listener:
+        loaded = load_bundle(
+            bundle,
+            backend=settings.backend,
+            verify=settings.verify,
+            backend_options=settings.backend_options,
+        )
+        metrics = Metrics()
+        service = BatchingService(loaded, settings.batching, observer=metrics)
+        server = Server(make_application(service, settings, keys=keys, metrics=metrics))
+        service.start()
+        server.run([listener])
+        if server.stopped_at_once:
+            # Leaving as usual would wait for the engine's present step.
+            logging.shutdown()
+            os._exit(server.status)
+        service.close()
+        service.stages.close()
+    return server.status
+
+
+def register(app: click.Group) -> None:
+    """Add the command to `inpaintrt`."""
+    app.add_command(serve)
