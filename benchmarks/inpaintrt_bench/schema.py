@@ -16,9 +16,9 @@ Report                  one run of one subcommand
     └── picture         how far the row's picture is from the baseline's
 ```
 
-Times are seconds, sizes are bytes, differences of pictures are in steps of 1/255. What was not measured is null
-or absent, never 0. The JSON Schema (draft 2020-12) of the whole is `json_schema()`; it is committed beside the
-results as `schema.json`. What changes within one `FORMAT_VERSION` only adds optional fields.
+Times are seconds, sizes are bytes, differences of pictures are in steps of 1/255. What was not measured is
+null or absent, never 0. The JSON Schema (draft 2020-12) of the whole is `json_schema()`; it is committed
+beside the results as `schema.json`. What changes within one `FORMAT_VERSION` only adds optional fields.
 """
 
 from __future__ import annotations

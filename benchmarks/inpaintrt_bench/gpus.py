@@ -1,0 +1,78 @@
+"""GPUs as NVML sees them; a machine without NVML has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pynvml  # type: ignore[import-untyped]
+
+from inpaintrt_bench.schema import Gpu
+
+__all__ = ["clock_mhz", "describe_gpus", "device_bytes", "joules"]
+
+_MILLI = 1e-3
+
+
+@contextmanager
+def _handles() -> Iterator[list[Any]]:
+    """All GPUs; none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield []
+        return
+    try:
+        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def describe_gpus() -> tuple[Gpu, ...]:
+    """Name, memory, driver, clocks and power limit of each GPU."""
+    with _handles() as handles:
+        return tuple(_describe(handle) for handle in handles)
+
+
+def _describe(handle: Any) -> Gpu:  # noqa: ANN401
+    capability = _ask(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+    limit = _ask(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+    return Gpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+        driver=pynvml.nvmlSystemGetDriverVersion(),
+        compute_capability=None if capability is None else ".".join(map(str, capability)),
+        clock_mhz=_ask(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        max_clock_mhz=_ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        power_limit_watts=None if limit is None else limit * _MILLI,
+    )
+
+
+def clock_mhz() -> int | None:
+    """The clock of the first GPU's multiprocessors now; None where it cannot be told."""
+    with _handles() as handles:
+        return _ask(pynvml.nvmlDeviceGetClockInfo, handles[0], pynvml.NVML_CLOCK_SM) if handles else None
+
+
+def joules() -> float | None:
+    """Energy that the first GPU has used since its driver was loaded; None where it cannot be told."""
+    with _handles() as handles:
+        energy = _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles[0]) if handles else None
+        return None if energy is None else energy * _MILLI
+
+
+def device_bytes(pid: int) -> int | None:
+    """Memory of the first GPU that a process holds; None where it cannot be told."""
+    with _handles() as handles:
+        processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handles[0]) if handles else None
+        held = [process.usedGpuMemory for process in processes or () if process.pid == pid]
+        return held[0] if held else None
+
+
+def _ask(question: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    """NVML's answer, or None where this GPU or driver has none."""
+    try:
+        return question(*arguments)
+    except pynvml.NVMLError:
+        return None

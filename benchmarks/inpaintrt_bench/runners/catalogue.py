@@ -1,0 +1,124 @@
+"""Which runners there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inpaintrt.errors import ParameterError
+from inpaintrt_bench.runners.environments import Environment
+
+__all__ = ["BASELINE", "Device", "RunnerSpec", "choose_runners", "runner_names"]
+
+Device = Literal["cpu", "cuda"]
+
+BASELINE = "diffusers"
+"""The runner whose times and pictures the others are compared with: PyTorch, as diffusers' users run it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunnerSpec:
+    """One entry of a comparison.
+
+    Attributes:
+        name: Its name in reports.
+        module: The module of `inpaintrt_bench.workers` that runs it.
+        options: Handed to the module.
+        environment: The interpreter's packages; None for those of this process.
+        needs: What it cannot do without, of "bundle" and "checkpoint".
+        notes: What a reader must know of it.
+    """
+
+    name: str
+    module: str
+    options: Mapping[str, str | bool | None] = field(default_factory=dict)
+    environment: Environment | None = None
+    needs: Literal["bundle", "checkpoint"]
+    notes: tuple[str, ...] = ()
+
+
+_OPTIMUM = Environment(
+    name="optimum",
+    requirements=(
+        "optimum-onnx==0.1.*",
+        "transformers<4.58",
+        "diffusers<0.40",
+        "torch==2.13.*",
+        "accelerate",
+    ),
+)
+_OPENVINO = Environment(name="openvino", requirements=("openvino>=2025.3",), on_top=True)
+
+
+def _ours(backend: str) -> RunnerSpec:
+    return RunnerSpec(
+        name=f"inpaintrt-{backend}", module="ours", options={"backend": backend}, needs="bundle"
+    )
+
+
+def _diffusers(
+    device: Device, name: str, *, channels_last: bool = False, compile_mode: str | None = None
+) -> RunnerSpec:
+    options = {
+        "device": device,
+        "dtype": "float16" if device == "cuda" else "float32",
+        "channels_last": channels_last,
+        "compile": compile_mode,
+    }
+    compiled = ("torch.compile of the UNet and of the VAE's decoder",) if compile_mode else ()
+    memory = ("channels_last",) if channels_last else ()
+    return RunnerSpec(
+        name=name, module="torch_pipeline", options=options, needs="checkpoint", notes=compiled + memory
+    )
+
+
+def _catalogue(device: Device) -> dict[str, RunnerSpec]:
+    gpu = device == "cuda"
+    provider = "CUDAExecutionProvider" if gpu else "CPUExecutionProvider"
+    backends = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx") if gpu else ("onnxruntime",)
+    specs = [
+        _diffusers(device, BASELINE, channels_last=gpu),
+        *map(_ours, backends),
+        *([] if gpu else [_diffusers(device, "diffusers-channels-last", channels_last=True)]),
+        _diffusers(device, "diffusers-compile", channels_last=gpu, compile_mode="default"),
+        _diffusers(device, "diffusers-max-autotune", channels_last=gpu, compile_mode="max-autotune"),
+        RunnerSpec(
+            name="optimum",
+            module="optimum",
+            options={"provider": provider},
+            environment=_OPTIMUM,
+            needs="checkpoint",
+        ),
+    ]
+    if not gpu:
+        specs.append(
+            RunnerSpec(
+                name="openvino",
+                module="openvino",
+                environment=_OPENVINO,
+                needs="bundle",
+                notes=("our pipeline with OpenVINO in place of ONNX Runtime",),
+            )
+        )
+    return {spec.name: spec for spec in specs}
+
+
+def runner_names(device: Device) -> tuple[str, ...]:
+    """All runners of a device, the baseline first."""
+    return tuple(_catalogue(device))
+
+
+def choose_runners(names: tuple[str, ...], device: Device) -> list[RunnerSpec]:
+    """The runners of some names, in the catalogue's order; no names mean all.
+
+    Raises:
+        ParameterError: There is no such runner.
+    """
+    known = _catalogue(device)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ParameterError(
+            f"there is no such runner on {device}", received=", ".join(unknown), expected=", ".join(known)
+        )
+    return [spec for name, spec in known.items() if not names or name in names]

@@ -1,0 +1,95 @@
+"""From a runner of the catalogue to its process."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import inpaintrt_bench
+from inpaintrt_bench.runners.catalogue import RunnerSpec
+from inpaintrt_bench.runners.environments import environments_folder, make_environment
+from inpaintrt_bench.runners.errors import RunnerError
+from inpaintrt_bench.runners.process import RunnerProcess
+from inpaintrt_bench.workers.messages import Source
+
+__all__ = ["Launcher"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launcher:
+    """Starts runners that all load the same.
+
+    Attributes:
+        checkpoint: A diffusers folder, or None.
+        bundle: A bundle's folder, or None.
+        threads: Threads on the CPU; None for each library's own choice.
+        work: A folder for what runners make, print and paint.
+        timeout: Seconds that an order may take.
+        progress: Told what is being done.
+    """
+
+    checkpoint: Path | None
+    bundle: Path | None
+    threads: int | None
+    work: Path
+    timeout: float
+    progress: Callable[[str], None] = lambda _: None
+
+    def prepare(self, spec: RunnerSpec) -> None:
+        """Make a runner's environment and what it needs beside the checkpoint, in a process of its own.
+
+        Raises:
+            RunnerError: It cannot run here; the message says why.
+        """
+        if (self.bundle if spec.needs == "bundle" else self.checkpoint) is None:
+            raise RunnerError(f"there is no {spec.needs}: name one with --{spec.needs}")
+        self.progress(f"{spec.name}: preparing")
+        with self.launch(spec) as process:
+            process.prepare(self.source(spec))
+
+    def launch(self, spec: RunnerSpec) -> RunnerProcess:
+        """Start a runner's process, which has loaded nothing yet.
+
+        Raises:
+            RunnerError: Its environment cannot be made.
+        """
+        folder = self.work / spec.name
+        folder.mkdir(parents=True, exist_ok=True)
+        python, variables = sys.executable, self._variables()
+        if spec.environment is not None:
+            python = str(make_environment(spec.environment, environments_folder(), self.progress))
+            variables["PYTHONPATH"] = str(self._workers_alone())
+        module = f"inpaintrt_bench.workers.{spec.module}"
+        # -P: the current folder's modules are not to be found by accident.
+        command = [python, "-P", "-m", "inpaintrt_bench.workers", module]
+        return RunnerProcess(command, variables, folder, timeout=self.timeout)
+
+    def source(self, spec: RunnerSpec) -> Source:
+        """What a runner loads."""
+        return Source(
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint),
+            bundle=None if self.bundle is None else str(self.bundle),
+            threads=self.threads,
+            work=str(self.work / spec.name),
+            options=dict(spec.options),
+        )
+
+    def _variables(self) -> dict[str, str]:
+        variables = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
+        if self.threads is not None:
+            variables["OMP_NUM_THREADS"] = str(self.threads)
+        return variables
+
+    def _workers_alone(self) -> Path:
+        """A folder of imports that has the workers and nothing else."""
+        package = self.work / "imports" / "inpaintrt_bench"
+        if not package.is_dir():
+            (source,) = inpaintrt_bench.__path__
+            shutil.copytree(
+                Path(source) / "workers", package / "workers", ignore=shutil.ignore_patterns("__pycache__")
+            )
+            (package / "__init__.py").touch()
+        return package.parent
