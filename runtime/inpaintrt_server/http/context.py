@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter
 from starlette.requests import HTTPConnection
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "context_of"]
 
+_PICTURES_AT_A_TIME = 2
+
 
 @dataclass(frozen=True)
 class Context:
@@ -30,6 +33,7 @@ class Context:
         keys: Who may enter.
         metrics: Figures.
         apis: The interfaces.
+        picture_threads: Bounds how many pictures the interfaces hold decoded at a time.
         started: When the server was made, on `time.time()`.
     """
 
@@ -38,6 +42,7 @@ class Context:
     keys: KeyRing
     metrics: Metrics
     apis: Sequence[Api]
+    picture_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_PICTURES_AT_A_TIME))
     started: float = field(default_factory=time.time)
 
 

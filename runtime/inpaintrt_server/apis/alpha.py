@@ -1,0 +1,55 @@
+"""Masks whose meaning lies in their transparency: opened as pictures are, handed on as files.
+
+Only files wait in the queue: a decoded picture takes many times their memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio.to_thread
+from PIL import Image
+
+from inpaintrt.errors import ImageError, MaskError
+from inpaintrt.images import load_image
+from inpaintrt_server.http.context import Context
+
+__all__ = ["in_picture_thread", "load_mask_file", "png_of"]
+
+# Files that are read once, by ourselves, are not worth the time to make them small.
+_FASTEST = 1
+
+_Result = TypeVar("_Result")
+
+
+async def in_picture_thread(context: Context, work: Callable[[], _Result]) -> _Result:
+    """Do work on pictures in a thread, for few requests at a time, so that memory stays bounded.
+
+    Args:
+        context: Whose threads.
+        work: What to do.
+    """
+    return await anyio.to_thread.run_sync(work, limiter=context.picture_threads)
+
+
+def load_mask_file(file: bytes, *, max_pixels: int) -> Image.Image:
+    """Open a mask as `load_image` opens a picture, transparency included.
+
+    Raises:
+        MaskError: The file is damaged, too large, or not a picture.
+    """
+    try:
+        return load_image(file, max_pixels=max_pixels)
+    except ImageError as error:
+        raise MaskError(
+            f"the mask: {error.what}", received=error.received, expected=error.expected, hint=error.hint
+        ) from error
+
+
+def png_of(image: Image.Image) -> bytes:
+    """A picture as a file, with its colour profile."""
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=_FASTEST, icc_profile=image.info.get("icc_profile"))
+    return file.getvalue()

@@ -1,0 +1,109 @@
+"""The form of `POST /v1/images/edits`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inpaintrt_server.http.pictures import OutputFormat
+from inpaintrt_server.http.refusals import FieldError
+
+__all__ = ["EditFields"]
+
+_LONGEST_NAME = 512
+
+# What OpenAI's service has and this one has not, with the reason.
+_REFUSED: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("response_format", "url"): "no files are kept that an address could lead to: ask for b64_json",
+        (
+            "background",
+            "transparent",
+        ): "what is painted is opaque; what the mask keeps stays as transparent as it was",
+        ("output_format", "gif"): "one picture does not move: ask for png, jpeg or webp",
+        ("output_format", "svg"): "pictures are made of pixels: ask for png, jpeg or webp",
+    }
+)
+
+
+class EditFields(BaseModel):
+    """The form's texts: OpenAI's names, and below them our own.
+
+    `input_fidelity` and the two names of users change nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    prompt: str = Field(description="What to paint.")
+    model: str | None = Field(None, max_length=_LONGEST_NAME, description="The bundle's name, or `auto`.")
+    n: int = Field(1, ge=1, le=10, description="Pictures to make.")
+    size: str = Field(
+        "auto",
+        pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
+        description="`auto` for the picture's own size, or WIDTHxHEIGHT of the picture's proportions.",
+    )
+    quality: Literal["auto", "low", "medium", "high", "standard"] = Field(
+        "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
+    )
+    background: Literal["auto", "opaque"] = Field(
+        "auto", description="`opaque` makes a picture with transparency opaque first."
+    )
+    input_fidelity: Literal["high", "low"] | None = Field(
+        None, description="Changes nothing: what the mask keeps is kept bit for bit."
+    )
+    output_format: OutputFormat = Field("png", description="The format of the results.")
+    output_compression: int | None = Field(
+        None, ge=0, le=100, description="Quality of JPEG and WebP; 100 keeps most."
+    )
+    response_format: Literal["b64_json"] = Field("b64_json", description="Results are base64.")
+    stream: bool = Field(default=False, description="Send server-sent events.")
+    partial_images: int = Field(0, ge=0, le=3, description="Previews on the way, in a stream.")
+    user: str | None = Field(None, max_length=_LONGEST_NAME, description="Changes nothing.")
+    safety_identifier: str | None = Field(None, max_length=_LONGEST_NAME, description="Changes nothing.")
+
+    seed: int | None = Field(None, ge=0, le=2**64 - 1, description="Absent: one is chosen, and told.")
+    strength: float = Field(1.0, ge=0, le=1, description="What to forget under the mask.")
+    negative_prompt: str | None = Field(None, description="What not to paint.")
+    steps: int | None = Field(None, ge=1, description="Steps of the sampler.")
+    guidance_scale: float = Field(7.5, description="How strongly the prompt is followed.")
+    scheduler: str | None = Field(None, max_length=_LONGEST_NAME, description="A sampler, as in /info.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _explain(cls, data: object) -> object:
+        if isinstance(data, dict):
+            _check_refused(data)
+        return data
+
+    @model_validator(mode="after")
+    def _check_together(self) -> EditFields:
+        if self.output_format == "png" and self.output_compression not in (None, 100):
+            raise FieldError(
+                "PNG files lose nothing, so there is no compression to choose",
+                field="output_compression",
+                received=self.output_compression,
+                expected="100, or output_format jpeg or webp",
+            )
+        if self.partial_images and not self.stream:
+            raise FieldError(
+                "partial images come in a stream",
+                field="partial_images",
+                received=self.partial_images,
+                expected="0, or stream true",
+            )
+        if self.stream and self.n > 1:
+            raise FieldError(
+                "a stream carries one picture", field="n", received=self.n, expected="1, or stream false"
+            )
+        return self
+
+
+def _check_refused(data: Mapping[str, Any]) -> None:
+    for (name, value), reason in _REFUSED.items():
+        if data.get(name) == value:
+            raise FieldError(
+                f"this server does not support {name} {value!r}", field=name, received=value, hint=reason
+            )
