@@ -1,0 +1,1 @@
+"""The interface of the Stable Diffusion WebUI: img2img with a mask, and what its clients ask around it."""

@@ -1,0 +1,129 @@
+"""What the WebUI writes about its pictures: the infotext in their metadata, and `info` in its answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from inpaintrt_server.apis.webui.checkpoint import Checkpoint
+from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.settings import Overrides
+
+__all__ = ["infotexts_of", "write_info"]
+
+
+def infotexts_of(
+    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, seeds: Sequence[int], size: tuple[int, int]
+) -> list[str]:
+    """The text that tells how each picture was made.
+
+    Args:
+        fields: What was asked for.
+        overrides: The same, from its settings.
+        checkpoint: What made the pictures.
+        seeds: One for each picture.
+        size: Width and height of the run.
+    """
+    return [_infotext(fields, _parameters(fields, overrides, checkpoint, seed, size)) for seed in seeds]
+
+
+def _infotext(fields: Img2Img, parameters: Mapping[str, object]) -> str:
+    listed = ", ".join(f"{name}: {_quote(str(value))}" for name, value in parameters.items())
+    negative = [f"Negative prompt: {fields.negative_prompt}"] if fields.negative_prompt else []
+    return "\n".join([fields.prompt, *negative, listed])
+
+
+def _quote(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if any(mark in value for mark in ',:\n"') else value
+
+
+def _parameters(
+    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, seed: int, size: tuple[int, int]
+) -> dict[str, object]:
+    skip = {} if overrides.clip_skip is None else {"Clip skip": overrides.clip_skip + 1}
+    area = (
+        {"Inpaint area": "Only masked", "Masked area padding": fields.inpaint_full_res_padding}
+        if fields.inpaint_full_res
+        else {}
+    )
+    return {
+        "Steps": fields.steps,
+        "Sampler": fields.sampler_name or fields.sampler_index,
+        "Schedule type": fields.scheduler.capitalize(),
+        "CFG scale": fields.cfg_scale,
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model hash": checkpoint.short_hash,
+        "Model": checkpoint.name,
+        "Denoising strength": fields.denoising_strength,
+        **skip,
+        "Mask blur": fields.mask_blur_x if fields.mask_blur is None else fields.mask_blur,
+        **area,
+        "Version": f"inpaintrt {version('inpaintrt')}",
+    }
+
+
+def write_info(
+    fields: Img2Img,
+    overrides: Overrides,
+    checkpoint: Checkpoint,
+    *,
+    seeds: Sequence[int],
+    size: tuple[int, int],
+    infotexts: Sequence[str],
+    warnings: Sequence[str],
+    interrupted: bool,
+) -> str:
+    """The JSON text `info` of an answer; `warnings` and `interrupted` are ours.
+
+    Args:
+        fields: What was asked for.
+        overrides: The same, from its settings.
+        checkpoint: What made the pictures.
+        seeds: One for each picture.
+        size: Width and height of the run.
+        infotexts: One for each picture.
+        warnings: What the client should know.
+        interrupted: Whether the pictures are unfinished.
+    """
+    count = len(seeds)
+    return json.dumps(
+        {
+            "prompt": fields.prompt,
+            "all_prompts": [fields.prompt] * count,
+            "negative_prompt": fields.negative_prompt,
+            "all_negative_prompts": [fields.negative_prompt] * count,
+            "seed": seeds[0],
+            "all_seeds": list(seeds),
+            "subseed": seeds[0],
+            "all_subseeds": list(seeds),
+            "subseed_strength": 0,
+            "width": size[0],
+            "height": size[1],
+            "sampler_name": fields.sampler_name or fields.sampler_index,
+            "cfg_scale": fields.cfg_scale,
+            "steps": fields.steps,
+            "batch_size": fields.batch_size,
+            "restore_faces": False,
+            "face_restoration_model": None,
+            "sd_model_name": checkpoint.name,
+            "sd_model_hash": checkpoint.short_hash,
+            "sd_vae_name": None,
+            "sd_vae_hash": None,
+            "seed_resize_from_w": -1,
+            "seed_resize_from_h": -1,
+            "denoising_strength": fields.denoising_strength,
+            "extra_generation_params": {},
+            "index_of_first_image": 0,
+            "infotexts": list(infotexts),
+            "styles": [],
+            "job_timestamp": time.strftime("%Y%m%d%H%M%S"),
+            "clip_skip": (overrides.clip_skip or 0) + 1,
+            "is_using_inpainting_conditioning": True,
+            "version": f"inpaintrt {version('inpaintrt')}",
+            "warnings": list(warnings),
+            "interrupted": interrupted,
+        }
+    )

@@ -1,0 +1,106 @@
+"""From the WebUI's fields to our options."""
+
+from __future__ import annotations
+
+import secrets
+
+from inpaintrt.images import Fill
+from inpaintrt.request import Options
+from inpaintrt_server.apis.webui.checkpoint import Checkpoint
+from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.prompts import plain_prompt
+from inpaintrt_server.apis.webui.samplers import Sampler, choose_sampler
+from inpaintrt_server.apis.webui.settings import Overrides
+from inpaintrt_server.http.refusals import FieldError
+
+__all__ = ["options_of", "prompt_of"]
+
+_FILLS: tuple[Fill, ...] = ("blur", "original", "noise", "grey")
+_CHOOSE = -1
+# The WebUI chooses seeds from this range, and so do we, so that clients can send them back.
+_SEEDS = 2**32
+_TAKE_ETA = ("ddim", "tcd")
+
+
+def prompt_of(fields: Img2Img, overrides: Overrides) -> str:
+    """The prompt as the runtime reads it.
+
+    Raises:
+        FieldError: It uses the WebUI's prompt language.
+    """
+    return plain_prompt(fields.prompt, "prompt", weights=overrides.weights)
+
+
+def options_of(fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint) -> Options:
+    """The options that a body asks for.
+
+    Picture `i` of a request has the seed plus `i`, and prompts of more than one window are joined, both as
+    in the WebUI.
+
+    Raises:
+        FieldError: The fields ask for something that this server does not have.
+    """
+    _check_combinations(fields, overrides_given=bool(fields.override_settings))
+    scheduler, sampler = choose_sampler(fields.sampler_name or fields.sampler_index, fields.scheduler)
+    count = fields.batch_size * fields.n_iter
+    first = secrets.randbelow(_SEEDS) if fields.seed == _CHOOSE else fields.seed
+    negative = plain_prompt(fields.negative_prompt, "negative_prompt", weights=overrides.weights)
+    return Options(
+        negative_prompt=negative or None,
+        num_inference_steps=fields.steps,
+        guidance_scale=fields.cfg_scale,
+        strength=fields.denoising_strength,
+        num_images_per_prompt=count,
+        eta=_eta(fields.eta, scheduler, sampler),
+        seed=tuple(first + index for index in range(count)),
+        scheduler=scheduler,
+        padding_mask_crop=fields.inpaint_full_res_padding if fields.inpaint_full_res else None,
+        height=checkpoint.native[0] if fields.height is None else fields.height,
+        width=checkpoint.native[1] if fields.width is None else fields.width,
+        clip_skip=overrides.clip_skip,
+        long_prompts="windows",
+        mask_blur=_blur(fields),
+        mask_invert=bool(fields.inpainting_mask_invert),
+        fill=_FILLS[fields.inpainting_fill],
+    )
+
+
+def _check_combinations(fields: Img2Img, *, overrides_given: bool) -> None:
+    if fields.resize_mode and not fields.inpaint_full_res:
+        raise FieldError(
+            "where the whole picture runs, it is stretched",
+            field="resize_mode",
+            received=fields.resize_mode,
+            expected="0, or inpaint_full_res true",
+        )
+    if overrides_given and not fields.override_settings_restore_afterwards:
+        raise FieldError(
+            "settings of a request are not kept for the next one",
+            field="override_settings_restore_afterwards",
+            received=False,
+            expected="true",
+        )
+
+
+def _blur(fields: Img2Img) -> float:
+    if fields.mask_blur is not None:
+        return float(fields.mask_blur)
+    if fields.mask_blur_x != fields.mask_blur_y:
+        raise FieldError(
+            "the mask is blurred alike along both axes",
+            field="mask_blur_y",
+            received=f"mask_blur_x {fields.mask_blur_x}, mask_blur_y {fields.mask_blur_y}",
+            expected="two equal numbers, or mask_blur",
+        )
+    return float(fields.mask_blur_x)
+
+
+def _eta(eta: float | None, scheduler: str, sampler: Sampler | None) -> float:
+    """Our eta, which is for DDIM and TCD alone; samplers that draw no noise have none in the WebUI either."""
+    if any(name in scheduler.lower() for name in _TAKE_ETA):
+        return 0.0 if eta is None else eta
+    if sampler is not None and sampler.fresh_noise and eta not in (None, 1.0):
+        raise FieldError(
+            f"the sampler {sampler.name} has an eta of 1 here", field="eta", received=eta, expected="1"
+        )
+    return 0.0
