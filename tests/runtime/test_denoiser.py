@@ -1,5 +1,6 @@
 """Slots and rows: requests share a step and do not notice each other."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inpaintrt.denoiser import FusedStep, PlainStep, Program, Slots, Step
+from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Slots, Step
 from inpaintrt.errors import EngineInputError, ParameterError
 from inpaintrt.guidance import Guidance
 from inpaintrt.noise import NoiseSource, StepNoise
+from inpaintrt.pipeline import InpaintPipeline
+from inpaintrt.request import Options, make_request
 from inpaintrt.samplers import compile_table
 from runtime.networks import WIDTH, fused_engine, plain_engine
+from runtime.pictures import disc_mask, gradient
 
 SHAPE = (4, 5, 7)
 CONFIG = {
@@ -129,6 +133,36 @@ def test_the_last_state_is_the_denoised_estimate(step: Step) -> None:
     final = slots.leave(slot)
     distances = [float(np.abs(estimate - final).mean()) for estimate in estimates]
     assert distances[-1] < distances[0]
+
+
+def test_prompts_of_different_lengths_share_a_step() -> None:
+    """The demo's UNet attends to the prompt, unlike the small network of this file."""
+    with InpaintPipeline.from_bundle("demo") as pipe:
+        entries = [_enter(pipe, "a red balloon and " * repeats) for repeats in (1, 20, 40)]
+        assert [entry.program.contexts.shape[1] // 77 for entry in entries] == [1, 2, 3]
+        together = _latents(pipe.stages.step, entries)
+        for found, entry in zip(together, entries, strict=True):
+            np.testing.assert_allclose(found, _latents(pipe.stages.step, [entry])[0], rtol=1e-3, atol=1e-3)
+
+
+def _latents(step: Step, entries: Sequence[Entry]) -> list[NDArray[np.float32]]:
+    channels, height, width = entries[0].latents.shape
+    slots = Slots(step, capacity=len(entries), latent_shape=(channels, height, width))
+    places = [slots.join(*entry) for entry in entries]
+    _run_to_the_end(slots)
+    return [slots.leave(slot) for slot in places]
+
+
+def _enter(pipe: InpaintPipeline, prompt: str) -> Entry:
+    options: Options = {"num_inference_steps": 2, "seed": 0, "long_prompts": "windows", "scheduler": "ddim"}
+    request = make_request(prompt, gradient(128, 128), disc_mask(128, 128), options)
+    stages = pipe.stages
+    prepared = stages.prepare(request)
+    encoded = stages.encode_pictures(request, prepared)
+    (entry,) = stages.start(
+        request, prepared, stages.compile(request), stages.encode_prompts(request), encoded
+    )
+    return entry
 
 
 def test_full_slots_refuse_another_request(step: Step) -> None:

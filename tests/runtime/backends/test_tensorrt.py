@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from inpaintrt.backends import open_engines
-from inpaintrt.backends.cuda import CudaDevice, find_gpu
-from inpaintrt.backends.device import GrowingMemory, Staging
-from inpaintrt.backends.device_engine import DeviceEngine
+from inpaintrt.backends.cuda import find_gpu
+from inpaintrt.backends.device import GrowingMemory
 from inpaintrt.backends.kernel_cache import KernelCache
-from inpaintrt.backends.onnxruntime import open_engine
-from inpaintrt.backends.tensorrt import PlanHost, PlanNetwork, check_plan
+from inpaintrt.backends.tensorrt import check_plan
 from inpaintrt.backends.tensorrt_library import PlanLibrary
-from inpaintrt.bundle import Manifest, Plan, load_manifest
+from inpaintrt.bundle import load_manifest
 from inpaintrt.errors import (
     EngineInputError,
     EngineMemoryError,
@@ -24,12 +22,9 @@ from inpaintrt.errors import (
     ParameterError,
     PlanError,
 )
-from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.pipeline import InpaintPipeline
-from inpaintrt_export.plans.profiles import make_profiles
-from inpaintrt_export.plans.settings import BuildSettings
-from runtime.backends.host_device import HostDevice
-from runtime.backends.stand_in import DeferringRuntime, StandInRuntime, stand_in_library, stand_in_rtx
+from runtime.backends.bench import Bench
+from runtime.backends.stand_in import DeferringRuntime, stand_in_rtx
 
 
 def _has_gpu() -> bool:
@@ -41,74 +36,6 @@ def _has_gpu() -> bool:
 
 
 driverless = pytest.mark.skipif(_has_gpu(), reason="this machine has a GPU")
-
-
-def _plan(manifest: Manifest, name: str) -> Plan:
-    component = manifest.components[name]
-    settings = BuildSettings("tensorrt", max_batch=2)
-    return Plan(
-        component=name,
-        backend="tensorrt",
-        library="11.4",
-        precision="fp32",
-        targets=("sm89",),
-        profiles=make_profiles(name, component, manifest.architecture, 77, settings),
-        inputs=component.inputs,
-        outputs=component.outputs,
-        network_sha256="",
-        key=name,
-        file=f"{name}.plan",
-    )
-
-
-class Bench:
-    """The tiny bundle's components as plans of the stand-in."""
-
-    def __init__(
-        self,
-        bundle: Path,
-        folder: Path,
-        *,
-        low_vram: bool = False,
-        runtime: type[StandInRuntime] = StandInRuntime,
-        library: PlanLibrary | None = None,
-    ) -> None:
-        self.bundle, self.manifest = bundle, load_manifest(bundle)
-        self.device = HostDevice()
-        library = stand_in_library() if library is None else library
-        plans = {name: _plan(self.manifest, name) for name in self.manifest.components}
-        files = {name: bundle / part.file for name, part in self.manifest.components.items()}
-        contents = {name.encode(): (plan, files[name]) for name, plan in plans.items()}
-        self.runtime = runtime(self.device, contents, library)
-        device = cast("CudaDevice", self.device)
-        self.host = PlanHost(library, cast("Any", self.runtime), device, GrowingMemory(device), low_vram)
-        self.networks = {name: self._network(plan, folder) for name, plan in plans.items()}
-        staging = Staging(self.device)
-        self.engines = {
-            name: DeviceEngine(network, self.device, staging) for name, network in self.networks.items()
-        }
-
-    def _network(self, plan: Plan, folder: Path) -> PlanNetwork:
-        path = folder / "bundle" / "plans" / plan.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(plan.component.encode())
-        return PlanNetwork(plan, path, self.host, KernelCache(plan.key, "nowhere"))
-
-    def inputs(self, name: str) -> dict[str, Any]:
-        """Inputs that are smaller than any profile along the axes of requests and rows."""
-        random = np.random.default_rng(0)
-        sizes = {"batch": 1, "slots": 1, "rows": 2, "tokens": 77}
-        sizes |= dict.fromkeys(("height", "width"), 64 if name == "vae_encoder" else 8)
-        arrays = {}
-        for tensor, spec in self.manifest.components[name].inputs.items():
-            shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape]
-            whole = spec.dtype == "int64"
-            arrays[tensor] = (random.random(shape) * (0 if whole else 1)).astype(spec.dtype)
-        return arrays
-
-    def expected(self, name: str) -> dict[str, Any]:
-        engine = open_engine(self.bundle, self.manifest.components[name], {})
-        return engine.run(self.inputs(name))
 
 
 def _assert_all_right(bench: Bench, name: str) -> None:
@@ -169,16 +96,14 @@ def test_rtx_records_by_itself_and_keeps_kernels_after_the_first_run(
 
 
 def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path, tmp_path: Path) -> None:
-    bench = Bench(tiny_bundle, tmp_path)
-    on_cpu = load_bundle(tiny_bundle)
-    on_plans = LoadedBundle(on_cpu.manifest, bench.engines, on_cpu.tokenizer)
+    pipes = [InpaintPipeline.from_bundle(tiny_bundle), Bench(tiny_bundle, tmp_path).pipeline()]
     random = np.random.default_rng(0)
     image = random.integers(0, 255, (64, 64, 3)).astype(np.uint8)
     mask = np.zeros((64, 64), np.uint8)
     mask[16:48, 16:48] = 255
     for count, sampler in ((1, "ddim"), (2, "euler_a")):
         painted: list[Any] = [
-            InpaintPipeline(loaded)(
+            pipe(
                 "a boat",
                 image,
                 mask,
@@ -188,7 +113,7 @@ def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path,
                 num_images_per_prompt=count,
                 output_type="np",
             ).images
-            for loaded in (on_cpu, on_plans)
+            for pipe in pipes
         ]
         np.testing.assert_allclose(painted[0], painted[1], atol=2 / 255)
 

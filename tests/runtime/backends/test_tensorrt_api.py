@@ -103,8 +103,11 @@ def test_cuda_has_what_we_call() -> None:
     driver = importlib.import_module("cuda.bindings.driver")
     graphs = importlib.import_module("cuda.core.graph")
     members = {
-        core.Device: ["allocate", "compute_capability", "create_stream", "name", "set_current"],
-        core.Stream: ["create_graph_builder", "handle", "sync"],
+        core.Device: [
+            *("allocate", "compute_capability", "create_event", "create_stream", "name", "set_current"),
+        ],
+        core.Event: ["__sub__", "sync"],
+        core.Stream: ["create_graph_builder", "handle", "record", "sync"],
         core.Buffer: ["handle", "size"],
         core.LegacyPinnedMemoryResource: ["allocate"],
         graphs.GraphBuilder: ["begin_building", "complete", "end_building"],
@@ -115,3 +118,4 @@ def test_cuda_has_what_we_call() -> None:
     for owner, names in members.items():
         assert [name for name in names if not hasattr(owner, name)] == [], owner
     assert core.StreamOptions(nonblocking=True).nonblocking
+    assert core.EventOptions(timing_enabled=True).timing_enabled
