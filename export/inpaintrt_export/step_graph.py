@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Dtype
 
-__all__ = ["STATE_SLOTS", "compose_step", "compose_step_file", "step_inputs", "step_outputs"]
+__all__ = ["STATE_SLOTS", "STEP_PREFIX", "compose_step", "compose_step_file", "step_inputs", "step_outputs"]
 
 STATE_SLOTS: Final = 6  # tensors that a slot keeps: x, and the history of the sampler
+STEP_PREFIX: Final = "step/"  # begins the names of the tensors around the UNet
 LATENT_CHANNELS: Final = 4
 CONDITION_CHANNELS: Final = 5  # mask and latents of the masked picture
 _UNET = "unet/"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Precision
 
-__all__ = ["HALF_TOLERANCE", "choose_vae_precision", "half_error"]
+__all__ = ["HALF_TOLERANCE", "choose_vae_precision", "half_error", "test_pictures"]
 
 HALF_TOLERANCE = 1 / 255
 """Root mean square of the difference that half precision may make to a decoded picture in [-1, 1].
@@ -66,7 +66,7 @@ def half_error(vae: AutoencoderKL) -> float:
     Returns:
         Root mean square difference of the decoded pictures, or infinity where half precision overflows.
     """
-    pictures = _test_pictures()
+    pictures = test_pictures()
     expected = _round_trip(vae, pictures)
     half = nn.Module.half(copy.deepcopy(vae))
     with _HalfConvolutions():
@@ -82,7 +82,7 @@ def _round_trip(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     return decoded
 
 
-def _test_pictures() -> Tensor:
+def test_pictures() -> Tensor:
     """`[4, 3, 64, 64]` in [-1, 1]: a gradient, hard edges, noise, and white."""
     steps = torch.linspace(-1, 1, _PICTURE_SIZE)
     vertical, horizontal = torch.meshgrid(steps, steps, indexing="ij")

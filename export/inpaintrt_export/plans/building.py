@@ -21,7 +21,9 @@ from inpaintrt.bundle import (
 )
 from inpaintrt.errors import BundleIntegrityError, ParameterError
 from inpaintrt.store import cache_folder, find_bundle
+from inpaintrt_export.conversion.networks import chosen_network
 from inpaintrt_export.plans.compiler import compile_plan
+from inpaintrt_export.plans.networks import open_networks
 from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings, check_targets
 from inpaintrt_export.progress import Progress, silent
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from inpaintrt.bundle import Manifest
+    from inpaintrt_export.plans.networks import PlanNetworks
 
 __all__ = ["BuildReport", "build_plans", "describe_plan", "plan_key"]
 
@@ -55,6 +58,10 @@ def build_plans(
 ) -> BuildReport:
     """Compile the components of a bundle and add the plans to it.
 
+    The networks of a float32 bundle are converted first where fp16 is asked for. What that does to their
+    results is measured once and noted in the manifest; the VAE stays float32 where it would show in pictures.
+    The converted networks themselves are not kept.
+
     TensorRT-RTX needs no GPU for this. Each plan is in the manifest as soon as it is built, and a plan that
     has all the sizes already is not built again; one that lacks some is built for its own and the new ones.
 
@@ -68,6 +75,7 @@ def build_plans(
         ParameterError: The settings do not suit the library or the bundle.
         EngineUnavailableError: The library is not installed, or TensorRT finds no GPU.
         PlanBuildError: The library cannot compile a component.
+        ParityError: Half precision changes what a component computes too much.
     """
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
@@ -77,29 +85,32 @@ def build_plans(
     targets = settings.targets if library.names_targets else (gpu_target(),)
     progress("checking the bundle", 0.0)
     verify_files(manifest, folder)
-    wanted = [describe_plan(manifest, name, library, targets, settings) for name in manifest.components]
-    missing = [plan for plan in wanted if plan not in manifest.plans]
-    for index, plan in enumerate(missing):
-        stage = functools.partial(_report, progress, plan.component, index, len(missing))
-        _build_plan(folder, plan, library, stage)
-    return BuildReport(tuple(missing), tuple(plan for plan in wanted if plan in manifest.plans))
+    with open_networks(folder, settings.precision, progress) as networks:
+        manifest = load_manifest(folder)
+        wanted = [describe_plan(manifest, name, library, targets, settings) for name in manifest.components]
+        known = {plan.key for plan in manifest.plans}
+        missing = [plan for plan in wanted if plan.key not in known]
+        for index, plan in enumerate(missing):
+            stage = functools.partial(_report, progress, plan.component, index, len(missing))
+            _build_plan(folder, plan, networks, library, stage)
+    return BuildReport(tuple(missing), tuple(plan for plan in wanted if plan.key in known))
 
 
 def plan_key(plan: Plan) -> str:
     """SHA-256 of all that decides what a plan holds: network, library, targets, precision and profiles."""
-    parts = (plan.network_sha256, plan.backend, plan.library, plan.targets, plan.precision, plan.profiles)
+    network = plan.network_sha256, plan.conversion
+    parts = (network, plan.backend, plan.library, plan.targets, plan.precision, plan.profiles)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 def _check_precision(manifest: Manifest, settings: BuildSettings) -> None:
     precision = manifest.components["denoiser"].precision
-    if precision != settings.precision:
+    if precision == "fp16" and settings.precision == "fp32":
         raise ParameterError(
-            f"the bundle {manifest.name!r} computes in {precision}, and a plan computes as its network does",
-            received=f"precision {settings.precision}",
-            expected=f"precision {precision}",
-            hint=f"export the checkpoint with --precision {settings.precision}, "
-            f"or build with --precision {precision}",
+            f"the bundle {manifest.name!r} computes in fp16, and what that rounded away does not come back",
+            received="precision fp32",
+            expected="precision fp16",
+            hint="export the checkpoint with --precision fp32, or build with --precision fp16",
         )
 
 
@@ -107,7 +118,7 @@ def describe_plan(
     manifest: Manifest, name: str, library: PlanLibrary, targets: tuple[str, ...], settings: BuildSettings
 ) -> Plan:
     """What the plan of a component is to be, with the sizes that earlier builds gave it."""
-    component = manifest.components[name]
+    component, conversion = chosen_network(manifest, name, settings.precision)
     tokens = manifest.tokenizer.max_length
     draft = Plan(
         component=name,
@@ -119,6 +130,7 @@ def describe_plan(
         inputs=component.inputs,
         outputs=component.outputs,
         network_sha256=network_digest(manifest, name),
+        conversion=conversion,
         key="",
         file="",
     )
@@ -138,9 +150,11 @@ def _report(
     progress(f"{component}: {stage}" if stage else component, (index + within) / count)
 
 
-def _build_plan(folder: Path, plan: Plan, library: PlanLibrary, progress: Progress) -> None:
+def _build_plan(
+    folder: Path, plan: Plan, networks: PlanNetworks, library: PlanLibrary, progress: Progress
+) -> None:
     progress("reading the network", 0.0)
-    network = folder / load_manifest(folder).components[plan.component].file
+    network = networks.path(plan)
     content = compile_plan(
         library, network, plan.profiles, plan.targets, progress, _timing_cache(library, plan)
     )
@@ -188,4 +202,5 @@ def _purpose(plan: Plan) -> tuple[object, ...]:
 
 def _extends(plan: Plan, old: Plan) -> bool:
     same = _purpose(plan) == _purpose(old)
-    return same and (plan.library, plan.network_sha256) == (old.library, old.network_sha256)
+    made = plan.library, plan.network_sha256, plan.conversion
+    return same and made == (old.library, old.network_sha256, old.conversion)

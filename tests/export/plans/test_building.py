@@ -13,6 +13,8 @@ from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import COMPONENT_NAMES, load_manifest, network_digest, save_manifest, verify_files
 from inpaintrt.errors import BundleIntegrityError, EngineUnavailableError, ParameterError, PlanBuildError
 from inpaintrt.store import find_bundle
+from inpaintrt_export.conversion.networks import HALF_REVISION
+from inpaintrt_export.parity import TOLERANCES
 from inpaintrt_export.plans import BuildSettings, build_plans
 from inpaintrt_export.plans.building import describe_plan, plan_key
 from inpaintrt_export.plans.compiler import compile_plan
@@ -59,12 +61,66 @@ def test_every_component_has_a_plan_and_the_manifest_tells_of_it(
     assert [profile["timestep"] for profile in denoiser.profiles] == [(1,), (2,)]
 
 
-def test_the_demos_plans_are_built(rtx: PlanLibrary, tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path / "demo"))
-    precision = load_manifest(bundle).components["denoiser"].precision
-    report = build_plans(bundle, BuildSettings("tensorrt-rtx", max_batch=1, precision=precision))
+@pytest.fixture(scope="module")
+def demo(rtx: PlanLibrary, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's bundle, which computes in float32, with plans in half precision."""
+    bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path_factory.mktemp("bundles") / "demo"))
+    report = build_plans(bundle, TINY)
     assert [plan.component for plan in report.built] == list(COMPONENT_NAMES)
-    assert {plan.targets for plan in report.built} == {()}
+    return bundle
+
+
+def test_plans_of_a_float32_bundle_are_made_in_half_precision(demo: Path) -> None:
+    manifest = load_manifest(demo)
+    verify_files(manifest, demo)
+    assert {component.precision for component in manifest.components.values()} == {"fp32"}
+    for plan in manifest.plans:
+        assert (plan.precision, plan.conversion) == ("fp16", HALF_REVISION)
+        assert plan.network_sha256 == network_digest(manifest, plan.component)
+        assert plan.key == plan_key(plan)
+    plans = {plan.component: plan for plan in manifest.plans}
+    assert plans["text_encoder"].outputs["last_hidden_state"].dtype == "float16"
+    assert plans["denoiser"].inputs["context"].dtype == "float16"
+    assert plans["denoiser"].inputs["state"].dtype == "float32"
+    assert not list(demo.glob(".half-*"))
+
+
+def test_what_half_precision_does_is_in_the_manifest(demo: Path) -> None:
+    conversions = load_manifest(demo).conversions
+    assert [conversion.component for conversion in conversions] == list(COMPONENT_NAMES)
+    for conversion in conversions:
+        assert conversion.precision == "fp16"
+        assert all(1e-6 < parity.relative_error < TOLERANCES["fp16"] for parity in conversion.parity)
+
+
+def test_a_second_build_converts_nothing(demo: Path) -> None:
+    stages = []
+    before = (demo / "bundle.json").read_bytes()
+    report = build_plans(demo, TINY, progress=lambda stage, _: stages.append(stage))
+    assert (len(report.built), len(report.reused)) == (0, len(COMPONENT_NAMES))
+    assert stages == ["checking the bundle"]
+    assert (demo / "bundle.json").read_bytes() == before
+
+
+def test_another_target_converts_but_does_not_measure_again(
+    demo: Path, tmp_path: Path, rtx: PlanLibrary
+) -> None:
+    copy = Path(shutil.copytree(demo, tmp_path / "copy"))
+    stages = []
+    settings = BuildSettings("tensorrt-rtx", targets=("sm120",), max_batch=1)
+    report = build_plans(copy, settings, progress=lambda stage, _: stages.append(stage))
+    assert {plan.targets for plan in report.built} == {("sm120",)}
+    assert not [stage for stage in stages if "comparing" in stage]
+
+
+def test_plans_in_float32_stand_beside_those_in_half_precision(
+    demo: Path, tmp_path: Path, rtx: PlanLibrary
+) -> None:
+    copy = Path(shutil.copytree(demo, tmp_path / "copy"))
+    settings = BuildSettings("tensorrt-rtx", targets=("sm89",), max_batch=1, precision="fp32")
+    report = build_plans(copy, settings)
+    assert {(plan.precision, plan.conversion) for plan in report.built} == {("fp32", 0)}
+    assert len(load_manifest(copy).plans) == 2 * len(COMPONENT_NAMES)
 
 
 def test_a_second_build_finds_the_plans_there(copy: Path) -> None:
@@ -155,9 +211,9 @@ def test_what_the_builder_reports_reaches_the_user(tmp_path: Path, rtx: PlanLibr
         compile_plan(rtx, _network(tmp_path), [], (), silent)
 
 
-def test_another_precision_than_the_bundles_is_refused(tiny_bundle: Path, rtx: PlanLibrary) -> None:
-    with pytest.raises(ParameterError, match=r"(?s)computes in fp32.*--precision fp16"):
-        build_plans(tiny_bundle, TINY)
+def test_float32_plans_of_a_half_bundle_are_refused(tiny_half_bundle: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(ParameterError, match=r"(?s)computes in fp16.*--precision fp16"):
+        build_plans(tiny_half_bundle, BuildSettings("tensorrt-rtx", precision="fp32"))
 
 
 def test_a_damaged_network_is_not_compiled(copy: Path) -> None:

@@ -26,10 +26,10 @@ def test_plans_that_are_there_are_told(planned_bundle: Path) -> None:
     assert result.stdout.count("was there already, for sm89") == 4
 
 
-def test_an_error_says_what_to_do(tiny_bundle: Path, rtx: PlanLibrary) -> None:
-    result = _run(tiny_bundle, *OPTIONS)
+def test_an_error_says_what_to_do(tiny_half_bundle: Path, rtx: PlanLibrary) -> None:
+    result = _run(tiny_half_bundle, *OPTIONS, "--precision", "fp32")
     assert result.returncode == 1
-    assert "what to do: export the checkpoint with --precision fp16" in result.stderr
+    assert "what to do: export the checkpoint with --precision fp32" in result.stderr
     assert "Traceback" not in result.stderr
 
 

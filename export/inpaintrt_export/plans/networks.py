@@ -1,0 +1,84 @@
+"""The ONNX files that plans are compiled from: the bundle's own, or converted to half precision."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inpaintrt.bundle import load_manifest, save_manifest
+from inpaintrt_export.conversion.networks import find_conversion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inpaintrt.bundle import Plan, Precision
+    from inpaintrt_export.progress import Progress
+
+__all__ = ["PlanNetworks", "open_networks"]
+
+
+class PlanNetworks:
+    """The networks of one bundle, those that have to be converted in a folder of their own.
+
+    Args:
+        folder: The bundle.
+        scratch: Where converted networks are written to when they are asked for.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self._folder = folder
+        self._scratch = scratch
+
+    def path(self, plan: Plan) -> Path:
+        """The ONNX file that a plan is compiled from.
+
+        Raises:
+            ExportError: It cannot be converted.
+        """
+        manifest = load_manifest(self._folder)
+        if plan.conversion == 0:
+            return self._folder / manifest.components[plan.component].file
+        # Only a build that converts waits for ONNX and PyTorch to be imported.
+        from inpaintrt_export.conversion.files import HalfNetworks
+
+        return HalfNetworks(self._folder, manifest, self._scratch).path(plan.component)
+
+    def judge_conversions(self, progress: Progress) -> None:
+        """Find out what half precision does to each component, and note it in the manifest.
+
+        Raises:
+            ParityError: Half precision changes what a component computes too much.
+        """
+        from inpaintrt_export.conversion.files import HalfNetworks
+        from inpaintrt_export.conversion.judging import judge
+
+        manifest = load_manifest(self._folder)
+        halves = HalfNetworks(self._folder, manifest, self._scratch)
+        conversions = judge(
+            self._folder, manifest, halves, self._scratch, lambda stage: progress(stage, None)
+        )
+        save_manifest(msgspec.structs.replace(manifest, conversions=conversions), self._folder)
+
+
+@contextlib.contextmanager
+def open_networks(folder: Path, precision: Precision, progress: Progress) -> Iterator[PlanNetworks]:
+    """The networks that a build in a precision compiles.
+
+    Converted ones lie in a hidden folder of the bundle until the block ends.
+
+    Raises:
+        ParityError: Half precision changes what a component computes too much.
+    """
+    manifest = load_manifest(folder)
+    if manifest.components["denoiser"].precision == precision:
+        yield PlanNetworks(folder, folder)
+        return
+    with tempfile.TemporaryDirectory(prefix=".half-", dir=folder) as scratch:
+        networks = PlanNetworks(folder, Path(scratch))
+        if not all(find_conversion(manifest, name) for name in manifest.components):
+            networks.judge_conversions(progress)
+        yield networks
