@@ -78,6 +78,9 @@ def test_a_warning_reaches_the_user(workplace: Path, tiny_bundle: Path) -> None:
         (["--output", "nowhere/out.png"], "nowhere"),
         (["--bundle", "nothing"], "inpaintrt export"),
         (["--backend", "abacus"], "onnxruntime"),
+        (["--device", "1"], "received: device"),
+        (["--low-vram"], "received: low_vram"),
+        (["--backend", "tensorrt-rtx", "--threads", "2"], "expected: device, low_vram"),
     ],
 )
 def test_an_error_is_told_without_a_traceback_and_writes_nothing(

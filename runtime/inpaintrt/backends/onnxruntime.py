@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inpaintrt.backends.engine import Array, check_inputs
+from inpaintrt.backends.options import check_options
 from inpaintrt.bundle import Component, TensorSpec
 from inpaintrt.errors import EngineRunError, EngineUnavailableError, ParameterError
 
@@ -134,13 +135,7 @@ def open_engine(folder: Path, component: Component, options: Mapping[str, Any]) 
         ParameterError: An option is unknown, or not a positive integer.
         EngineUnavailableError: ONNX Runtime cannot load the component.
     """
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        raise ParameterError(
-            "the backend 'onnxruntime' has no such option",
-            received=", ".join(unknown),
-            expected=", ".join(_OPTIONS),
-        )
+    check_options("onnxruntime", options, _OPTIONS)
     threads = options.get("threads")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise ParameterError(

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from inpaintrt.cli.options import backend_option, bundle_option, threads_option
+from inpaintrt.cli.options import bundle_option, engine_options
 from inpaintrt.files import check_output, numbered, save_picture
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
@@ -29,8 +29,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--prompt", "-p", required=True, help="What to paint.")
 @click.option("--output", "-o", type=_PATH, required=True, help="File to write: .png, .jpg or .webp.")
 @bundle_option
-@backend_option
-@threads_option
+@engine_options
 @click.option("--negative-prompt", help="What not to paint.")
 @click.option("--steps", "num_inference_steps", default=50, show_default=True, help="Steps of the sampler.")
 @click.option("--guidance", "guidance_scale", default=7.5, show_default=True, help="Weight of the prompt.")
@@ -75,6 +74,8 @@ def run(
     bundle: str,
     backend: str,
     threads: int | None,
+    device: int | None,
+    low_vram: bool | None,
     force: bool,
     **options: Unpack[Options],
 ) -> None:
@@ -82,7 +83,9 @@ def run(
     paths = numbered(output, options["num_images_per_prompt"])
     for path in paths:
         check_output(path, force=force)
-    with InpaintPipeline.from_bundle(bundle, backend=backend, threads=threads) as pipe:
+    with InpaintPipeline.from_bundle(
+        bundle, backend=backend, threads=threads, device=device, low_vram=low_vram
+    ) as pipe:
         result = _follow(pipe.stream(prompt, image, mask, **options))
     _save(result, paths, {"bundle": bundle, "prompt": prompt, **options})
 
