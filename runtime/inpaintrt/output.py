@@ -24,7 +24,7 @@ class Timings:
         image_decode: Latents to pictures.
         paste: Pasting the results back.
         total: Everything, without what the caller did between steps.
-        steps: Each step.
+        steps: Each step, by the clock of what computes it: a GPU's, where one does.
     """
 
     prepare: float
@@ -61,7 +61,7 @@ class StepEvent:
 
     Attributes:
         index: How many steps are done.
-        total: How many there are.
+        total: How many there are; where an engine takes fewer results at once, those of all turns.
         output: The results, with the last event; None before.
     """
 
@@ -71,7 +71,7 @@ class StepEvent:
     _preview: Callable[[], list[Image.Image]] = field(default=list, repr=False)
 
     def preview(self) -> list[Image.Image]:
-        """Decode the present estimate of the finished pictures.
+        """Decode the present estimate of the finished pictures; before its turn it is the picture itself.
 
         It costs one run of the VAE's decoder for each picture, and may be called until the next event.
         """
