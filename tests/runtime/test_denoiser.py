@@ -165,6 +165,36 @@ def _enter(pipe: InpaintPipeline, prompt: str) -> Entry:
     return entry
 
 
+def _poisoned(request: Request) -> Request:
+    """The mean over this context is NaN, and so is what the network makes of it."""
+    program, latents, condition = request
+    contexts = program.contexts.copy()
+    contexts[:, 0, :2] = [np.inf, -np.inf]
+    return Program(program.table, program.weights, contexts, program.noise), latents, condition
+
+
+@pytest.mark.parametrize("sampler", ["euler_a", "dpmpp_2m_karras"])
+def test_a_request_that_spoils_its_step_is_put_out_and_harms_nobody(step: Step, sampler: str) -> None:
+    kinds = [(0, 5), (1, 3), (2, 6)]
+    slots = _slots(step, 4)
+    places = {slots.join(*_request(seed, sampler, steps)): (seed, steps) for seed, steps in kinds[:2]}
+    slots.step()
+    bad = slots.join(*_poisoned(_request(7, sampler)))
+    places[slots.join(*_request(2, sampler, 6))] = kinds[2]
+    results = {}
+    while places:
+        finished = slots.step()
+        if slots.unsound:
+            assert len(slots.unsound) == 4  # 0 * NaN is NaN
+            assert slots.separate() == (bad,)
+            assert not slots.unsound
+        for slot in set(finished) & set(places):
+            results[places.pop(slot)] = slots.leave(slot)
+    for seed, steps in kinds:
+        expected = _alone(step, _request(seed, sampler, steps))
+        np.testing.assert_allclose(results[seed, steps], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_full_slots_refuse_another_request(step: Step) -> None:
     slots = _slots(step, 1)
     slots.join(*_request(0))

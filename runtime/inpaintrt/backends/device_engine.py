@@ -155,12 +155,19 @@ class DeviceEngine:
         self._staging.synchronise()  # the step before is done; planning this one ran meanwhile
         addresses = self._reserve(shapes)
         self._make_room_for(state)
+        self.settle(state)
         for name, array in state.changed(inputs, shapes, addresses).items():
             given = array.astype(self.inputs[name].dtype, copy=False)
             self._staging.upload(pad(given, shapes[name]), addresses[name])
         self._launch(shapes, addresses)
-        size = prod(shapes[_STATE]) * np.dtype(np.float32).itemsize
-        self.device.copy(addresses[_STATE], addresses[_NEXT_STATE], size)
+        state.ahead = True
+
+    def settle(self, state: DeviceState) -> None:
+        """Make the next state of a resident one its state; from then on the step cannot be taken back."""
+        if state.ahead:
+            size = prod(state.shapes[_STATE]) * np.dtype(np.float32).itemsize
+            self.device.copy(self._memory[_STATE].address, self._memory[_NEXT_STATE].address, size)
+            state.ahead = False
 
     def upload(self, array: Array, address: int) -> None:
         """Send an array to an address of the device."""
@@ -171,12 +178,13 @@ class DeviceEngine:
         self._staging.download(address, array)
 
     def reside(self, state: DeviceState) -> tuple[int, int]:
-        """Bring a state into the network's buffers; the addresses of state and condition."""
+        """Bring a state into the network's buffers; the addresses of its newest values and its condition."""
         self._reserve_profiles()
         for name, shape in state.shapes.items():
             self._buffer(name, shape, self.inputs[name])
         self._make_room_for(state)
-        return self._memory[_STATE].address, self._memory[_CONDITION].address
+        newest = _NEXT_STATE if state.ahead else _STATE
+        return self._memory[newest].address, self._memory[_CONDITION].address
 
     def _make_room_for(self, state: DeviceState | None) -> None:
         """The network's state buffers hold one state at a time: the one before goes to memory of its own."""
@@ -184,6 +192,7 @@ class DeviceEngine:
         if resident is state and resident is not None:
             return
         if resident is not None:
+            self.settle(resident)
             resident.move_out(self._memory[_STATE].address, self._memory[_CONDITION].address)
         self._resident = None
         if state is not None:
@@ -211,7 +220,7 @@ class DeviceEngine:
     def _buffer(self, name: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
         memory = self._memory.setdefault(name, GrowingMemory(self.device))
         nbytes = prod(shape) * np.dtype(spec.dtype).itemsize
-        if name in (_STATE, _CONDITION) and nbytes > memory.nbytes > 0:
+        if name in (_STATE, _CONDITION, _NEXT_STATE) and nbytes > memory.nbytes > 0:
             self._make_room_for(None)
         memory.reserve(nbytes)
 
@@ -256,6 +265,10 @@ class DeviceState:
     While it is the only one it stays in the network's own buffers; when another state of the same engine
     steps, it moves to memory of its own, and back when its turn comes.
 
+    Attributes:
+        shapes: Shapes of state and condition.
+        ahead: The network has put the next state beside the state, and it has not been copied over yet.
+
     Args:
         engine: The engine of the step graph.
         slots: How many slots are wanted; the network may have more, which stand still.
@@ -276,6 +289,7 @@ class DeviceState:
         }
         fitted = engine.fit(wanted)
         self.shapes: dict[str, tuple[int, ...]] = {name: fitted[name] for name in wanted}
+        self.ahead = False
         self._home: dict[str, GrowingMemory] = {}
         self._sent: dict[str, tuple[Array, tuple[int, ...], int]] = {}
 
@@ -284,6 +298,7 @@ class DeviceState:
         whole = np.zeros(self.shapes[_STATE][1:], np.float32)
         whole[0] = latents
         with self._engine.device.use():
+            self._engine.settle(self)
             state, conditions = self._engine.reside(self)
             self._engine.upload(whole, state + slot * whole.nbytes)
             self._engine.upload(condition.astype(np.float32), conditions + slot * condition.size * 4)
@@ -302,6 +317,10 @@ class DeviceState:
         """Replace the state by the next; returns while the device still works on it."""
         with self._engine.device.use():
             self._engine.advance(self, inputs)
+
+    def undo(self) -> None:
+        """Go back to the state before the last step, if nothing has happened since."""
+        self.ahead = False
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Callable[[], float]]:

@@ -73,6 +73,10 @@ class StepState(Protocol):
         """
         ...
 
+    def undo(self) -> None:
+        """Go back to the state before the last `advance`: once, and before anything is written."""
+        ...
+
 
 @runtime_checkable
 class KeepsState(Protocol):

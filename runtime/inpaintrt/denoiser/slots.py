@@ -103,6 +103,7 @@ class Slots:
         self._row_buckets = row_buckets
         self._silence = np.zeros((capacity, *latent_shape), np.float32)
         self._contexts: tuple[tuple[_ContextKey, ...], Floats] | None = None
+        self._last: tuple[list[tuple[int, _Occupant]], NDArray[np.float32]] = [], self._silence
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -163,12 +164,43 @@ class Slots:
         running = self._running()
         if not running:
             return ()
-        self._state.advance(self._inputs(running))
+        noise = self._noise(running)
+        self._state.advance(self._inputs(running, noise))
+        self._last = running, noise
         for _, occupant in running:
             occupant.row += 1
         return tuple(slot for slot, occupant in running if occupant.row == occupant.program.table.rows)
 
-    def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
+    @property
+    def unsound(self) -> tuple[int, ...]:
+        """Slots of the last step whose newest estimate is not finite."""
+        return tuple(slot for slot, _ in self._last[0] if not np.isfinite(self.denoised(slot)).all())
+
+    def separate(self) -> tuple[int, ...]:
+        """Take the last step back, do it again for one slot at a time, and free the slots that spoil it.
+
+        A step adds up the rows of all slots, those of others with weight 0; and 0 * NaN is NaN. So one row
+        that is not finite spoils every slot, but in a step of its own it spoils none but its own.
+
+        Returns:
+            The slots that are free now, since their estimates are not finite even alone.
+        """
+        running, noise = self._last
+        self._state.undo()
+        spoilt = []
+        for slot, occupant in running:
+            occupant.row -= 1
+            self._state.advance(self._inputs([(slot, occupant)], noise))
+            occupant.row += 1
+            if not np.isfinite(self.denoised(slot)).all():
+                self._state.undo()
+                self._occupants[slot] = None
+                spoilt.append(slot)
+        return tuple(spoilt)
+
+    def _inputs(
+        self, running: Sequence[tuple[int, _Occupant]], noise: NDArray[np.float32]
+    ) -> dict[str, Array]:
         """All inputs of a step but state and condition."""
         rows = [
             _Row(slot, occupant.program, int(context), occupant.row)
@@ -185,7 +217,7 @@ class Slots:
             "context": self._stack_contexts(padded),
             "guidance": guidance,
             "update": self._updates(running),
-            "noise": self._noise(running),
+            "noise": noise,
         }
 
     def _stack_contexts(self, rows: Sequence[_Row]) -> Floats:

@@ -82,7 +82,7 @@ class HostState:
         self, step: Step, slots: int, latent_shape: tuple[int, ...], condition_channels: int
     ) -> None:
         self._step = step
-        self._state = np.zeros((slots, STATE_TENSORS, *latent_shape), np.float32)
+        self._state = self._before = np.zeros((slots, STATE_TENSORS, *latent_shape), np.float32)
         self._condition = np.zeros((slots, condition_channels, *latent_shape[1:]), np.float32)
 
     def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
@@ -98,7 +98,12 @@ class HostState:
 
     def advance(self, inputs: Mapping[str, Array]) -> None:
         """Replace the state by the next."""
-        self._state = self._step(StepInputs(state=self._state, condition=self._condition, **inputs))
+        next_state = self._step(StepInputs(state=self._state, condition=self._condition, **inputs))
+        self._before, self._state = self._state, next_state
+
+    def undo(self) -> None:
+        """Go back to the state before the last step."""
+        self._state = self._before
 
 
 class FusedStep:

@@ -120,6 +120,37 @@ def test_two_states_of_one_engine_take_turns(engine: DeviceEngine, reference: St
         _assert_close(slots.leave(0), _alone(reference, request))
 
 
+def test_a_step_is_not_lost_when_a_larger_state_makes_the_buffers_grow(
+    engine: DeviceEngine, reference: Step
+) -> None:
+    small, large = (Slots(FusedStep(engine), capacity=1, latent_shape=shape) for shape in (SHAPE, (4, 9, 9)))
+    small.join(*_request(0))
+    large.join(*_request(1, shape=(4, 9, 9)))
+    small.step()
+    large.step()
+    while small.active:
+        small.step()
+    _assert_close(small.leave(0), _alone(reference, _request(0)))
+
+
+def test_a_step_can_be_taken_back_and_a_bad_request_put_out(engine: DeviceEngine, reference: Step) -> None:
+    slots = Slots(FusedStep(engine), capacity=3, latent_shape=SHAPE)
+    slots.join(*_request(0))
+    slots.step()
+    program, latents, condition = _request(5)
+    contexts = np.full_like(program.contexts, np.inf)
+    contexts[:, 0] = -np.inf
+    slots.join(Program(program.table, program.weights, contexts, program.noise), latents, condition)
+    slots.join(*_request(1))
+    slots.step()
+    assert slots.unsound == (0, 1, 2)
+    assert slots.separate() == (1,)
+    while slots.active:
+        slots.step()
+    for slot, seed in ((0, 0), (2, 1)):
+        _assert_close(slots.leave(slot), _alone(reference, _request(seed)))
+
+
 def test_a_run_from_the_host_in_between_changes_no_state(engine: DeviceEngine, reference: Step) -> None:
     slots = Slots(FusedStep(engine), capacity=1, latent_shape=SHAPE)
     slots.join(*_request(4))
