@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inpaintrt.bundle import load_manifest
+from inpaintrt.errors import EngineUnavailableError
 from inpaintrt.store import find_bundle
 from inpaintrt_bench.memory import forget_peak, peak_bytes
 from inpaintrt_bench.schema import Memory, Row
@@ -103,10 +104,9 @@ def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
 
     Returns:
         A row for each plan that was built, with `seconds`, `bytes`, `profiles`, and the largest resident
-        memory meanwhile.
+        memory meanwhile; or a failed row where the library cannot build here.
 
     Raises:
-        EngineUnavailableError: The library is not installed.
         PlanBuildError: The library cannot compile a component.
     """
     from inpaintrt_export.plans import build_plans
@@ -114,7 +114,10 @@ def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
     folder = find_bundle(bundle)
     components = load_manifest(folder).components
     phases = Phases(lambda stage: name if (name := _subject(stage)) in components else _REST)
-    report = build_plans(bundle, settings, progress=phases)
+    try:
+        report = build_plans(bundle, settings, progress=phases)
+    except EngineUnavailableError as error:
+        return [Row(name="plans", status="failed", reason=error.what, case={"made": settings.backend})]
     phases.finish()
     return [_plan_row(plan, phases.costs, folder) for plan in report.built]
 

@@ -1,17 +1,22 @@
 """The cost of exports and plans: every part has its own, and what is there already costs nothing."""
 
+import hashlib
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from inpaintrt.bundle import COMPONENT_NAMES, load_manifest
+from bundles import source_key
+from inpaintrt.bundle import COMPONENT_NAMES
+from inpaintrt.cli import app
 from inpaintrt.errors import ExportError
+from inpaintrt_bench import build
 from inpaintrt_bench.build import Phases, measure_export, measure_plans
 from inpaintrt_bench.isolation import run_alone
-from inpaintrt_bench.schema import Row
+from inpaintrt_bench.schema import Row, load_report
 from inpaintrt_export.plans import BuildSettings
 from plan_fixtures import planned_bundle, rtx
 
@@ -51,21 +56,42 @@ def test_phases_add_up_and_keep_their_own_peaks() -> None:
     assert large > small + 0.8 * BLOCK
 
 
-def test_every_part_of_an_export_has_its_cost(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    output = tmp_path / "bundle"
-    rows = run_alone(measure_export, str(tiny_checkpoint), output, "fp32")
-    assert load_manifest(output).components.keys() == set(COMPONENT_NAMES)
-    assert {row.name for row in rows} == {"text_encoder", "vae", "unet", "rest"}
-    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
-    assert sum(int(str(row.values["bytes"])) for row in rows) == size
-    for row in rows:
+@pytest.fixture(scope="module")
+def export_report(bundle_cache: Path, tiny_checkpoint: Path) -> Path:
+    """The report of an export, which takes a minute: kept for a state of the exporter and its measurement."""
+    package = Path(build.__file__).parent
+    sources = (package / "build.py", package / "commands" / "build.py")
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    output = bundle_cache / f"tiny-build-{source_key()}-{digest}.json"
+    if not output.is_file():
+        arguments = ["bench", "build", str(tiny_checkpoint), "--precision", "fp32", "--no-plans"]
+        result = CliRunner().invoke(app, [*arguments, "-o", str(output)], catch_exceptions=False)
+        assert "| text encoder | export |" in result.output
+    return output
+
+
+def test_every_part_of_an_export_has_its_cost(export_report: Path, tiny_checkpoint: Path) -> None:
+    report = load_report(export_report)
+    assert (report.kind, report.settings["precision"]) == ("build", "fp32")
+    assert {row.name for row in report.rows} == {"text_encoder", "vae", "unet", "rest"}
+    for row in report.rows:
         assert float(str(row.values["seconds"])) > 0
         assert _peak(row) > 50e6
+    sizes = {row.name: int(str(row.values["bytes"])) for row in report.rows}
+    weights = (tiny_checkpoint / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
+    assert weights < sizes["unet"] < 2 * weights
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error_of_the_export(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="absent"):
         run_alone(measure_export, str(tmp_path / "absent"), tmp_path / "bundle", "fp32")
+
+
+def test_a_library_that_is_not_there_is_a_row_with_its_reason(tiny_half_bundle: Path) -> None:
+    (row,) = measure_plans(str(tiny_half_bundle), BuildSettings("tensorrt"))
+    assert (row.name, row.status, row.case) == ("plans", "failed", {"made": "tensorrt"})
+    assert row.reason is not None
+    assert "tensorrt" in row.reason
 
 
 def test_every_plan_has_its_cost_once(planned_bundle: Path, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
-from inpaintrt_bench.commands.footprint import footprint
+from inpaintrt_bench.commands.build import build
+from inpaintrt_bench.commands.mask import mask
 from inpaintrt_bench.commands.overhead import overhead
-from inpaintrt_bench.commands.plans import plans
+from inpaintrt_bench.commands.quality import quality
+from inpaintrt_bench.commands.report import report
+from inpaintrt_bench.commands.size import size
 
 __all__ = ["bench", "register"]
 
@@ -17,9 +20,12 @@ def bench() -> None:
 
 
 for _command in (
-    footprint,
+    build,
+    mask,
     overhead,
-    plans,
+    quality,
+    report,
+    size,
 ):
     bench.add_command(_command)
 
