@@ -28,10 +28,14 @@ class Chores:
     """Two lanes of work, for newcomers and leavers, served in turn, each first come, first served.
 
     Args:
+        on_done: Told when a task's work is done.
         on_error: Told of what a piece raises; the rest of its work is dropped.
     """
 
-    def __init__(self, on_error: Callable[[Task, Exception], None]) -> None:
+    def __init__(
+        self, *, on_done: Callable[[Task], None], on_error: Callable[[Task, Exception], None]
+    ) -> None:
+        self._on_done = on_done
         self._on_error = on_error
         self.newcomers: deque[Chore] = deque()
         self.leavers: deque[Chore] = deque()
@@ -66,6 +70,7 @@ class Chores:
             next(pieces)
         except StopIteration:
             lane.popleft()
+            self._on_done(task)
         except Exception as error:  # noqa: BLE001 - handed on
             lane.popleft()
             self._on_error(task, error)

@@ -6,63 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inpaintrt.denoiser import Program, Slots
-from inpaintrt.errors import EngineRunError
-from inpaintrt.samplers import compile_table
-from inpaintrt.stages import Stages
 from inpaintrt_server.errors import EngineLostError
 
-__all__ = ["EngineStage", "Faults", "Probe"]
+__all__ = ["EngineStage", "Faults"]
 
 EngineStage: TypeAlias = Literal["encode", "step", "decode"]
-
-_PROBE_STEPS = 4
-
-
-class Probe:
-    """One step of a request without a prompt at the checkpoint's own size: what must always work.
-
-    Args:
-        stages: The bundle's stages.
-        open_slots: Makes slots for a latent shape.
-        tokens: Length of a prompt's embedding.
-    """
-
-    def __init__(
-        self, stages: Stages, open_slots: Callable[[tuple[int, int, int]], Slots], *, tokens: int
-    ) -> None:
-        architecture = stages.manifest.architecture
-        height, width = (side // architecture.vae_scale_factor for side in architecture.native_resolution)
-        self._open_slots = open_slots
-        self._shape = (architecture.latent_channels, height, width)
-        self._program = Program(
-            compile_table(stages.manifest.scheduler, "ddim", _PROBE_STEPS),
-            np.ones((_PROBE_STEPS, 1), np.float32),
-            np.zeros((1, tokens, architecture.context_width), np.float32),
-            self._silence,
-        )
-
-    def _silence(self, row: int) -> NDArray[np.float32]:
-        del row
-        return np.zeros(self._shape, np.float32)
-
-    def __call__(self) -> None:
-        """Run it.
-
-        Raises:
-            Exception: Whatever the engine raises.
-            EngineRunError: The estimate is not finite.
-        """
-        slots = self._open_slots(self._shape)
-        channels, height, width = self._shape
-        condition = np.zeros((1 + channels, height, width), np.float32)
-        slot = slots.join(self._program, np.zeros(self._shape, np.float32), condition)
-        slots.step()
-        if not np.isfinite(slots.denoised(slot)).all():
-            raise EngineRunError("the network gives NaN or infinite values for a picture of zeros")
 
 
 class Faults:

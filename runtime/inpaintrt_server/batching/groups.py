@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from inpaintrt.denoiser import Slots
-from inpaintrt.stages import Entry
+from inpaintrt.denoiser import Entry, Slots
+from inpaintrt_server.batching.step_engine import GroupKey, StepEngine
 from inpaintrt_server.batching.task import Task
 
-__all__ = ["Group", "GroupKey", "Groups", "Seat"]
-
-
-class GroupKey(NamedTuple):
-    """What results must have in common to share a step.
-
-    Attributes:
-        latent_shape: `(channels, h, w)`.
-        tokens: Length of the prompts' embeddings.
-    """
-
-    latent_shape: tuple[int, int, int]
-    tokens: int
-
-    @classmethod
-    def of(cls, entry: Entry) -> GroupKey:
-        """The key of a result."""
-        channels, height, width = entry.latents.shape
-        return cls((channels, height, width), entry.program.contexts.shape[1])
+__all__ = ["Group", "Groups", "Seat"]
 
 
 class Seat(NamedTuple):
@@ -37,6 +19,11 @@ class Seat(NamedTuple):
 
     task: Task
     result: int
+
+    @property
+    def entry(self) -> Entry:
+        """What it enters its slot with."""
+        return self.task.entries[self.result]
 
 
 class Group:
@@ -65,13 +52,13 @@ class Group:
     def rows_now(self) -> int:
         """UNet rows of the next step."""
         return sum(
-            int(np.count_nonzero(seat.task.entries[seat.result].program.weights[seat.task.done[seat.result]]))
+            int(np.count_nonzero(seat.entry.program.weights[seat.task.done[seat.result]]))
             for seat in self.seats.values()
         )
 
     def join(self, seat: Seat) -> None:
         """Seat a result."""
-        slot = self.slots.join(*seat.task.entries[seat.result])
+        slot = self.slots.join(*seat.entry)
         self.seats[slot] = seat
         seat.task.seated += 1
         seat.task.clock.enter()
@@ -96,17 +83,15 @@ class Groups:
     A group that comes begins with the least charge of those that are there.
 
     Args:
-        open_slots: Makes the slots of a group, for a latent shape.
+        engine: What runs the steps.
+
+    Attributes:
         capacity: Results that may be in flight, in all groups together.
-        row_limit: UNet rows that a step may have; None for any number.
     """
 
-    def __init__(
-        self, open_slots: Callable[[tuple[int, int, int]], Slots], *, capacity: int, row_limit: int | None
-    ) -> None:
-        self._open_slots = open_slots
-        self.capacity = capacity
-        self._row_limit = row_limit
+    def __init__(self, engine: StepEngine) -> None:
+        self._engine = engine
+        self.capacity = engine.slots
         self._groups: dict[GroupKey, Group] = {}
 
     def __len__(self) -> int:
@@ -126,22 +111,26 @@ class Groups:
         """Seat a result; False if it has to wait for a place.
 
         Raises:
-            EngineError: The engine cannot run at this size.
+            EngineInputError: The engine was built for less, or for other sizes.
+            EngineError: The engine failed.
         """
         if self.active >= self.capacity:
             return False
-        key = GroupKey.of(seat.task.entries[seat.result])
+        key = GroupKey.of(seat.entry)
         group = self._groups.get(key)
         if group is None:
-            channels_height_width = key.latent_shape
-            area = channels_height_width[1] * channels_height_width[2]
-            least = min((other.charged for other in self._groups.values()), default=0.0)
-            group = Group(self._open_slots(channels_height_width), area, least)
-        elif self._row_limit is not None and group.rows + seat.task.rows > self._row_limit:
+            group = self._open(key, seat.task.rows)
+        elif not self._engine.takes(key, group.rows + seat.task.rows):
             return False
         group.join(seat)
-        self._groups[key] = group
         return True
+
+    def _open(self, key: GroupKey, rows: int) -> Group:
+        self._engine.check(key, rows)
+        _, height, width = key.latent_shape
+        least = min((other.charged for other in self._groups.values()), default=0.0)
+        group = self._groups[key] = Group(self._engine.open(key.latent_shape), height * width, least)
+        return group
 
     def next(self) -> Group | None:
         """The group whose turn it is, and charge it; None if nobody is in flight."""

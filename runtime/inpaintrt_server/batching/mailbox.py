@@ -71,6 +71,12 @@ class Mailbox:
                 self._posting = True
                 self._pool.submit(self._post)
 
+    def fail(self, error: Exception) -> None:
+        """End with an error at once; events that are not yet made are dropped."""
+        with self._lock:
+            self._letters.clear()
+            self._deliver(Failed(error))
+
     def close(self) -> None:
         """Let nothing be heard any more."""
         self._end("cancelled")

@@ -6,18 +6,17 @@ import logging
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from inpaintrt.errors import EngineError, EngineInputError, EngineRunError, InpaintError
+from inpaintrt.errors import EngineError, EngineRunError, InpaintError
 from inpaintrt_server.batching.chores import Chores
 from inpaintrt_server.batching.faults import EngineStage, Faults
-from inpaintrt_server.batching.groups import Group, Groups, Seat
+from inpaintrt_server.batching.groups import Group, Groups
 from inpaintrt_server.batching.inbox import Inbox
-from inpaintrt_server.batching.jobs import Started, Stepped
+from inpaintrt_server.batching.jobs import Stepped
+from inpaintrt_server.batching.joining import Joining
 from inpaintrt_server.batching.leavers import Leavers
 from inpaintrt_server.batching.newcomers import Newcomers
 from inpaintrt_server.batching.observing import Observer
-from inpaintrt_server.batching.settings import Mode
+from inpaintrt_server.batching.step_engine import StepEngine
 from inpaintrt_server.batching.task import Task
 
 __all__ = ["Counts", "Parts", "Scheduler"]
@@ -29,7 +28,7 @@ _NEWEST_STEP = 0.3
 
 @dataclass
 class Counts:
-    """What other threads may read of the scheduler at any time."""
+    """What other threads may read of the scheduler at any time; see `Snapshot`."""
 
     active: int = 0
     groups: int = 0
@@ -45,7 +44,9 @@ class Parts:
 
     inbox: Inbox
     newcomers: Newcomers
+    joining: Joining
     groups: Groups
+    engine: StepEngine
     leavers: Leavers
     chores: Chores
     faults: Faults
@@ -57,15 +58,16 @@ class Scheduler:
     A turn: hear what other threads want, let go of requests that are over, fill free slots, do one step of
     one group, then encode newcomers and decode leavers for as long as a step takes. So steps get about half
     of the engine's time at least, and newcomers and leavers half of it if they need so much.
+
+    Args:
+        parts: What it moves requests through.
+        observer: Hears of the steps.
     """
 
-    def __init__(self, parts: Parts, mode: Mode, buckets: tuple[int, ...] | None, observer: Observer) -> None:
+    def __init__(self, parts: Parts, observer: Observer) -> None:
         self._parts = parts
-        self._mode = mode
-        self._buckets = buckets
         self._observer = observer
         self._tasks: dict[Task, None] = {}
-        self._open = True
         self._step_seconds = 0.0
         self.counts = Counts()
 
@@ -80,27 +82,26 @@ class Scheduler:
         Raises:
             EngineLostError: The engine is gone.
         """
-        if not self._busy():
-            self._parts.inbox.wait(self._seconds_to_deadline())
-        self._parts.inbox.run()
+        parts = self._parts
+        steps = len(parts.groups) and parts.joining.may_step
+        if not (parts.chores or parts.newcomers.ready or steps):
+            parts.inbox.wait(self._seconds_to_deadline())
+        parts.inbox.run()
         self._let_go()
-        self._parts.newcomers.call()
-        self._fill()
-        group = self._parts.groups.next() if self._may_step() else None
+        parts.newcomers.call()
+        parts.joining.fill()
+        self._count()
+        group = parts.groups.next() if parts.joining.may_step else None
         if group is not None:
             self._step(group)
-        self._parts.chores.run(self._step_seconds if group is not None else 0.0)
-        self._count()
+        parts.chores.run(self._step_seconds if group is not None else 0.0)
 
-    def fail_all(self, error: Exception) -> None:
-        """End every request."""
+    def end_all(self, error: Exception) -> None:
+        """End every request with an error."""
         for task in self._tasks:
             task.fail(error)
         self._let_go()
         self._count()
-
-    def _busy(self) -> bool:
-        return bool(self._parts.chores or self._parts.newcomers.ready or len(self._parts.groups))
 
     def _seconds_to_deadline(self) -> float | None:
         deadlines = [task.deadline for task in self._tasks if task.deadline is not None and not task.denoised]
@@ -116,66 +117,32 @@ class Scheduler:
             self._parts.newcomers.drop_ended()
             self._parts.groups.drop_ended()
 
-    def _fill(self) -> None:
-        """Seat waiting results: of those requests first that have the fewest seats, then of the oldest."""
-        self._open = self._may_open()
-        while self._open and self._parts.newcomers.ready:
-            task = min(self._parts.newcomers.ready, key=lambda task: task.seated)
-            if not self._seat(task):
-                break
-            if not task.waiting:
-                self._parts.newcomers.ready.remove(task)
-        if self._mode != "continuous" and self._gathered():
-            self._open = False
-
-    def _may_open(self) -> bool:
-        """Whether requests may join now."""
-        return self._mode == "continuous" or self._open or self._parts.groups.active == 0
-
-    def _gathered(self) -> bool:
-        """Whether a whole batch is together: no more fit, or there are no more."""
-        full = self._parts.groups.active >= self._parts.groups.capacity
-        waits = bool(self._parts.newcomers.ready or self._parts.newcomers.coming)
-        return self._parts.groups.active > 0 and (full or not waits or self._mode == "one-at-a-time")
-
-    def _may_step(self) -> bool:
-        return self._mode == "continuous" or not self._open
-
-    def _seat(self, task: Task) -> bool:
-        begins = task.clock.entered is None
-        try:
-            seated = self._parts.groups.join(Seat(task, task.waiting[0]))
-        except InpaintError as error:
-            task.fail(error)
-            self._let_go()
-            return True
-        if seated:
-            task.waiting.popleft()
-            if begins:
-                task.mailbox.put(Started(task.table.rows))
-        return seated
+    def _count(self) -> None:
+        self.counts.active = self._parts.groups.active
+        self.counts.groups = len(self._parts.groups)
+        self.counts.queued = sum(1 for task in self._tasks if task.clock.entered is None)
 
     def _step(self, group: Group) -> None:
         started = time.perf_counter()
         rows = group.rows_now()
         try:
             finished = group.slots.step()
-            self._check_estimates(group)
+            spoilt = group.slots.separate() if group.slots.unsound else ()
         except Exception as error:  # noqa: BLE001 - logged, and told to all in the step
             self._step_failed(group, error)
             return
-        seconds = time.perf_counter() - started
+        self._measure(time.perf_counter() - started, rows)
         self._parts.faults.succeeded("step")
-        self._measure(seconds, rows)
-        self._after_step(group, finished)
-
-    def _check_estimates(self, group: Group) -> None:
-        if not all(np.isfinite(group.slots.denoised(slot)).all() for slot in group.seats):
-            raise EngineRunError("the network gave NaN or infinite values")
+        self._advance(group, finished, spoilt)
+        if spoilt:
+            self._parts.faults.check()
 
     def _step_failed(self, group: Group, error: Exception) -> None:
+        """Fail whoever was in a step; the others, and the next, go on."""
         tasks = group.tasks()
-        logger.error("a step failed", exc_info=error, extra={"job_ids": [task.id for task in tasks]})
+        logger.error(
+            "a step failed for %s", ", ".join(task.id for task in tasks), exc_info=error, extra=_ids(*tasks)
+        )
         self._parts.groups.drop(group)
         for task in tasks:
             task.fail(_as_engine_error("the step failed", error))
@@ -183,20 +150,22 @@ class Scheduler:
         self._parts.faults.failed("step", error)
 
     def _measure(self, seconds: float, rows: int) -> None:
-        bucket = next((each for each in sorted(self._buckets or ()) if each >= rows), rows)
-        if self._step_seconds == 0.0:
-            self._step_seconds = seconds
-        self._step_seconds += _NEWEST_STEP * (seconds - self._step_seconds)
+        weight = _NEWEST_STEP if self._step_seconds else 1.0
+        self._step_seconds += weight * (seconds - self._step_seconds)
+        bucket = self._parts.engine.bucket(rows)
         self.counts.steps += 1
         self.counts.rows += rows
         self.counts.padded_rows += bucket
         self._observer.step(seconds, rows, bucket)
 
-    def _after_step(self, group: Group, finished: tuple[int, ...]) -> None:
-        before = {task: task.progress for task in group.tasks()}
+    def _advance(self, group: Group, finished: tuple[int, ...], spoilt: tuple[int, ...]) -> None:
+        """Note that the results of a group have done a step."""
+        for slot in spoilt:
+            self._drop_spoilt(group.seats[slot].task)
+        before = {task: task.progress for task in group.tasks() if not task.over}
         for seat in group.seats.values():
             seat.task.done[seat.result] += 1
-        for slot in finished:
+        for slot in set(finished).difference(spoilt):
             seat = group.seats[slot]
             seat.task.latents[seat.result] = group.leave(slot)
         for task, progress in before.items():
@@ -206,6 +175,15 @@ class Scheduler:
                 task.clock.leave()
                 self._parts.leavers.finish(task)
         self._parts.groups.drop_ended()
+
+    def _drop_spoilt(self, task: Task) -> None:
+        logger.error("the network gives no finite values for %s", task.id, extra=_ids(task))
+        task.fail(
+            EngineRunError(
+                "the network gives NaN or infinite values for this request",
+                hint="in half precision the network may overflow: export it in float32",
+            )
+        )
 
     def _tell(self, task: Task, group: Group) -> None:
         index, total = task.progress, task.table.rows
@@ -224,16 +202,19 @@ class Scheduler:
         Raises:
             EngineLostError: The engine is gone.
         """
-        stage: EngineStage = "decode" if task.denoised else "encode"
-        task.fail(_as_engine_error(f"the stage {stage!r} failed", error))
-        if isinstance(error, EngineError) and not isinstance(error, EngineInputError):
-            logger.error("%s failed", stage, exc_info=error, extra={"job_ids": [task.id]})
+        stage: EngineStage = "encode" if task.clock.entered is None else "decode"
+        task.fail(_as_engine_error(f"{stage} failed", error))
+        if isinstance(error, EngineError) or not isinstance(error, InpaintError):
+            logger.error("%s failed for %s", stage, task.id, exc_info=error, extra=_ids(task))
             self._parts.faults.failed(stage, error)
 
-    def _count(self) -> None:
-        self.counts.active = self._parts.groups.active
-        self.counts.groups = len(self._parts.groups)
-        self.counts.queued = sum(1 for task in self._tasks if task.clock.entered is None)
+    def chore_done(self, task: Task) -> None:
+        """Note that encoding or decoding works."""
+        self._parts.faults.succeeded("encode" if task.clock.entered is None else "decode")
+
+
+def _ids(*tasks: Task) -> dict[str, object]:
+    return {"job_ids": [task.id for task in tasks]}
 
 
 def _as_engine_error(what: str, error: Exception) -> Exception:

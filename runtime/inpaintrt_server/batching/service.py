@@ -10,17 +10,17 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from inpaintrt.denoiser import Slots
 from inpaintrt.errors import InpaintError, ParameterError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
 from inpaintrt.stages import Stages
 from inpaintrt_server.batching.admission import Admission, Place
 from inpaintrt_server.batching.chores import Chores
-from inpaintrt_server.batching.faults import Faults, Probe
+from inpaintrt_server.batching.faults import Faults
 from inpaintrt_server.batching.groups import Groups
 from inpaintrt_server.batching.inbox import Inbox
 from inpaintrt_server.batching.jobs import Job, Listener, Permit
+from inpaintrt_server.batching.joining import Joining
 from inpaintrt_server.batching.leavers import Leavers
 from inpaintrt_server.batching.mailbox import Mailbox
 from inpaintrt_server.batching.newcomers import Newcomers
@@ -28,6 +28,7 @@ from inpaintrt_server.batching.observing import Ending, Observer, Silent, Snapsh
 from inpaintrt_server.batching.pictures import PictureCache
 from inpaintrt_server.batching.scheduler import Parts, Scheduler
 from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.step_engine import StepEngine
 from inpaintrt_server.batching.task import Clock, Task
 from inpaintrt_server.errors import DrainingError, EngineLostError
 
@@ -46,6 +47,10 @@ class BatchingService:
         loaded: The bundle.
         settings: How requests are batched.
         observer: Hears what happens.
+
+    Raises:
+        EngineInputError: The engine was built for fewer slots.
+        PlanError: The engines were built for sizes that have none in common.
     """
 
     def __init__(
@@ -58,13 +63,19 @@ class BatchingService:
         self._inbox = Inbox()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-pictures")
         self._pictures = PictureCache(settings.picture_cache)
-        self._scheduler = self._make_scheduler(loaded)
+        engine = StepEngine(self.stages, settings, tokens=loaded.tokenizer.max_length)
+        self._faults = Faults(engine.probe, settings.faults)
+        self._scheduler = self._make_scheduler(engine)
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)
         self._ready = self._stopping = False
+        self._gone: Exception | None = None
 
-    def _make_scheduler(self, loaded: LoadedBundle) -> Scheduler:
+    def _make_scheduler(self, engine: StepEngine) -> Scheduler:
         settings = self.settings
-        chores = Chores(self._chore_failed)
+        chores = Chores(
+            on_done=lambda task: self._scheduler.chore_done(task),
+            on_error=lambda task, error: self._scheduler.chore_failed(task, error),
+        )
         newcomers = Newcomers(
             self.stages,
             self._pictures,
@@ -74,25 +85,16 @@ class BatchingService:
             ahead=settings.slots + settings.workers,
             observer=self._observer,
         )
-        row_limit = None if settings.row_buckets is None else max(settings.row_buckets)
-        groups = Groups(self._open_slots, capacity=settings.slots, row_limit=row_limit)
-        leavers = Leavers(self.stages, chores, self._observer)
-        probe = Probe(self.stages, self._open_slots, tokens=loaded.tokenizer.max_length)
-        faults = Faults(probe, settings.faults)
-        self._faults = faults
-        parts = Parts(self._inbox, newcomers, groups, leavers, chores, faults)
-        return Scheduler(parts, settings.mode, settings.row_buckets, self._observer)
-
-    def _open_slots(self, latent_shape: tuple[int, int, int]) -> Slots:
-        return Slots(
-            self.stages.step,
-            capacity=self.settings.slots,
-            latent_shape=latent_shape,
-            row_buckets=self.settings.row_buckets,
+        groups = Groups(engine)
+        joining = Joining(
+            newcomers,
+            groups,
+            settings.mode,
+            on_error=lambda task, error: self._scheduler.chore_failed(task, error),
         )
-
-    def _chore_failed(self, task: Task, error: Exception) -> None:
-        self._scheduler.chore_failed(task, error)
+        leavers = Leavers(self.stages, chores, self._observer)
+        parts = Parts(self._inbox, newcomers, joining, groups, engine, leavers, chores, self._faults)
+        return Scheduler(parts, self._observer)
 
     def start(self) -> None:
         """Start the threads; `snapshot.ready` says when the engine is warm. Requests may come before."""
@@ -134,7 +136,10 @@ class BatchingService:
             InpaintError: The permit is used up, or from another service.
         """
         table = self.stages.compile(request)
-        self._check(request)
+        if request.options["output_type"] != "pil":
+            raise ParameterError(
+                "output_type is not for servers", received=request.options["output_type"], expected="'pil'"
+            )
         if not isinstance(permit, Place):
             raise InpaintError(
                 "this is no permit of the service", received=type(permit).__name__, expected="what admit gave"
@@ -144,24 +149,9 @@ class BatchingService:
         clock = Clock(permit.taken_at)
         task = Task(job_id, request, table, mailbox, clock, deadline=deadline, preview_steps=preview_steps)
         self._inbox.post(lambda: self._scheduler.add(task))
-        if self._stopping:
-            task.fail(_stopped())
+        if self._gone is not None:
+            task.fail(self._gone)
         return task
-
-    def _check(self, request: Request) -> None:
-        if request.options["output_type"] != "pil":
-            raise ParameterError(
-                "output_type is not for servers", received=request.options["output_type"], expected="'pil'"
-            )
-        buckets = self.settings.row_buckets
-        rows = request.guidance.weights(1, has_negative=request.negatives is not None).shape[1]
-        if buckets is not None and rows > max(buckets):
-            raise ParameterError(
-                "the request needs more UNet rows a step than the engine has",
-                received=f"{rows} rows",
-                expected=f"at most {max(buckets)}",
-                hint="leave out guidance or the symmetric negative prompt",
-            )
 
     def _ended(self, place: Place, how: Ending) -> None:
         place.end()
@@ -183,9 +173,14 @@ class BatchingService:
         self._inbox.wake()
         if self._thread.is_alive():
             self._thread.join()
-        self._inbox.run()
-        self._scheduler.fail_all(_stopped())
+        self._end(DrainingError("the server is stopping", hint="ask another one, or try again in a while"))
         self._pool.shutdown()
+
+    def _end(self, error: Exception) -> None:
+        """Fail every request; whoever hands one in later sees `_gone` and fails it too."""
+        self._gone = self._gone or error
+        self._inbox.run()
+        self._scheduler.end_all(error)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -220,9 +215,7 @@ class BatchingService:
     def _lose(self, error: EngineLostError) -> None:
         logger.critical("%s", error)
         self._admission.lose(error)
-        self._stopping = True
-        self._inbox.run()
-        self._scheduler.fail_all(error)
+        self._end(error)
 
     def __enter__(self) -> Self:
         self.start()
@@ -232,7 +225,3 @@ class BatchingService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _stopped() -> DrainingError:
-    return DrainingError("the server is stopping", hint="ask another one, or try again in a while")

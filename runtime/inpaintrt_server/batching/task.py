@@ -14,7 +14,7 @@ from inpaintrt.images import Prepared
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table
 from inpaintrt.stages import Contexts, Entry
-from inpaintrt_server.batching.jobs import Failed, JobTimings
+from inpaintrt_server.batching.jobs import JobTimings
 from inpaintrt_server.batching.mailbox import Mailbox
 from inpaintrt_server.batching.observing import Stage
 from inpaintrt_server.errors import DeadlineError
@@ -47,10 +47,12 @@ class Clock:
         finally:
             self._spent[name] = self._spent.get(name, 0.0) + time.monotonic() - started
 
-    def enter(self) -> None:
-        """A result takes a slot."""
-        if self.entered is None:
+    def enter(self) -> bool:
+        """A result takes a slot; whether it is the first."""
+        first = self.entered is None
+        if first:
             self.entered = time.monotonic()
+        return first
 
     def leave(self) -> None:
         """A result has done its last step."""
@@ -133,8 +135,8 @@ class Task:
         self.mailbox.close()
 
     def fail(self, error: Exception) -> None:
-        """End with an error."""
-        self.mailbox.put(Failed(error))
+        """End with an error, whatever is still to come."""
+        self.mailbox.fail(error)
 
     @property
     def over(self) -> bool:
