@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import anyio.to_thread
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 __all__ = ["DEFAULT_QUALITY", "MEDIA_TYPES", "OutputFormat", "as_base64", "encode_pictures"]
 
@@ -20,7 +20,11 @@ DEFAULT_QUALITY = 95
 
 
 async def encode_pictures(
-    images: Sequence[Image.Image], output_format: OutputFormat = "png", quality: int = DEFAULT_QUALITY
+    images: Sequence[Image.Image],
+    output_format: OutputFormat = "png",
+    quality: int = DEFAULT_QUALITY,
+    *,
+    parameters: Sequence[str] = (),
 ) -> list[bytes]:
     """Pictures as the bytes of files, encoded in a thread.
 
@@ -28,25 +32,36 @@ async def encode_pictures(
         images: Pictures of mode "RGB" or "RGBA"; a JPEG has no transparency, so that is dropped there.
         output_format: "png", "jpeg" or "webp".
         quality: From 1 to 100, for JPEG and WebP.
+        parameters: How each picture was made, for the metadata of a PNG; empty for none.
     """
+    texts = parameters or [None] * len(images)
     return await anyio.to_thread.run_sync(
-        lambda: [_encode(image, output_format, quality) for image in images]
+        lambda: [
+            _encode(image, output_format, quality, text) for image, text in zip(images, texts, strict=True)
+        ]
     )
 
 
 async def as_base64(
-    images: Sequence[Image.Image], output_format: OutputFormat = "png", quality: int = DEFAULT_QUALITY
+    images: Sequence[Image.Image],
+    output_format: OutputFormat = "png",
+    quality: int = DEFAULT_QUALITY,
+    *,
+    parameters: Sequence[str] = (),
 ) -> list[str]:
     """Pictures as base64 of files, as JSON carries them. The arguments are those of `encode_pictures`."""
-    encoded = await encode_pictures(images, output_format, quality)
+    encoded = await encode_pictures(images, output_format, quality, parameters=parameters)
     return await anyio.to_thread.run_sync(
         lambda: [base64.b64encode(file).decode("ascii") for file in encoded]
     )
 
 
-def _encode(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
+def _encode(image: Image.Image, output_format: OutputFormat, quality: int, text: str | None) -> bytes:
     file = io.BytesIO()
     picture = image.convert("RGB") if output_format == "jpeg" else image
-    settings = {} if output_format == "png" else {"quality": quality}
+    information = PngImagePlugin.PngInfo()
+    if text is not None:
+        information.add_itxt("parameters", text)
+    settings = {"pnginfo": information} if output_format == "png" else {"quality": quality}
     picture.save(file, output_format, icc_profile=image.info.get("icc_profile"), **settings)
     return file.getvalue()
