@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from inpaintrt_server.apis import health, inpaint, openai
+from inpaintrt_server.apis import health, inpaint, openai, webui
 from inpaintrt_server.http.access import AccessLayer
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import Context
@@ -63,7 +63,12 @@ def make_application(
 
 
 def _make_apis(settings: ServerSettings) -> Sequence[Api]:
-    return (*health.make_apis(settings), inpaint.make_api(settings), openai.make_api(settings))
+    return (
+        *health.make_apis(settings),
+        inpaint.make_api(settings),
+        openai.make_api(settings),
+        webui.make_api(settings),
+    )
 
 
 async def _hand_out(_: Request, error: Exception) -> Response:

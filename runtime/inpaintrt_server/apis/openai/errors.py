@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from inpaintrt_server.apis.wording import in_one_line
 from inpaintrt_server.http.errors import Problem
 
 __all__ = ["OpenAIErrorBody", "error_body", "for_openai"]
@@ -53,16 +54,9 @@ def for_openai(problem: Problem) -> Problem:
 
 def error_body(problem: Problem) -> Mapping[str, Any]:
     """The JSON that fills `message`, `type`, `param` and `code` of the client's exceptions."""
-    details = (
-        ("received", problem.received),
-        ("expected", problem.expected),
-        ("what to do", problem.what_to_do),
-    )
     return {
         "error": {
-            "message": "; ".join(
-                [problem.message, *(f"{name}: {text}" for name, text in details if text is not None)]
-            ),
+            "message": in_one_line(problem),
             "type": _type_of(problem.status),
             "param": problem.field or _TO_BLAME.get(problem.code),
             "code": problem.code,

@@ -1,0 +1,86 @@
+"""`POST /sdapi/v1/img2img`: JSON in, JSON out."""
+
+from __future__ import annotations
+
+import contextlib
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from inpaintrt.request import Request as PipelineRequest
+from inpaintrt.request import make_request
+from inpaintrt_server.apis.alpha import in_picture_thread
+from inpaintrt_server.apis.webui.answers import Results, img2img_body
+from inpaintrt_server.apis.webui.checkpoint import Checkpoint
+from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
+from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
+from inpaintrt_server.apis.webui.masks import read_mask
+from inpaintrt_server.apis.webui.progress import owner_of
+from inpaintrt_server.apis.webui.settings import Overrides, read_overrides
+from inpaintrt_server.batching.jobs import Finished, JobTimings, Stepped
+from inpaintrt_server.http.bodies import read_json
+from inpaintrt_server.http.bounds import check_bounds
+from inpaintrt_server.http.context import Context, context_of
+from inpaintrt_server.http.record import record_of
+from inpaintrt_server.http.running import Running, admission, start_job
+from inpaintrt_server.http.timing import server_timing
+from inpaintrt_server.http.uploads import check_upload, decode_base64
+
+__all__ = ["paint"]
+
+
+async def paint(request: Request, jobs: Jobs) -> Response:
+    """Serve a request for img2img.
+
+    Args:
+        request: The HTTP request.
+        jobs: Where it is counted while it is under way.
+    """
+    context = context_of(request)
+    checkpoint = Checkpoint.of(context.service.stages.manifest)
+    with admission(context) as permit:
+        fields = await read_json(request, Img2Img)
+        overrides = read_overrides(fields.override_settings, checkpoint)
+        wanted = await _request_of(fields, overrides, checkpoint, context)
+        job = WebuiJob(owner_of(request), fields.force_task_id or record_of(request).id)
+        with jobs.enter(job):
+            running = start_job(request, permit, wanted, preview_steps=job.previews)
+            results, timings = await _follow(running, job, wanted)
+    body = await img2img_body(fields, overrides, checkpoint, results)
+    return JSONResponse(body.model_dump(), headers=server_timing(timings))
+
+
+async def _request_of(
+    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, context: Context
+) -> PipelineRequest:
+    options = options_of(fields, overrides, checkpoint)
+    prompt = prompt_of(fields, overrides)
+    most = context.settings.max_pixels
+    picture = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
+    mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
+    mask_file = await in_picture_thread(context, lambda: read_mask(mask.data, max_pixels=most))
+    request = make_request(prompt, picture.data, mask_file, options)
+    check_bounds(request, picture, context.settings)
+    return request
+
+
+def _unbroken(text: str) -> str:
+    """Base64 without the line breaks that some encoders put in."""
+    return "".join(text.split())
+
+
+async def _follow(running: Running, job: WebuiJob, wanted: PipelineRequest) -> tuple[Results, JobTimings]:
+    """Wait for the end, or for the preview that an interrupted job ends with."""
+    async with contextlib.aclosing(running.events()) as events:
+        async for event in events:
+            job.hear(event)
+            match event:
+                case Finished(images=images, seeds=seeds, warnings=warnings, timings=timings):
+                    return Results(images, seeds, warnings), timings
+                case Stepped(index=index, previews=previews) if job.interrupted and previews:
+                    return Results(previews, wanted.seeds, interrupted=True), JobTimings(steps=index)
+                case _:
+                    pass
+    raise AssertionError("the events of a job end with its results: this is a bug")

@@ -1,0 +1,128 @@
+"""The paths of the WebUI's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from inpaintrt_server.apis.webui import listings
+from inpaintrt_server.apis.webui.answers import Img2ImgBody
+from inpaintrt_server.apis.webui.errors import WebuiErrorBody, error_body
+from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.img2img import paint
+from inpaintrt_server.apis.webui.jobs import Jobs
+from inpaintrt_server.apis.webui.progress import ProgressBody, owner_of, progress_of
+from inpaintrt_server.http.api import Api
+from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.http.form_schema import json_schema
+from inpaintrt_server.http.refusals import NotFoundError
+from inpaintrt_server.settings import ServerSettings
+
+__all__ = ["make_api"]
+
+_PREFIX = "/sdapi/v1"
+_SERVED = "img2img, interrupt, options, progress, samplers, schedulers, sd-models"
+
+
+def make_api(settings: ServerSettings) -> Api:
+    """The interface, its OpenAPI true to the limits of these settings."""
+    router = APIRouter(prefix=_PREFIX, responses=problem_responses(WebuiErrorBody, (401, 403)))
+    _add_jobs(router, settings)
+    _add_lists(router)
+    _add_rest(router)
+    return Api("webui", (_PREFIX,), router, shape=error_body)
+
+
+def _add_jobs(router: APIRouter, settings: ServerSettings) -> None:
+    jobs = Jobs()
+
+    async def img2img(request: Request) -> Response:
+        """Paint what the prompt says where the mask is white."""
+        return await paint(request, jobs)
+
+    async def progress(request: Request, *, skip_current_image: bool = False) -> ProgressBody:
+        """How far the client's requests are; asking with an image has the next preview made."""
+        return await progress_of(jobs, owner_of(request), with_image=not skip_current_image)
+
+    async def interrupt(request: Request) -> dict[str, Any]:
+        """End the client's requests that have begun: they are answered with what they have."""
+        for job in jobs.of(owner_of(request)):
+            job.interrupt()
+        return {}
+
+    router.add_api_route(
+        "/img2img",
+        img2img,
+        methods=["POST"],
+        response_model=Img2ImgBody,
+        responses=problem_responses(WebuiErrorBody),
+        openapi_extra={"requestBody": _request_body(settings)},
+        summary="The WebUI's interface: paint where the mask is white.",
+    )
+    wrong_field = problem_responses(WebuiErrorBody, (422,))
+    router.add_api_route("/progress", progress, response_model=ProgressBody, responses=wrong_field)
+    router.add_api_route("/interrupt", interrupt, methods=["POST"])
+
+
+def _add_lists(router: APIRouter) -> None:
+    router.add_api_route("/samplers", listings.list_samplers, response_model=list[listings.SamplerBody])
+    router.add_api_route("/schedulers", listings.list_schedules, response_model=list[listings.ScheduleBody])
+    router.add_api_route(
+        "/sd-models", listings.list_checkpoints, response_model=list[listings.CheckpointBody]
+    )
+    router.add_api_route("/options", listings.list_settings)
+    router.add_api_route(
+        "/options",
+        listings.change_settings,
+        methods=["POST"],
+        responses=problem_responses(WebuiErrorBody, (408, 413, 422)),
+    )
+    router.add_api_route("/refresh-checkpoints", nothing_new, methods=["POST"])
+    for name, content in listings.EMPTY.items():
+        router.add_api_route(f"/{name}", _telling(content), summary="Nothing of that kind is here.")
+
+
+def _telling(content: object) -> Callable[[], Awaitable[object]]:
+    async def tell() -> object:
+        return content
+
+    return tell
+
+
+async def nothing_new() -> None:
+    """The one bundle that is served stays."""
+
+
+def _add_rest(router: APIRouter) -> None:
+    """Say of all other paths that they are not here; known paths keep their 405 for other methods."""
+    served = {route.path for route in router.routes if isinstance(route, APIRoute)}
+
+    async def not_here(request: Request) -> Response:
+        path = request.url.path
+        if path in served:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+        raise NotFoundError(
+            "this server paints into pictures only, and does not have this path of the WebUI",
+            received=path,
+            expected=_SERVED,
+        )
+
+    methods = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+    router.add_api_route("/{path:path}", not_here, methods=methods, include_in_schema=False)
+
+
+def _request_body(settings: ServerSettings) -> dict[str, Any]:
+    limits = {
+        "prompt": {"maxLength": settings.max_prompt},
+        "negative_prompt": {"maxLength": settings.max_prompt},
+        "steps": {"maximum": settings.max_steps},
+        "batch_size": {"maximum": settings.max_results},
+        "n_iter": {"maximum": settings.max_results},
+    }
+    return {"required": True, "content": {"application/json": {"schema": json_schema(Img2Img, limits)}}}
