@@ -84,7 +84,8 @@ class Task:
         mailbox: Where its events go.
         clock: Where its time goes.
         deadline: When it has to be done, on the monotonic clock.
-        preview_steps: Steps after which the listener gets previews.
+        preview_steps: Steps after which the listener gets previews; asked once after each step, so that what
+            is in it may depend on the moment.
 
     Attributes:
         prepared: Its pictures.
@@ -114,7 +115,7 @@ class Task:
         self.mailbox = mailbox
         self.clock = clock
         self.deadline = deadline
-        self.preview_steps = frozenset(preview_steps)
+        self.preview_steps = preview_steps
         self.prepared: Sequence[Prepared] = ()
         self.picture_keys: Sequence[bytes] = ()
         self.contexts: Contexts | None = None
