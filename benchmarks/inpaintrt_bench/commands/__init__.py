@@ -5,6 +5,9 @@ from __future__ import annotations
 import click
 
 from inpaintrt_bench.commands.build import build
+from inpaintrt_bench.commands.coldstart import coldstart
+from inpaintrt_bench.commands.compare import compare
+from inpaintrt_bench.commands.latency import latency
 from inpaintrt_bench.commands.mask import mask
 from inpaintrt_bench.commands.overhead import overhead
 from inpaintrt_bench.commands.quality import quality
@@ -21,6 +24,9 @@ def bench() -> None:
 
 for _command in (
     build,
+    coldstart,
+    compare,
+    latency,
     mask,
     overhead,
     quality,

@@ -27,6 +27,7 @@ class RunnerSpec:
         options: Handed to the module.
         environment: The interpreter's packages; None for those of this process.
         needs: What it cannot do without, of "bundle" and "checkpoint".
+        prepares: Whether it makes something of the checkpoint once, before it can start.
         notes: What a reader must know of it.
     """
 
@@ -35,6 +36,7 @@ class RunnerSpec:
     options: Mapping[str, str | bool | None] = field(default_factory=dict)
     environment: Environment | None = None
     needs: Literal["bundle", "checkpoint"]
+    prepares: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -89,6 +91,7 @@ def _catalogue(device: Device) -> dict[str, RunnerSpec]:
             options={"provider": provider},
             environment=_OPTIMUM,
             needs="checkpoint",
+            prepares=True,
         ),
     ]
     if not gpu:

@@ -46,9 +46,10 @@ class Launcher:
         """
         if (self.bundle if spec.needs == "bundle" else self.checkpoint) is None:
             raise RunnerError(f"there is no {spec.needs}: name one with --{spec.needs}")
-        self.progress(f"{spec.name}: preparing")
-        with self.launch(spec) as process:
-            process.prepare(self.source(spec))
+        if spec.prepares:
+            self.progress(f"{spec.name}: preparing")
+            with self.launch(spec) as process:
+                process.prepare(self.source(spec))
 
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
         """Start a runner's process, which has loaded nothing yet.

@@ -22,7 +22,6 @@ from inpaintrt_bench.workers.messages import Case, Outcome, Source
 
 __all__ = ["RunnerProcess", "Started"]
 
-_LAST_WORDS = 2000
 _GRACE = 10.0
 
 
@@ -69,6 +68,7 @@ class RunnerProcess:
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, **environment},
+            start_new_session=True,  # an interrupt from the keyboard is for the harness, which then ends it
             encoding="utf-8",
         )
         self.pid = self._process.pid
@@ -127,9 +127,7 @@ class RunnerProcess:
             raise RunnerError(f"no answer to {order!r} within {self._timeout:g} s") from None
         if not line:
             status = self._process.wait()
-            raise RunnerError(
-                f"the process ended with status {status} during {order!r}", received=self._last_words()
-            )
+            raise RunnerError(f"the process ended with status {status} during {order!r}{self._last_words()}")
         return line
 
     def _read(self) -> None:
@@ -139,21 +137,26 @@ class RunnerProcess:
             self._answers.put(line)
         self._answers.put("")
 
-    def _last_words(self) -> str | None:
+    def _last_words(self) -> str:
         self._log.seek(0)
-        return self._log.read()[-_LAST_WORDS:].decode(errors="replace").strip() or None
+        lines = self._log.read().decode(errors="replace").split("\n")
+        return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
 
     def close(self) -> None:
         """End the process: it may tidy up for a moment, then it is killed."""
-        with contextlib.suppress(RunnerError, OSError):
-            if self._process.poll() is None:
-                self._timeout = min(self._timeout, _GRACE)
-                self._order({"do": "close"})
+        with contextlib.suppress(RunnerError):
+            self._timeout = min(self._timeout, _GRACE)
+            self._order({"do": "close"})
         try:
             self._process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+        self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
@@ -167,7 +170,10 @@ class RunnerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self.kill()
 
 
 def _one_line(text: str) -> str:
