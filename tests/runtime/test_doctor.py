@@ -65,4 +65,4 @@ def test_the_command_tells_all_of_it() -> None:
 def test_inspect_shows_plans(planned_bundle: Path, rtx: PlanLibrary) -> None:
     result = subprocess.run([*COMMAND, "inspect", planned_bundle], capture_output=True, text=True, check=True)
     assert f"tensorrt-rtx {rtx.version}" in result.stdout
-    assert "2 rows, state 1x6x4x8x8" in result.stdout
+    assert "2 rows of 77 tokens, state 1x6x4x8x8" in result.stdout

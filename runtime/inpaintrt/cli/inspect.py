@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -105,8 +107,12 @@ def _plans(manifest: Manifest) -> Table:
 
 
 def _profiles(plan: Plan) -> str:
-    """The first input's shape of each profile, which tells picture size and batch; of a step, the rows."""
+    """A shape of each profile, which tells picture size and batch; of a step, rows and tokens as well."""
     named = "sample" if "sample" in plan.inputs else next(iter(plan.inputs))
-    rows = [f"{profile['timestep'][0]} rows, " if "state" in profile else "" for profile in plan.profiles]
-    shapes = ["x".join(map(str, profile[named])) for profile in plan.profiles]
-    return "\n".join(f"{row}{named} {shape}" for row, shape in zip(rows, shapes, strict=True))
+    return "\n".join(
+        f"{_rows(profile)}{named} {'x'.join(map(str, profile[named]))}" for profile in plan.profiles
+    )
+
+
+def _rows(profile: Mapping[str, tuple[int, ...]]) -> str:
+    return "{} rows of {} tokens, ".format(*profile["context"]) if "context" in profile else ""
