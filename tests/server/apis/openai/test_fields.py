@@ -1,0 +1,142 @@
+from typing import Any
+
+import pytest
+
+from inpaintrt.request import Options
+from inpaintrt_server.apis.openai.errors import error_body, for_openai
+from inpaintrt_server.apis.openai.fields import EditFields
+from inpaintrt_server.apis.openai.mapping import options_of
+from inpaintrt_server.http.bodies import checked
+from inpaintrt_server.http.errors import Problem
+from inpaintrt_server.http.refusals import FieldError
+
+SQUARE = (128, 128)
+
+
+def fields(**given: Any) -> EditFields:
+    return checked(EditFields, {"prompt": "a balloon", **given})
+
+
+def test_defaults_are_the_pipelines() -> None:
+    assert options_of(fields(), SQUARE) == Options(
+        negative_prompt=None,
+        num_inference_steps=50,
+        guidance_scale=7.5,
+        strength=1.0,
+        num_images_per_prompt=1,
+        seed=None,
+        scheduler=None,
+        width=None,
+        height=None,
+        long_prompts="windows",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"n": "3", "seed": "7"}, {"num_images_per_prompt": 3, "seed": 7}),
+        ({"quality": "low"}, {"num_inference_steps": 15}),
+        ({"quality": "medium"}, {"num_inference_steps": 25}),
+        ({"quality": "high"}, {"num_inference_steps": 50}),
+        ({"quality": "low", "steps": "8"}, {"num_inference_steps": 8}),
+        ({"strength": "0", "guidance_scale": "0"}, {"strength": 0.0, "guidance_scale": 0.0}),
+        ({"negative_prompt": "fog", "scheduler": "ddim"}, {"negative_prompt": "fog", "scheduler": "ddim"}),
+        ({"size": "auto"}, {"width": None, "height": None}),
+        ({"size": "128x128"}, {"width": None, "height": None}),
+        ({"size": "256x256"}, {"width": 256, "height": 256}),
+    ],
+)
+def test_fields_become_options(given: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = options_of(fields(**given), SQUARE)
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_sizes_may_be_off_by_rounding_but_not_distort() -> None:
+    assert options_of(fields(size="512x384"), (1001, 750))["width"] == 512
+    with pytest.raises(FieldError) as caught:
+        options_of(fields(size="1024x1024"), (768, 512))
+    assert caught.value.field == "size"
+    assert caught.value.received == "1024x1024 for a picture of 768x512"
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        ({"response_format": "url"}, "response_format", "b64_json"),
+        ({"background": "transparent"}, "background", "opaque"),
+        ({"output_format": "gif"}, "output_format", "png, jpeg or webp"),
+        ({"output_format": "svg"}, "output_format", "png, jpeg or webp"),
+        ({"output_compression": "50"}, "output_compression", "jpeg or webp"),
+        ({"partial_images": "2"}, "partial_images", "stream true"),
+        ({"partial_images": "4", "stream": "true"}, "partial_images", "less than or equal to 3"),
+        ({"stream": "true", "n": "2"}, "n", "stream false"),
+        ({"n": "0"}, "n", "greater than or equal to 1"),
+        ({"size": "big"}, "size", "match"),
+        ({"size": "0x64"}, "size", "match"),
+        ({"quality": "max"}, "quality", "low"),
+        ({"steps": "many"}, "steps", "integer"),
+        ({"strength": "nan"}, "strength", "finite"),
+        ({"markup": "text"}, "markup", "does not have the field"),
+        ({"frame_count": "2"}, "frame_count", "does not have the field"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(given: dict[str, Any], field: str, said: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        fields(**given)
+    assert caught.value.field == field
+    assert said in str(caught.value)
+
+
+def test_fields_that_change_nothing_are_taken() -> None:
+    plain = fields().model_dump()
+    found = fields(
+        user="me",
+        safety_identifier="me",
+        input_fidelity="low",
+        quality="standard",
+        background="auto",
+        output_compression="100",
+        response_format="b64_json",
+    ).model_dump()
+    for name in ("user", "safety_identifier", "input_fidelity", "quality", "output_compression"):
+        del plain[name], found[name]
+    assert found == plain
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "kind", "param", "code"),
+    [
+        (Problem(422, "invalid_field", "no", field="n"), 400, "invalid_request_error", "n", "invalid_field"),
+        (Problem(422, "unknown_sampler", "no"), 400, "invalid_request_error", "scheduler", "unknown_sampler"),
+        (Problem(400, "invalid_mask", "no"), 400, "invalid_request_error", "mask", "invalid_mask"),
+        (
+            Problem(404, "not_found", "no", field="model"),
+            404,
+            "invalid_request_error",
+            "model",
+            "model_not_found",
+        ),
+        (Problem(404, "not_found", "no"), 404, "invalid_request_error", None, "not_found"),
+        (Problem(429, "queue_full", "no"), 429, "rate_limit_error", None, "queue_full"),
+        (Problem(503, "draining", "no"), 503, "server_error", None, "draining"),
+    ],
+)
+def test_problems_get_the_status_and_the_words_of_openai(
+    problem: Problem, status: int, kind: str, param: str | None, code: str
+) -> None:
+    adapted = for_openai(problem)
+    assert adapted.status == status
+    assert error_body(adapted) == {"error": {"message": "no", "type": kind, "param": param, "code": code}}
+
+
+def test_a_request_out_of_time_is_not_to_be_repeated() -> None:
+    assert for_openai(Problem(504, "deadline_exceeded", "late")).headers == {"x-should-retry": "false"}
+    assert for_openai(Problem(503, "draining", "no", headers={"Retry-After": "5"})).headers == {
+        "Retry-After": "5"
+    }
+
+
+def test_the_message_says_everything() -> None:
+    problem = Problem(400, "invalid_mask", "wrong size", received="a", expected="b", what_to_do="c")
+    assert error_body(problem)["error"]["message"] == "wrong size; received: a; expected: b; what to do: c"
