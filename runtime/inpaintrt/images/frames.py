@@ -49,17 +49,18 @@ class Frame:
         width, height = self.box.size
         return max(width / self.content.size[0], height / self.content.size[1])
 
-    def image_run(self, colours: Image.Image) -> Image.Image:
-        """Cut the part out of the canvas and bring it to the size of the run."""
-        return self._surround(resize(colours.crop(self.box), self.content.size))
+    def part(self, colours: Image.Image) -> Image.Image:
+        """Cut the part out of the canvas and bring it to the size of the content."""
+        return resize(colours.crop(self.box), self.content.size)
 
     def mask_run(self, mask: Image.Image) -> Image.Image:
-        """Do to the mask what `image_run` does to the picture, and binarise it without losing a stroke."""
+        """Bring the mask to the size of the run, and binarise it without losing a stroke."""
         part, size = mask.crop(self.box), self.content.size
         content = cover(part, size) if self.reduction > 1 else binarise(resize(part, size))
-        return binarise(self._surround(content))
+        return binarise(self.surround(content))
 
-    def _surround(self, content: Image.Image) -> Image.Image:
+    def surround(self, content: Image.Image) -> Image.Image:
+        """Fill up what is around the content, to the size of the run."""
         if self.stretched_edges:
             return stretch_edges(content, self.content, self.run)
         return reflect_to(content, self.run)

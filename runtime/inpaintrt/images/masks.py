@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Box", "binarise", "bounding_box", "cover", "feather_inwards", "grow", "invert", "modify"]
 
+_HALF = 128
+
 
 class Box(NamedTuple):
     """A rectangle in pixels; right and bottom lie outside it."""
@@ -45,7 +47,7 @@ def invert(mask: Image.Image) -> Image.Image:
 
 def binarise(mask: Image.Image) -> Image.Image:
     """Set pixels to 255 from one half of white on, and to 0 below."""
-    return Image.fromarray((np.asarray(mask) >= 128).astype(np.uint8) * np.uint8(255))
+    return Image.fromarray((np.asarray(mask) >= _HALF).astype(np.uint8) * np.uint8(255))
 
 
 def grow(mask: Image.Image, pixels: int) -> Image.Image:
@@ -53,11 +55,14 @@ def grow(mask: Image.Image, pixels: int) -> Image.Image:
 
     The picture's border does not count as black: a mask that touches it keeps touching it.
     """
-    values = np.asarray(mask)
+    return Image.fromarray(np.ascontiguousarray(_grow(np.asarray(mask), pixels)))
+
+
+def _grow(values: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
     combine = np.maximum if pixels > 0 else np.minimum
     for axis in (0, 1):
         values = _slide(values, abs(pixels), axis, combine)
-    return Image.fromarray(np.ascontiguousarray(values))
+    return values
 
 
 def _slide(values: NDArray[np.uint8], radius: int, axis: int, combine: np.ufunc) -> NDArray[np.uint8]:
@@ -103,10 +108,10 @@ def feather_inwards(mask: Image.Image, pixels: int) -> Image.Image:
     """
     values = np.asarray(mask)
     depth = (values > 0).astype(np.uint8)
-    eroded = binarise(mask)
+    eroded = (values >= _HALF).astype(np.uint8)
     for _ in range(pixels):
-        eroded = grow(eroded, -1)
-        depth += np.asarray(eroded) > 0
-    peak = np.asarray(grow(Image.fromarray(depth), pixels))
+        eroded = _grow(eroded, -1)
+        depth += eroded
+    peak = _grow(depth, pixels)
     feathered = values.astype(np.uint16) * depth // np.maximum(peak, 1)
     return Image.fromarray(feathered.astype(np.uint8))

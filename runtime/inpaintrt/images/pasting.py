@@ -78,7 +78,8 @@ class Blend:
         mask: Weight of the result in 1/255, mode "L", of the box's size.
         box: The part of the canvas that ran.
         content: Where in the run it lies.
-        match_colours: Match the result's colours to the canvas around the mask first.
+        reference: The part of the canvas that ran, mode "RGB", of the content's size: the result's colours
+            are matched to it around the mask first. None to leave them as they are.
     """
 
     colours: Image.Image
@@ -86,22 +87,21 @@ class Blend:
     mask: Image.Image
     box: Box
     content: Box
-    match_colours: bool
+    reference: Image.Image | None
 
     def apply(self, result: Image.Image) -> Image.Image:
         """Blend the result into the canvas."""
         canvas = self.colours.copy()
         part = result.crop(self.content)
-        if self.match_colours:
-            part = self._match(part, canvas.crop(self.box))
+        if self.reference is not None:
+            part = match_surroundings(part, self.reference, self._touched(part.size))
         canvas.paste(resize(part, self.box.size), (self.box.left, self.box.top), self.mask)
         return with_alpha(canvas, self.alpha)
 
-    def _match(self, result: Image.Image, original: Image.Image) -> Image.Image:
-        touched = self.mask.point(lambda weight: 255 if weight else 0).resize(
-            result.size, Image.Resampling.BOX
-        )
-        return match_surroundings(result, resize(original, result.size), touched)
+    def _touched(self, size: tuple[int, int]) -> Image.Image:
+        """The mask at another size: above 0 wherever the result replaces anything."""
+        touched = self.mask.point(lambda weight: 255 if weight else 0)
+        return touched.resize(size, Image.Resampling.BOX)
 
     def untouched(self) -> Image.Image:
         """Hand the canvas back."""

@@ -79,7 +79,8 @@ def prepare(
 
 def _prepare_scene(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Prepared:
     frame = choose_frame(scene, options, sizes)
-    image = tensor_from_image(frame.image_run(scene.colours))
+    part = frame.part(scene.colours)
+    image = tensor_from_image(frame.surround(part))
     mask = tensor_from_mask(frame.mask_run(scene.mask))
     whole = frame.box == (0, 0, *scene.size)
     return assemble(
@@ -95,7 +96,7 @@ def _prepare_scene(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Prep
             frame.blend(scene.mask),
             frame.box,
             frame.content,
-            match_colours=options.match_colours,
+            reference=part if options.match_colours else None,
         ),
     )
 
