@@ -4,10 +4,10 @@ import pytest
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
 from inpaintrt_bench.labels import row_labels, varying_keys
-from inpaintrt_bench.markdown import TABLES, stages_table
+from inpaintrt_bench.markdown import TABLES, VIEWS
 from inpaintrt_bench.markdown.formatting import amount, duration, number, percent, table
 from inpaintrt_bench.pareto import pareto_front
-from inpaintrt_bench.schema import Memory, Report, Row
+from inpaintrt_bench.schema import Memory, Report, Row, Work
 from inpaintrt_bench.statistics import make_series
 
 
@@ -71,7 +71,7 @@ def test_a_wrong_picture_is_told() -> None:
 
 
 def test_stages_have_a_column_each_and_failed_rows_none() -> None:
-    header, _, *rows = _cells(stages_table(COMPARED))
+    header, _, *rows = _cells(VIEWS["stages"](COMPARED))
     assert header[1:] == [
         "prepare",
         "tokenise",
@@ -86,6 +86,18 @@ def test_stages_have_a_column_each_and_failed_rows_none() -> None:
     assert rows == [
         ["diffusers", *["250 ms"] * 8, "2.00 s"],
         ["inpaintrt", *["125 ms"] * 8, "1.00 s"],
+    ]
+
+
+def test_work_tells_how_near_the_peak_a_component_runs() -> None:
+    work = {
+        "text_encoder": Work(operations=1_500_000_000, runs=2),
+        "denoiser": Work(operations=800_000_000_000, runs=20, seconds=7.25, share_of_peak=0.614),
+    }
+    _, _, *rows = _cells(VIEWS["work"](make_report("compare", [Row(name="ours", work=work)])))
+    assert rows == [
+        ["ours", "text encoder", "1.50", "2", "-", "-"],
+        ["ours", "denoiser", "800", "20", "7.25 s", "61 %"],
     ]
 
 

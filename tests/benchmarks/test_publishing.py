@@ -112,7 +112,7 @@ def test_a_report_or_a_table_that_does_not_exist_is_named(folder: Path) -> None:
     results = load_results(folder)
     with pytest.raises(BlockError, match="compare, mask, quality"):
         render_block(results, "absent")
-    with pytest.raises(BlockError, match="compare, compare:stages, compare:origin"):
+    with pytest.raises(BlockError, match="compare, compare:stages, compare:work, compare:origin"):
         render_block(results, "compare:colours")
 
 

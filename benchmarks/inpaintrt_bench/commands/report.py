@@ -35,7 +35,8 @@ def report(folder: Path, documents: tuple[Path, ...], plots: Path, check: bool) 
     """Make the tables of documents, and all plots, of the results in FOLDER.
 
     A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is the name of a file of FOLDER
-    without .json. NAME:stages is a table of stages, NAME:origin tells what was measured, when and on what.
+    without .json. NAME:stages is a table of stages, NAME:work one of counted operations, and NAME:origin
+    tells what was measured, when and on what.
     """
     from inpaintrt_bench.publishing import Publication, load_results, publish
     from inpaintrt_bench.publishing import check as check_publication

@@ -13,6 +13,7 @@ from inpaintrt_bench.markdown.speed import (
     serve_table,
     stages_table,
 )
+from inpaintrt_bench.markdown.work import work_table
 from inpaintrt_bench.schema import Kind, Report
 
 __all__ = ["TABLES", "VIEWS", "Table"]
@@ -31,5 +32,5 @@ TABLES: Mapping[Kind, Table] = {
 }
 """The main table of each kind of report."""
 
-VIEWS: Mapping[str, Table] = {"stages": stages_table, "origin": origin}
+VIEWS: Mapping[str, Table] = {"stages": stages_table, "work": work_table, "origin": origin}
 """What else can be told of any report."""
