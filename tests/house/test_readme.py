@@ -9,9 +9,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from inpaintrt.cli import app
+from inpaintrt_bench.publishing import Publication, check, load_results
+from inpaintrt_bench.schema import load_report
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(document: Path, language: str) -> list[str]:
@@ -57,7 +59,8 @@ def test_figures_are_those_of_the_committed_data() -> None:
     report = json.loads((ROOT / "export" / "demo_checkpoint" / "report.json").read_text())
     results = ROOT / "benchmarks" / "results"
     overhead = json.loads((results / "overhead.json").read_text())["results"]
-    installed = json.loads((results / "footprint.json").read_text())["results"]["installed"]
+    installed = load_report(results / "size.json").rows[0].values["bytes"]
+    assert isinstance(installed, int)
     figures = [
         f"found in the mask | {report['found']:.0%} |",
         f"at guidance 1 | {report['found_without_guidance']:.0%} |",
@@ -70,10 +73,17 @@ def test_figures_are_those_of_the_committed_data() -> None:
         f"| {overhead['around_engines']['share_outside_engines']:.1%} |",
         f"| {overhead['compile_table']['milliseconds']:.1f} ms |",
         f"| {overhead['import']['added_seconds']:.2f} s |",
-        f"| {installed['total']:.0f} MB |",
+        f"| {installed / 1e6:.0f} MB |",
     ]
     text = (ROOT / "README.md").read_text().replace(" %", "%")
     assert [figure for figure in figures if figure not in text] == []
+
+
+def test_tables_and_plots_are_those_of_the_committed_data() -> None:
+    results = load_results(ROOT / "benchmarks" / "results")
+    assert "size" in results.reports
+    documents = [ROOT / "README.md", ROOT / "docs" / "benchmarks" / "README.md"]
+    check(results, Publication(documents, ROOT / "docs" / "benchmarks"))
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
