@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -81,7 +82,7 @@ def _add_lists(router: APIRouter) -> None:
         "/options",
         listings.change_settings,
         methods=["POST"],
-        responses=problem_responses(WebuiErrorBody, (408, 413, 422)),
+        responses=problem_responses(WebuiErrorBody, (400, 408, 413, 422)),
     )
     router.add_api_route("/refresh-checkpoints", nothing_new, methods=["POST"])
     for name, content in listings.EMPTY.items():
@@ -101,19 +102,23 @@ async def nothing_new() -> None:
 
 def _add_rest(router: APIRouter) -> None:
     """Say of all other paths that they are not here; known paths keep their 405 for other methods."""
-    served = {route.path for route in router.routes if isinstance(route, APIRoute)}
+    served: defaultdict[str, set[str]] = defaultdict(set)
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            served[route.path] |= route.methods
 
     async def not_here(request: Request) -> Response:
         path = request.url.path
         if path in served:
-            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+            allowed = {"Allow": ", ".join(sorted(served[path]))}
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed)
         raise NotFoundError(
             "this server paints into pictures only, and does not have this path of the WebUI",
             received=path,
             expected=_SERVED,
         )
 
-    methods = ["GET", "POST", "PUT", "DELETE", "PATCH"]
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     router.add_api_route("/{path:path}", not_here, methods=methods, include_in_schema=False)
 
 

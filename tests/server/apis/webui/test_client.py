@@ -206,7 +206,8 @@ def test_the_client_hears_of_refusals(client: Any) -> None:
 
 def test_a_known_path_keeps_its_methods(server: str) -> None:
     assert httpx.get(f"{server}/sdapi/v1/img2img").status_code == 405
-    assert httpx.post(f"{server}/sdapi/v1/samplers").status_code == 405
+    wrong = httpx.put(f"{server}/sdapi/v1/options")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, POST")
     assert httpx.get(f"{server}/sdapi/v1/png-info").status_code == 404
 
 
