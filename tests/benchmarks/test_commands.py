@@ -1,5 +1,7 @@
 """The subcommands measure, print a table, and write a report that can be published."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,21 @@ def test_documents_are_rebuilt_and_checked(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["bench", "report", *map(str, places), "--check"])
     assert result.exit_code == 1
     assert str(document) in str(result.exception)
+
+
+def test_plots_without_matplotlib_name_the_extra(tmp_path: Path) -> None:
+    save_report(MASKED, tmp_path / "mask.json")
+    (tmp_path / "README.md").write_text("nothing")
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from inpaintrt.cli import main; "
+        "sys.argv[1:] = ['bench', 'report', '.', '--document', 'README.md']; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "this command needs matplotlib" in result.stderr
+    assert "pip install 'inpaintrt[bench]'" in result.stderr
 
 
 @pytest.mark.parametrize(

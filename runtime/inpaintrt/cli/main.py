@@ -20,6 +20,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "gradio": "ui",
     "huggingface_hub": "export,cpu",
+    "matplotlib": "bench",
     "onnx": "export,cpu",
     "onnxscript": "export,cpu",
     "prometheus_client": "serve",
