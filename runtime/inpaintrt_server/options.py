@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inpaintrt_server.settings import ENVIRONMENT_PREFIX, ServerSettings
+from inpaintrt_server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                http=patient_protocol(settings.header_timeout, settings.send_timeout),
+                http=patient_protocol(settings),
                 ws="none",
                 log_config=None,
                 access_log=False,

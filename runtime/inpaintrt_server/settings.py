@@ -51,54 +51,65 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description="Address to listen at.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
-    backend: str = Field(DEFAULT_BACKEND, description="What runs the engines.")
+    host: str = Field(default="127.0.0.1", description="Address to listen at.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen at; 0 takes a free one.")
+    backend: str = Field(default=DEFAULT_BACKEND, description="What runs the engines.")
     backend_options: Annotated[dict[str, bool | int | str], NoDecode, BeforeValidator(_pairs)] = Field(
-        {}, description="What the backend lets its users set, such as threads=2."
+        default={}, description="What the backend lets its users set, such as threads=2."
     )
     verify: bool = Field(default=True, description="Compare the bundle's files with their hashes.")
-    slots: int = Field(8, ge=1, description="Results that are denoised at the same time.")
-    queue: int = Field(64, ge=0, description="Requests that may wait beside them; more get 429.")
+    slots: int = Field(default=8, ge=1, description="Results that are denoised at the same time.")
+    queue: int = Field(default=64, ge=0, description="Requests that may wait beside them; more get 429.")
     row_buckets: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_numbers)] = Field(
-        None,
+        default=None,
         description="Numbers of UNet rows that a step is padded to, such as 1,2,4,8; default: no padding.",
     )
-    mode: Mode = Field("continuous", description="How requests are batched; the others are for comparison.")
-    workers: int = Field(2, ge=1, description="Threads that read pictures and put results into them.")
-    prompt_cache: int = Field(256, ge=0, description="Windows of prompts whose embeddings are kept.")
-    picture_cache: int = Field(64 * _MEBIBYTE, ge=0, description="Bytes of encoded pictures that are kept.")
+    mode: Mode = Field(
+        default="continuous", description="How requests are batched; the others are for comparison."
+    )
+    workers: int = Field(default=2, ge=1, description="Threads that read pictures and put results into them.")
+    prompt_cache: int = Field(default=256, ge=0, description="Windows of prompts whose embeddings are kept.")
+    picture_cache: int = Field(
+        default=64 * _MEBIBYTE, ge=0, description="Bytes of encoded pictures that are kept."
+    )
     api_key_file: Path | None = Field(
-        None, description="File with one API key a line; read again on SIGHUP. Without it there are no keys."
+        default=None,
+        description="File with one API key a line; read again on SIGHUP. Without it there are no keys.",
     )
     insecure: bool = Field(
         default=False, description="Serve without keys to others than this machine, and to every web page."
     )
     request_timeout: float = Field(
-        300.0,
+        default=300.0,
         gt=0,
         description="Seconds a request may take, its upload included; X-Request-Timeout lowers it.",
     )
-    header_timeout: float = Field(10.0, gt=0, description="Seconds a client has for a request's headers.")
-    body_timeout: float = Field(60.0, gt=0, description="Seconds a client has for a request's body.")
-    min_upload_rate: float = Field(
-        1024.0, gt=0, description="Bytes a second that a body must bring, on average after five seconds."
+    header_timeout: float = Field(
+        default=10.0, gt=0, description="Seconds a client has for a request's headers."
+    )
+    body_timeout: float = Field(default=60.0, gt=0, description="Seconds a client has for a request's body.")
+    min_rate: float = Field(
+        default=1024.0,
+        gt=0,
+        description="Bytes a second at which a client must send a body and take an answer.",
     )
     send_timeout: float = Field(
-        60.0, gt=0, description="Seconds that a client may leave an answer lying before it is cut off."
+        default=60.0, gt=0, description="Seconds between looks at how fast a client takes its answer."
     )
     drain_timeout: float = Field(
-        60.0, ge=0, description="Seconds that running requests have to finish after SIGTERM."
+        default=60.0, ge=0, description="Seconds that running requests have to finish after SIGTERM."
     )
-    max_connections: int = Field(512, ge=1, description="Connections at a time; more get 503.")
-    max_body: int = Field(20 * _MEBIBYTE, ge=1024, description="Bytes of a request's body.")
-    max_pixels: int = Field(32_000_000, ge=64, description="Pixels of a picture, a mask and a result, each.")
+    max_connections: int = Field(default=512, ge=1, description="Connections at a time; more get 503.")
+    max_body: int = Field(default=20 * _MEBIBYTE, ge=1024, description="Bytes of a request's body.")
+    max_pixels: int = Field(
+        default=32_000_000, ge=64, description="Pixels of a picture, a mask and a result, each."
+    )
     max_run_pixels: int = Field(
-        1024 * 1024, ge=64, description="Pixels of the size to run at, where a request names it."
+        default=1024 * 1024, ge=64, description="Pixels of the size to run at, where a request names it."
     )
-    max_prompt: int = Field(10_000, ge=1, description="Characters of a prompt.")
-    max_steps: int = Field(200, ge=1, description="Steps of a request.")
-    max_results: int = Field(8, ge=1, description="Results of a request.")
+    max_prompt: int = Field(default=10_000, ge=1, description="Characters of a prompt.")
+    max_steps: int = Field(default=200, ge=1, description="Steps of a request.")
+    max_results: int = Field(default=8, ge=1, description="Results of a request.")
 
     @property
     def batching(self) -> BatchingSettings:
@@ -109,7 +120,7 @@ class ServerSettings(BaseSettings):
     @property
     def body_limits(self) -> BodyLimits:
         """What concerns bodies."""
-        return BodyLimits(self.max_body, self.body_timeout, self.min_upload_rate)
+        return BodyLimits(self.max_body, self.body_timeout, self.min_rate)
 
 
 def read_settings(given: Mapping[str, object] | None = None) -> ServerSettings:

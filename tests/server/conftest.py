@@ -77,7 +77,7 @@ def server(application: FastAPI) -> Iterator[str]:
 def serving(application: FastAPI) -> Iterator[str]:
     """Serve in a thread, on a free port; gives the address."""
     limits: ServerSettings = application.state.context.settings
-    protocol = patient_protocol(limits.header_timeout, limits.send_timeout)
+    protocol = patient_protocol(limits)
     config = uvicorn.Config(application, port=0, http=protocol, log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

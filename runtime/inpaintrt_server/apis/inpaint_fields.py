@@ -29,61 +29,67 @@ class InpaintFields(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint where the mask is white.")
-    negative_prompt: str | None = Field(None, description="What not to paint.")
-    num_inference_steps: int = Field(50, ge=1, description="Steps of the sampler.")
+    negative_prompt: str | None = Field(default=None, description="What not to paint.")
+    num_inference_steps: int = Field(default=50, ge=1, description="Steps of the sampler.")
     guidance_scale: float = Field(
-        7.5,
+        default=7.5,
         ge=0,
         le=50,
         description="How strongly the prompt is followed; at 1 or below there is no guidance.",
     )
-    strength: _Share = Field(1.0, description="How much of the picture under the mask is forgotten.")
-    num_images_per_prompt: int = Field(1, ge=1, description="Results to make.")
-    eta: _Share = Field(0.0, description="Noise of DDIM and TCD.")
+    strength: _Share = Field(default=1.0, description="How much of the picture under the mask is forgotten.")
+    num_images_per_prompt: int = Field(default=1, ge=1, description="Results to make.")
+    eta: _Share = Field(default=0.0, description="Noise of DDIM and TCD.")
     seed: _Seed | list[_Seed] | None = Field(
-        None, description="One seed, or one for each result; without one it is chosen and reported."
+        default=None, description="One seed, or one for each result; without one it is chosen and reported."
     )
     scheduler: str | None = Field(
-        None, description="A sampler's name, see /info; without one the checkpoint's own."
+        default=None, description="A sampler's name, see /info; without one the checkpoint's own."
     )
     padding_mask_crop: int | None = Field(
-        None, ge=0, le=16384, description="Run only the masked region and this many pixels around it."
+        default=None, ge=0, le=16384, description="Run only the masked region and this many pixels around it."
     )
-    height: _Side | None = Field(None, description="Height to run at, in pixels.")
-    width: _Side | None = Field(None, description="Width to run at, in pixels.")
-    clip_skip: int | None = Field(None, ge=0, description="Last layers of the text encoder to skip.")
+    height: _Side | None = Field(default=None, description="Height to run at, in pixels.")
+    width: _Side | None = Field(default=None, description="Width to run at, in pixels.")
+    clip_skip: int | None = Field(default=None, ge=0, description="Last layers of the text encoder to skip.")
     compat: Literal["diffusers"] | None = Field(
-        None, description="Follow diffusers in size, cropping and pasting back."
+        default=None, description="Follow diffusers in size, cropping and pasting back."
     )
     negative_mode: Literal["replace", "symmetric"] = Field(
-        "replace", description="How the negative prompt acts."
+        default="replace", description="How the negative prompt acts."
     )
     guidance_interval: tuple[_Share, _Share] = Field(
-        (0.0, 1.0), description="First and last part of the run in which guidance acts."
+        default=(0.0, 1.0), description="First and last part of the run in which guidance acts."
     )
     long_prompts: Literal["truncate", "windows"] = Field(
-        "truncate", description="What happens to prompts that are longer than the encoder's window."
+        default="truncate", description="What happens to prompts that are longer than the encoder's window."
     )
-    mask_blur: float = Field(0.0, ge=0, le=512, description="Softens the mask's edge; sigma in pixels.")
-    mask_grow: int = Field(0, ge=-4096, le=4096, description="Grows the mask by pixels, or shrinks it.")
+    mask_blur: float = Field(
+        default=0.0, ge=0, le=512, description="Softens the mask's edge; sigma in pixels."
+    )
+    mask_grow: int = Field(
+        default=0, ge=-4096, le=4096, description="Grows the mask by pixels, or shrinks it."
+    )
     mask_invert: bool = Field(default=False, description="Repaint what is black.")
     match_colours: bool = Field(default=True, description="Match colours at the mask's edge.")
     fill: Literal["original", "grey", "noise", "blur"] = Field(
-        "original", description="What is under the mask when strength is below 1."
+        default="original", description="What is under the mask when strength is below 1."
     )
     margins: tuple[_Margin, _Margin, _Margin, _Margin] = Field(
-        (0, 0, 0, 0), description="Pixels to paint beyond the left, top, right and bottom edge."
+        default=(0, 0, 0, 0), description="Pixels to paint beyond the left, top, right and bottom edge."
     )
-    output_format: OutputFormat = Field("png", description="File type of the results.")
-    output_quality: int = Field(DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
+    output_format: OutputFormat = Field(default="png", description="File type of the results.")
+    output_quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
     response_format: Literal["image", "json"] | None = Field(
-        None,
+        default=None,
         description="The file of a single result, or JSON with base64 of all; goes before the header Accept.",
     )
     stream: bool = Field(
         default=False, description="Answer with server-sent events, as Accept: text/event-stream does."
     )
-    previews: int = Field(0, ge=0, le=10, description="How many times a stream shows the present estimate.")
+    previews: int = Field(
+        default=0, ge=0, le=10, description="How many times a stream shows the present estimate."
+    )
 
     def options(self) -> Options:
         """The pipeline's options."""
@@ -98,7 +104,7 @@ class InpaintJson(InpaintFields):
         json_schema_extra={"contentEncoding": "base64"},
     )
     mask: str | None = Field(
-        None,
+        default=None,
         description="The mask's file as base64: white is painted, black is kept. Not needed with margins.",
         json_schema_extra={"contentEncoding": "base64"},
     )

@@ -80,7 +80,7 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
 _INTERNAL = (500, "internal_error")
 _CHALLENGE = 'Bearer realm="inpaintrt", Basic realm="inpaintrt"'
 _RETRY_WHEN_STOPPING = 5
-_LONGEST_VALUE = 500
+_LONGEST_VALUE = 2000
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def field_error(details: Mapping[str, Any]) -> FieldError:
 def _text(value: object) -> str | None:
     if value is None:
         return None
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    text = str(value)
+    shown = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def respond(problem: Problem, shape: Shape) -> JSONResponse:

@@ -34,7 +34,7 @@ async def encode_pictures(
         quality: From 1 to 100, for JPEG and WebP.
         parameters: How each picture was made, for the metadata of a PNG; empty for none.
     """
-    texts = parameters or [None] * len(images)
+    texts: Sequence[str | None] = parameters or [None] * len(images)
     return await anyio.to_thread.run_sync(
         lambda: [
             _encode(image, output_format, quality, text) for image, text in zip(images, texts, strict=True)

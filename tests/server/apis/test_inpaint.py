@@ -1,0 +1,182 @@
+"""`POST /v1/inpaint`: what comes back, and in which form."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+
+from inpaintrt.loading import LoadedBundle
+from inpaintrt.pipeline import InpaintPipeline
+from inpaintrt.request import Options, make_request
+from inpaintrt_server.apis.inpaint_fields import InpaintFields
+from runtime.pictures import largest_difference
+from server.uploads import FORM, SCENE, as_json, base64_of, files, opened
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server, timeout=60) as client:
+        yield client
+
+
+def _events(answer: httpx.Response) -> list[tuple[str, dict[str, object]]]:
+    """Names and data of server-sent events."""
+    parts = [part for part in answer.text.split("\n\n") if part and not part.startswith(":")]
+    lines = [part.splitlines() for part in parts]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in lines]
+
+
+def test_a_form_gives_the_picture_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
+    answer = client.post("/v1/inpaint", data=FORM, files=files())
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-seed"] == "7"
+    expected = InpaintPipeline(demo)(
+        str(FORM["prompt"]), SCENE.image, SCENE.mask, num_inference_steps=4, seed=7
+    )
+    assert largest_difference(opened(answer.content), expected.images[0]) <= 1
+
+
+def test_json_gives_the_same_as_a_form(client: httpx.Client) -> None:
+    form = client.post("/v1/inpaint", data=FORM, files=files())
+    body = client.post("/v1/inpaint", json=as_json())
+    assert body.headers["content-type"] == "image/png"
+    assert largest_difference(opened(form.content), opened(body.content)) <= 1
+
+
+def test_several_results_come_as_json(client: httpx.Client) -> None:
+    wanted = as_json(num_images_per_prompt=2, seed=[3, 4], response_format="json")
+    answer = client.post("/v1/inpaint", json=wanted).json()
+    assert answer["seeds"] == [3, 4]
+    assert answer["warnings"] == []
+    first, second = (opened(base64.b64decode(image)) for image in answer["images"])
+    assert first.size == second.size == SCENE.image.size
+    assert largest_difference(first, second) > 5
+    timings = answer["timings"]
+    assert timings["denoise"] > 0
+    assert timings["steps"] >= 4
+    assert timings["total"] >= timings["denoise"] + timings["decode"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_the_file_has_the_type_that_was_asked_for(client: httpx.Client, kind: str, name: str) -> None:
+    answer = client.post("/v1/inpaint", json=as_json(output_format=kind, output_quality=80))
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert opened(answer.content).format == name
+
+
+def test_a_lower_quality_makes_a_smaller_file(client: httpx.Client) -> None:
+    sizes = [
+        len(client.post("/v1/inpaint", json=as_json(output_format="jpeg", output_quality=quality)).content)
+        for quality in (20, 95)
+    ]
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("accept", "field", "expected"),
+    [
+        (None, None, "image/png"),
+        ("*/*", None, "image/png"),
+        ("image/png, application/json", None, "image/png"),
+        ("application/json", None, "application/json"),
+        ("application/json", "image", "image/png"),
+        ("text/event-stream", None, "text/event-stream"),
+        ("text/event-stream", "json", "application/json"),
+    ],
+)
+def test_the_answer_follows_the_field_and_then_the_header(
+    client: httpx.Client, accept: str | None, field: str | None, expected: str
+) -> None:
+    headers = {} if accept is None else {"Accept": accept}
+    answer = client.post("/v1/inpaint", json=as_json(response_format=field), headers=headers)
+    assert answer.headers["content-type"].partition(";")[0] == expected
+
+
+def test_a_stream_tells_of_every_step_and_ends_with_the_result(client: httpx.Client) -> None:
+    answer = client.post("/v1/inpaint", json=as_json(stream=True, scheduler="ddim", previews=2))
+    events = _events(answer)
+    names = [name for name, _ in events]
+    assert names[0] == "started"
+    assert names[-1] == "result"
+    assert [data["step"] for name, data in events if name == "step"] == [1, 2, 3, 4]
+    previews = [data for name, data in events if name == "preview"]
+    assert [data["step"] for data in previews] == [1, 3]
+    result = events[-1][1]
+    images = [opened(base64.b64decode(data["images"][0])) for data in (*previews, result)]  # type: ignore[index]
+    plain = client.post("/v1/inpaint", json=as_json(scheduler="ddim"))
+    assert largest_difference(images[-1], opened(plain.content)) <= 1
+    differences = [largest_difference(image, images[-1]) for image in images[:-1]]
+    assert min(differences) > 0
+    assert result["seeds"] == [7]
+
+
+def test_a_form_streams_too(client: httpx.Client) -> None:
+    answer = client.post("/v1/inpaint", data={**FORM, "stream": "true"}, files=files())
+    assert _events(answer)[-1][0] == "result"
+
+
+def test_a_failure_in_a_stream_is_its_last_event(client: httpx.Client) -> None:
+    small = SCENE.mask.resize((64, 64))
+    answer = client.post("/v1/inpaint", json=as_json(stream=True, mask=base64_of(small)))
+    name, data = _events(answer)[-1]
+    assert name == "error"
+    assert data["error"]["code"] == "invalid_mask"  # type: ignore[index]
+
+
+def test_a_warning_reaches_the_client(client: httpx.Client) -> None:
+    black = base64_of(SCENE.mask.point(lambda _: 0))
+    picture = client.post("/v1/inpaint", json=as_json(mask=black))
+    assert "nothing to repaint" in json.loads(picture.headers["x-warnings"])[0]
+    assert largest_difference(opened(picture.content), SCENE.image) == 0
+    body = client.post("/v1/inpaint", json=as_json(mask=black, response_format="json")).json()
+    assert "nothing to repaint" in body["warnings"][0]
+
+
+def test_without_a_seed_one_is_chosen_and_reported(client: httpx.Client) -> None:
+    first = client.post("/v1/inpaint", json=as_json(seed=None))
+    again = client.post("/v1/inpaint", json=as_json(seed=int(first.headers["x-seed"])))
+    assert largest_difference(opened(first.content), opened(again.content)) <= 1
+
+
+def test_margins_need_no_mask(client: httpx.Client) -> None:
+    form = {**FORM, "margins": ["0", "0", "32", "0"]}
+    answer = client.post("/v1/inpaint", data=form, files={"image": files()["image"]})
+    assert answer.status_code == 200, answer.text
+    width, height = SCENE.image.size
+    assert opened(answer.content).size == (width + 32, height)
+    assert np.array_equal(np.asarray(opened(answer.content))[:, :width], np.asarray(SCENE.image))
+
+
+def test_a_form_may_bring_lists(client: httpx.Client) -> None:
+    form = {
+        **FORM,
+        "seed": ["3", "4"],
+        "num_images_per_prompt": "2",
+        "guidance_interval": ["0.2", "0.8"],
+        "response_format": "json",
+    }
+    answer = client.post("/v1/inpaint", data=form, files=files())
+    assert answer.json()["seeds"] == [3, 4]
+
+
+def test_a_data_url_is_base64(client: httpx.Client) -> None:
+    body = as_json(image=f"data:image/png;base64,{base64_of(SCENE.image)}")
+    assert client.post("/v1/inpaint", json=body).status_code == 200
+
+
+def test_the_time_is_told_in_a_header(client: httpx.Client) -> None:
+    answer = client.post("/v1/inpaint", json=as_json())
+    stages = dict(part.split(";dur=") for part in answer.headers["server-timing"].split(", "))
+    assert list(stages) == ["queue", "prepare", "encode", "denoise", "decode", "paste", "total"]
+    assert float(stages["total"]) >= float(stages["denoise"]) > 0
+
+
+def test_options_are_those_of_the_pipeline() -> None:
+    ours = InpaintFields(prompt="a house").options()
+    assert Options.__annotations__.keys() - ours.keys() == {"latents", "output_type"}
+    plain = make_request("a house", SCENE.image, SCENE.mask, {}).options
+    assert {name: plain[name] for name in ours} == ours  # type: ignore[literal-required]

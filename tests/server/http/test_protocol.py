@@ -1,0 +1,103 @@
+"""Connections of clients that dawdle outside of bodies."""
+
+import socket
+import time
+from collections.abc import Callable
+
+import pytest
+from fastapi import FastAPI
+from starlette.responses import Response
+
+from inpaintrt_server.application import make_application
+from inpaintrt_server.batching.service import BatchingService
+from inpaintrt_server.settings import ServerSettings
+from server.conftest import Serve
+
+Connect = Callable[[], socket.socket]
+
+
+@pytest.fixture
+def application(service: BatchingService) -> FastAPI:
+    """Little patience, and a path with a large answer."""
+    settings = ServerSettings(header_timeout=0.3, send_timeout=0.3, max_body=10_000)
+    application = make_application(service, settings)
+    application.add_api_route("/large", lambda: Response(bytes(50_000_000)), methods=["GET"])
+    return application
+
+
+@pytest.fixture
+def connect(application: FastAPI, serve: Serve) -> Connect:
+    host, _, port = serve(application).removeprefix("http://").partition(":")
+    return lambda: socket.create_connection((host, int(port)), timeout=30)
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    """What comes until the other side ends the connection."""
+    parts = []
+    try:
+        while part := connection.recv(2**16):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def test_silence_is_cut_off(connect: Connect) -> None:
+    with connect() as connection:
+        assert _all_of(connection) == b""
+
+
+def test_headers_that_come_byte_by_byte_are_cut_off(connect: Connect) -> None:
+    with connect() as connection:
+        connection.settimeout(0.01)
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 10_000:
+            try:
+                connection.sendall(bytes([byte]))
+                assert connection.recv(1000) == b""
+                return
+            except TimeoutError:
+                pass
+            except OSError:
+                return
+    pytest.fail("the server still listens")
+
+
+def test_headers_of_a_second_request_are_cut_off_too(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b" 200 " in connection.recv(1000)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
+        assert b"HTTP/1.1" not in _all_of(connection)
+
+
+def test_the_rest_of_a_refused_body_is_not_waited_for(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(
+            b"POST /v1/inpaint HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n" + bytes(10)
+        )
+        assert b" 413 " in connection.recv(1000)
+        connection.sendall(bytes(10))
+        assert b"HTTP/1.1" not in _all_of(connection)
+
+
+def test_a_client_that_does_not_read_is_cut_off(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        time.sleep(1)
+        assert len(_all_of(connection)) < 50_000_000
+
+
+def test_requests_in_a_row_are_served(connect: Connect) -> None:
+    with connect() as connection:
+        for _ in range(3):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                answer += connection.recv(1000)
+            assert b" 200 " in answer
+
+
+def test_a_client_that_reads_gets_all(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert len(_all_of(connection)) > 50_000_000
