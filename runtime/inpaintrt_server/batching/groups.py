@@ -61,7 +61,6 @@ class Group:
         slot = self.slots.join(*seat.entry)
         self.seats[slot] = seat
         seat.task.seated += 1
-        seat.task.clock.enter()
 
     def leave(self, slot: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Free a slot; its latents."""

@@ -17,7 +17,7 @@ __all__ = ["Joining"]
 class Joining:
     """Fills free slots.
 
-    A place goes to the request with the fewest results in slots, and among those to the oldest; so a request
+    A place goes to the request with the fewest results in slots, and among those to the first that was admitted; so a request
     of many results takes all slots when it is alone, and does not keep others out.
 
     Args:
@@ -52,7 +52,7 @@ class Joining:
             self._gathering = True
         room = True
         while room and (candidates := self._candidates()):
-            room = self._seat(min(candidates, key=lambda task: task.seated))
+            room = self._seat(min(candidates, key=lambda task: (task.seated, task.clock.admitted)))
         awaited = room and (self._newcomers.ready or self._newcomers.coming)
         if self._groups.active > 0 and not awaited:
             self._gathering = False

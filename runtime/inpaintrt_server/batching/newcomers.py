@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -11,7 +12,7 @@ import numpy as np
 
 from inpaintrt.errors import EngineRunError
 from inpaintrt.latents import pictures_to_encode
-from inpaintrt.stages import Entry, Stages, untouched
+from inpaintrt.stages import Stages, untouched
 from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching.chores import Chore, Chores
 from inpaintrt_server.batching.jobs import Finished
@@ -20,6 +21,8 @@ from inpaintrt_server.batching.pictures import PictureCache, content_key
 from inpaintrt_server.batching.task import Task
 
 __all__ = ["Newcomers"]
+
+logger = logging.getLogger(__name__)
 
 Post = Callable[[Callable[[], None]], None]
 
@@ -120,7 +123,8 @@ class Newcomers:
         """Encode a request; each piece runs the text encoder, or the VAE for one picture."""
         with task.clock.stage("encode"):
             self._encode_prompts(task)
-        pictures = pictures_to_encode(task.request, task.prepared)
+        request = task.request
+        pictures = pictures_to_encode(request, task.prepared)
         encoded: list[LatentDistribution] = []
         for key, picture in zip(task.picture_keys, pictures, strict=True):
             if key not in self._cache:
@@ -130,11 +134,22 @@ class Newcomers:
             self._observer.cache("pictures", hit=hit)
             encoded.append(distribution)
         if task.contexts is not None:
-            entries = self._stages.start(task.request, task.prepared, task.table, task.contexts, encoded)
-            for entry in entries:
-                _check_finite(entry)
-            task.entries = entries
+            task.entries = self._stages.start(request, task.prepared, task.table, task.contexts, encoded)
+            self._let_in(task)
+
+    def _let_in(self, task: Task) -> None:
+        """Keep NaN out of the slots, where it would spoil the step of others."""
+        values = (value for entry in task.entries for value in (entry.program.contexts, *entry[1:]))
+        if all(np.isfinite(value).all() for value in values):
             self.ready.append(task)
+            return
+        logger.error("the encoders give no finite values for %s", task.id, extra={"job_ids": [task.id]})
+        task.fail(
+            EngineRunError(
+                "the encoded prompt or picture holds NaN or infinite values",
+                hint="in half precision an encoder may overflow: export it in float32",
+            )
+        )
 
     def _encode_prompts(self, task: Task) -> None:
         prompts = self._stages.prompts
@@ -144,21 +159,3 @@ class Newcomers:
             self._observer.cache("prompts", hit=True)
         for _ in range(prompts.misses - misses):
             self._observer.cache("prompts", hit=False)
-
-
-def _check_finite(entry: Entry) -> None:
-    """Keep NaN out of the slots: a step adds up the rows of all requests, those of others with weight 0.
-
-    Raises:
-        EngineRunError: The encoders gave values that are not finite.
-    """
-    for name, values in (
-        ("prompt", entry.program.contexts),
-        ("picture", entry.latents),
-        ("picture", entry.condition),
-    ):
-        if not np.isfinite(values).all():
-            raise EngineRunError(
-                f"the encoded {name} holds NaN or infinite values",
-                hint="the encoder overflows in half precision: export it in float32",
-            )

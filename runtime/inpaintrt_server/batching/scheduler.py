@@ -134,6 +134,7 @@ class Scheduler:
         self._measure(time.perf_counter() - started, rows)
         self._parts.faults.succeeded("step")
         self._advance(group, finished, spoilt)
+        self._count()
         if spoilt:
             self._parts.faults.check()
 

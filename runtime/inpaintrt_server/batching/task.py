@@ -29,11 +29,12 @@ class Clock:
         admitted: When the request got its place.
 
     Attributes:
+        admitted: When the request got its place.
         entered: When the first result took a slot; None before.
     """
 
     def __init__(self, admitted: float) -> None:
-        self._admitted = admitted
+        self.admitted = admitted
         self._spent: dict[Stage, float] = {}
         self.entered: float | None = None
         self._left: float | None = None
@@ -65,9 +66,9 @@ class Clock:
         left = entered if self._left is None else self._left
         names: tuple[Stage, ...] = ("prepare", "encode", "decode", "paste")
         spent = {name: self._spent.get(name, 0.0) for name in names}
-        queue = max(entered - self._admitted - spent["prepare"] - spent["encode"], 0.0)
+        queue = max(entered - self.admitted - spent["prepare"] - spent["encode"], 0.0)
         return JobTimings(
-            **spent, queue=queue, denoise=left - entered, total=now - self._admitted, steps=steps
+            **spent, queue=queue, denoise=left - entered, total=now - self.admitted, steps=steps
         )
 
 
