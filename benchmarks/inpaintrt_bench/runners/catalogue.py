@@ -11,6 +11,8 @@ from inpaintrt_bench.runners.environments import Environment
 
 __all__ = ["BASELINE", "Device", "RunnerSpec", "choose_runners", "runner_names"]
 
+_WORKERS = "inpaintrt_bench.workers"
+
 Device = Literal["cpu", "cuda"]
 
 BASELINE = "diffusers"
@@ -23,7 +25,7 @@ class RunnerSpec:
 
     Attributes:
         name: Its name in reports.
-        module: The module of `inpaintrt_bench.workers` that runs it.
+        module: The module whose `make_runner` makes it in the process that is measured.
         options: Handed to the module.
         environment: The interpreter's packages; None for those of this process.
         needs: What it cannot do without, of "bundle" and "checkpoint".
@@ -33,7 +35,7 @@ class RunnerSpec:
 
     name: str
     module: str
-    options: Mapping[str, str | bool | None] = field(default_factory=dict)
+    options: Mapping[str, str | bool | int | None] = field(default_factory=dict)
     environment: Environment | None = None
     needs: Literal["bundle", "checkpoint"]
     prepares: bool = False
@@ -43,7 +45,7 @@ class RunnerSpec:
 _OPTIMUM = Environment(
     name="optimum",
     requirements=(
-        "optimum-onnx==0.1.*",
+        "optimum-onnx[onnxruntime]==0.1.*",
         "transformers<4.58",
         "diffusers<0.40",
         "torch==2.13.*",
@@ -55,7 +57,7 @@ _OPENVINO = Environment(name="openvino", requirements=("openvino>=2025.3",), on_
 
 def _ours(backend: str) -> RunnerSpec:
     return RunnerSpec(
-        name=f"inpaintrt-{backend}", module="ours", options={"backend": backend}, needs="bundle"
+        name=f"inpaintrt-{backend}", module=f"{_WORKERS}.ours", options={"backend": backend}, needs="bundle"
     )
 
 
@@ -71,7 +73,11 @@ def _diffusers(
     compiled = ("torch.compile of the UNet and of the VAE's decoder",) if compile_mode else ()
     memory = ("channels_last",) if channels_last else ()
     return RunnerSpec(
-        name=name, module="torch_pipeline", options=options, needs="checkpoint", notes=compiled + memory
+        name=name,
+        module=f"{_WORKERS}.torch_pipeline",
+        options=options,
+        needs="checkpoint",
+        notes=compiled + memory,
     )
 
 
@@ -87,7 +93,7 @@ def _catalogue(device: Device) -> dict[str, RunnerSpec]:
         _diffusers(device, "diffusers-max-autotune", channels_last=gpu, compile_mode="max-autotune"),
         RunnerSpec(
             name="optimum",
-            module="optimum",
+            module=f"{_WORKERS}.optimum",
             options={"provider": provider},
             environment=_OPTIMUM,
             needs="checkpoint",
@@ -98,7 +104,7 @@ def _catalogue(device: Device) -> dict[str, RunnerSpec]:
         specs.append(
             RunnerSpec(
                 name="openvino",
-                module="openvino",
+                module=f"{_WORKERS}.openvino",
                 environment=_OPENVINO,
                 needs="bundle",
                 notes=("our pipeline with OpenVINO in place of ONNX Runtime",),

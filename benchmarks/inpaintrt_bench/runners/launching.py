@@ -15,7 +15,7 @@ from inpaintrt_bench.runners.errors import RunnerError
 from inpaintrt_bench.runners.process import RunnerProcess
 from inpaintrt_bench.workers.messages import Source
 
-__all__ = ["Launcher"]
+__all__ = ["Launcher", "copy_workers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,9 @@ class Launcher:
         python, variables = sys.executable, self._variables()
         if spec.environment is not None:
             python = str(make_environment(spec.environment, environments_folder(), self.progress))
-            variables["PYTHONPATH"] = str(self._workers_alone())
-        module = f"inpaintrt_bench.workers.{spec.module}"
+            variables["PYTHONPATH"] = str(copy_workers(folder))
         # -P: the current folder's modules are not to be found by accident.
-        command = [python, "-P", "-m", "inpaintrt_bench.workers", module]
+        command = [python, "-P", "-m", "inpaintrt_bench.workers", spec.module]
         return RunnerProcess(command, variables, folder, timeout=self.timeout)
 
     def source(self, spec: RunnerSpec) -> Source:
@@ -84,13 +83,20 @@ class Launcher:
             variables["OMP_NUM_THREADS"] = str(self.threads)
         return variables
 
-    def _workers_alone(self) -> Path:
-        """A folder of imports that has the workers and nothing else."""
-        package = self.work / "imports" / "inpaintrt_bench"
-        if not package.is_dir():
-            (source,) = inpaintrt_bench.__path__
-            shutil.copytree(
-                Path(source) / "workers", package / "workers", ignore=shutil.ignore_patterns("__pycache__")
-            )
-            (package / "__init__.py").touch()
-        return package.parent
+
+def copy_workers(folder: Path) -> Path:
+    """Make a folder of imports that has the workers and nothing else of ours.
+
+    Args:
+        folder: Where to make it; an older one is replaced.
+
+    Returns:
+        What belongs into PYTHONPATH.
+    """
+    package = folder / "imports" / "inpaintrt_bench"
+    shutil.rmtree(package, ignore_errors=True)
+    (source,) = inpaintrt_bench.__path__
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(source) / "workers", package / "workers", ignore=ignore)
+    (package / "__init__.py").touch()
+    return package.parent
