@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Manifest
 
-__all__ = ["HalfNetworks", "save_model"]
+__all__ = ["HalfNetworks", "save_beside_weights", "save_model"]
 
 
 def save_model(model: ir.Model, path: Path) -> None:
@@ -27,9 +27,17 @@ def save_model(model: ir.Model, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values())
     ir.save(model, path, external_data=f"{path.name}.data" if size > EMBEDDED_WEIGHTS_LIMIT else None)
-    written = onnx.load(path, load_external_data=False)
-    clean_graph(written.graph)
-    save_graph(written, path)
+    save_graph(_clean(onnx.load(path, load_external_data=False)), path)
+
+
+def save_beside_weights(model: ir.Model, path: Path) -> None:
+    """Write a graph whose external weights, if any, lie in the same folder; they are not written again."""
+    save_graph(_clean(ir.to_proto(model)), path)
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    clean_graph(model.graph)
+    return model
 
 
 class HalfNetworks:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 import onnx_ir as ir
 
-from inpaintrt.bundle import Conversion, network_digest
+from inpaintrt.bundle import Conversion, load_manifest, network_digest, save_manifest
 from inpaintrt.errors import ParityError
-from inpaintrt_export.conversion.files import save_model
-from inpaintrt_export.conversion.networks import HALF_REVISION
+from inpaintrt_export.conversion.files import HalfNetworks, save_model
+from inpaintrt_export.conversion.networks import HALF_REVISION, find_conversion
 from inpaintrt_export.conversion.rounding import round_results
 from inpaintrt_export.parity import TOLERANCES, Reference, compare_case, open_session
 from inpaintrt_export.plans.profiles import make_profiles
@@ -25,17 +26,29 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from inpaintrt.bundle import Manifest, Parity
-    from inpaintrt_export.conversion.files import HalfNetworks
 
-__all__ = ["compare_networks", "judge", "vae_half_error"]
+__all__ = ["compare_networks", "judge", "note_conversions", "vae_half_error"]
 
 _SEED: Final = 20_240_301
 _TIMESTEPS: Final = 1000
 _SMALL: Final = BuildSettings("tensorrt-rtx", resolutions=((72, 56),), max_batch=1)
 
 
+def note_conversions(folder: Path, scratch: Path, report: Callable[[str], None]) -> None:
+    """Judge a float32 bundle's networks, unless that was done before, and write it into the manifest.
+
+    Raises:
+        ParityError: Half precision changes the text encoder's or the denoiser's results too much.
+        ExportError: A graph cannot be converted.
+    """
+    manifest = load_manifest(folder)
+    if not all(find_conversion(manifest, name) for name in manifest.components):
+        conversions = judge(folder, manifest, scratch, report)
+        save_manifest(msgspec.structs.replace(manifest, conversions=conversions), folder)
+
+
 def judge(
-    folder: Path, manifest: Manifest, halves: HalfNetworks, scratch: Path, report: Callable[[str], None]
+    folder: Path, manifest: Manifest, scratch: Path, report: Callable[[str], None]
 ) -> tuple[Conversion, ...]:
     """Convert every component, and compare it with the bundle's own.
 
@@ -44,8 +57,7 @@ def judge(
     Args:
         folder: A float32 bundle.
         manifest: Its manifest.
-        halves: Its networks in half precision.
-        scratch: A folder for files that are needed meanwhile.
+        scratch: The folder of its `HalfNetworks`, and of files that are needed meanwhile.
         report: Called with what is being done.
 
     Raises:
@@ -53,6 +65,7 @@ def judge(
         ExportError: A graph cannot be converted.
     """
     conversions = []
+    halves = HalfNetworks(folder, manifest, scratch)
     vae_error: float | None = None
     for name, component in manifest.components.items():
         report(f"{name}: converting to half precision")

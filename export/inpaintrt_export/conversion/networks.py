@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inpaintrt.bundle import network_digest
+from inpaintrt.errors import ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from inpaintrt.bundle import Component, Conversion, Manifest, Precision, TensorSpec
 
-__all__ = ["HALF_REVISION", "chosen_network", "find_conversion", "half_component", "kept_tensors"]
+__all__ = [
+    "HALF_REVISION",
+    "check_precision",
+    "chosen_network",
+    "find_conversion",
+    "half_component",
+    "kept_tensors",
+]
 
 HALF_REVISION = 1
 """Of the conversion to half precision: to be raised with every change that changes its results."""
@@ -76,3 +84,19 @@ def chosen_network(manifest: Manifest, name: str, precision: Precision) -> tuple
     if precision == component.precision or conversion is None or conversion.precision == component.precision:
         return component, 0
     return half_component(name, component), HALF_REVISION
+
+
+def check_precision(manifest: Manifest, precision: Precision) -> None:
+    """Check that networks of a precision can be had of a bundle.
+
+    Raises:
+        ParameterError: The bundle computes in fp16, and fp32 is asked for.
+    """
+    own = manifest.components["denoiser"].precision
+    if (own, precision) == ("fp16", "fp32"):
+        raise ParameterError(
+            f"the bundle {manifest.name!r} computes in fp16, and what that rounded away does not come back",
+            received="precision fp32",
+            expected="precision fp16",
+            hint="export the checkpoint with --precision fp32, or build with --precision fp16",
+        )

@@ -19,9 +19,9 @@ from inpaintrt.bundle import (
     save_manifest,
     verify_files,
 )
-from inpaintrt.errors import BundleIntegrityError, ParameterError
+from inpaintrt.errors import BundleIntegrityError
 from inpaintrt.store import cache_folder, find_bundle
-from inpaintrt_export.conversion.networks import chosen_network
+from inpaintrt_export.conversion.networks import check_precision, chosen_network
 from inpaintrt_export.plans.compiler import compile_plan
 from inpaintrt_export.plans.networks import open_networks
 from inpaintrt_export.plans.profiles import make_profiles
@@ -79,7 +79,7 @@ def build_plans(
     """
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
-    _check_precision(manifest, settings)
+    check_precision(manifest, settings.precision)
     library = load_library(settings.backend)
     check_targets(library, settings.targets)
     targets = settings.targets if library.names_targets else (gpu_target(),)
@@ -101,17 +101,6 @@ def plan_key(plan: Plan) -> str:
     network = plan.network_sha256, plan.conversion
     parts = (network, plan.backend, plan.library, plan.targets, plan.precision, plan.profiles)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
-
-
-def _check_precision(manifest: Manifest, settings: BuildSettings) -> None:
-    precision = manifest.components["denoiser"].precision
-    if precision == "fp16" and settings.precision == "fp32":
-        raise ParameterError(
-            f"the bundle {manifest.name!r} computes in fp16, and what that rounded away does not come back",
-            received="precision fp32",
-            expected="precision fp16",
-            hint="export the checkpoint with --precision fp32, or build with --precision fp16",
-        )
 
 
 def describe_plan(

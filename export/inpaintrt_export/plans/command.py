@@ -1,27 +1,41 @@
-"""`inpaintrt build`: plans for a bundle."""
+"""`inpaintrt build`: plans for a bundle, or variants of its networks."""
 
 from __future__ import annotations
 
-from typing import get_args
+import contextlib
+from typing import TYPE_CHECKING, get_args
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 
-from inpaintrt.bundle import Plan, PlanBackend, Precision
+from inpaintrt.bundle import Plan, PlanBackend, Precision, VariantBackend, load_manifest
+from inpaintrt.errors import ParameterError
 from inpaintrt.store import find_bundle
 from inpaintrt_export.plans.building import BuildReport, build_plans
 from inpaintrt_export.plans.settings import BuildSettings, parse_resolution
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from inpaintrt_export.conversion.variants import VariantReport
+    from inpaintrt_export.progress import Progress
+
 __all__ = ["build"]
 
 _MEGABYTE = 1e6
+_OF_PLANS = ("target", "resolution", "max_batch", "prompt_windows", "fresh")
+_OF_VARIANTS = ("fused_norms",)
 
 
 @click.command()
 @click.argument("bundle")
 @click.option(
-    "--backend", type=click.Choice(get_args(PlanBackend)), required=True, help="The library to build with."
+    "--backend",
+    type=click.Choice([*get_args(PlanBackend), *get_args(VariantBackend)]),
+    required=True,
+    help="What the networks are to run on.",
 )
 @click.option(
     "--target",
@@ -46,23 +60,40 @@ _MEGABYTE = 1e6
     type=click.Choice(get_args(Precision)),
     default="fp16",
     show_default=True,
-    help="fp32 is for bundles that compute in fp32.",
+    help="What the networks compute in. An fp32 bundle can be built in both, an fp16 bundle in fp16.",
 )
 @click.option("--fresh", is_flag=True, help="Drop the sizes of earlier builds instead of adding to them.")
+@click.option(
+    "--fused-norms",
+    is_flag=True,
+    help="With onnxruntime-cuda: also fuse group normalisation. The last bits of a result then change from "
+    "run to run.",
+)
+@click.pass_context
 def build(
+    context: click.Context,
     bundle: str,
-    backend: PlanBackend,
+    backend: PlanBackend | VariantBackend,
     target: str,
     resolution: str,
     max_batch: int,
     prompt_windows: int,
     precision: Precision,
     fresh: bool,
+    fused_norms: bool,
 ) -> None:
-    """Compile the networks of BUNDLE for NVIDIA GPUs; tensorrt-rtx needs no GPU for it.
+    """Prepare the networks of BUNDLE for NVIDIA GPUs; only tensorrt needs a GPU for it.
+
+    With tensorrt and tensorrt-rtx the networks are compiled. For onnxruntime-cuda, which runs them as they
+    are, too, they are written a second time in the form that it runs faster.
 
     BUNDLE is a name in the engine store, or a path.
     """
+    if backend == "onnxruntime-cuda":
+        _refuse_options(context, backend, _OF_PLANS)
+        _tell_variants(bundle, _build_variants(bundle, precision, fused_norms=fused_norms))
+        return
+    _refuse_options(context, backend, _OF_VARIANTS)
     settings = BuildSettings(
         backend=backend,
         targets=tuple(_split(target)),
@@ -75,17 +106,41 @@ def build(
     _tell(bundle, _build(bundle, settings))
 
 
+def _refuse_options(context: click.Context, backend: str, names: Sequence[str]) -> None:
+    default = click.core.ParameterSource.DEFAULT
+    given = [f"--{name.replace('_', '-')}" for name in names if context.get_parameter_source(name) != default]
+    if given:
+        raise ParameterError(
+            f"a build for {backend} does not have these options",
+            received=", ".join(given),
+            hint="leave them out, or name another --backend",
+        )
+
+
 def _build(bundle: str, settings: BuildSettings) -> BuildReport:
+    with _progress_bar() as progress:
+        return build_plans(bundle, settings, progress=progress)
+
+
+def _build_variants(bundle: str, precision: Precision, *, fused_norms: bool) -> VariantReport:
+    with _progress_bar() as progress:
+        # Only this build waits for ONNX and PyTorch to be imported.
+        from inpaintrt_export.conversion.variants import build_variants
+
+        return build_variants(bundle, precision=precision, fused_norms=fused_norms, progress=progress)
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with RichProgress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("starting", total=1.0)
 
         def show(stage: str, fraction: float | None) -> None:
             bar.update(task, description=stage, completed=fraction)
 
-        report = build_plans(bundle, settings, progress=show)
+        yield show
         bar.update(task, description="done", completed=1.0)
-    return report
 
 
 def _split(text: str) -> list[str]:
@@ -102,3 +157,14 @@ def _tell(bundle: str, report: BuildReport) -> None:
 
 def _purpose(plan: Plan) -> str:
     return f", for {', '.join(plan.targets)}" if plan.targets else ", portable"
+
+
+def _tell_variants(bundle: str, report: VariantReport) -> None:
+    manifest = load_manifest(find_bundle(bundle))
+    sizes = {entry.path: entry.size for entry in manifest.files}
+    for variant in (*report.built, *report.reused):
+        file = variant.network.file
+        size = sum(size for path, size in sizes.items() if path.startswith(file)) / _MEGABYTE
+        fused = "".join(f", {count} x {operator}" for operator, count in variant.fused.items())
+        state = f"{size:.1f} MB" if variant in report.built else "was there already"
+        click.echo(f"{file} {state}, {variant.network.precision}{fused}")

@@ -7,9 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from inpaintrt.bundle import load_manifest, save_manifest
+from inpaintrt.bundle import load_manifest
 from inpaintrt_export.conversion.networks import find_conversion
 
 if TYPE_CHECKING:
@@ -47,22 +45,6 @@ class PlanNetworks:
 
         return HalfNetworks(self._folder, manifest, self._scratch).path(plan.component)
 
-    def judge_conversions(self, progress: Progress) -> None:
-        """Find out what half precision does to each component, and note it in the manifest.
-
-        Raises:
-            ParityError: Half precision changes what a component computes too much.
-        """
-        from inpaintrt_export.conversion.files import HalfNetworks
-        from inpaintrt_export.conversion.judging import judge
-
-        manifest = load_manifest(self._folder)
-        halves = HalfNetworks(self._folder, manifest, self._scratch)
-        conversions = judge(
-            self._folder, manifest, halves, self._scratch, lambda stage: progress(stage, None)
-        )
-        save_manifest(msgspec.structs.replace(manifest, conversions=conversions), self._folder)
-
 
 @contextlib.contextmanager
 def open_networks(folder: Path, precision: Precision, progress: Progress) -> Iterator[PlanNetworks]:
@@ -78,7 +60,8 @@ def open_networks(folder: Path, precision: Precision, progress: Progress) -> Ite
         yield PlanNetworks(folder, folder)
         return
     with tempfile.TemporaryDirectory(prefix=".half-", dir=folder) as scratch:
-        networks = PlanNetworks(folder, Path(scratch))
         if not all(find_conversion(manifest, name) for name in manifest.components):
-            networks.judge_conversions(progress)
-        yield networks
+            from inpaintrt_export.conversion.judging import note_conversions
+
+            note_conversions(folder, Path(scratch), lambda stage: progress(stage, None))
+        yield PlanNetworks(folder, Path(scratch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
 from inpaintrt.backends.options import check_options, flag, whole_number
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
-from inpaintrt.bundle import Component, Manifest
+from inpaintrt.bundle import Component, Manifest, network_digest
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 
-__all__ = ["OrtNetwork", "check_placement", "open_engines"]
+__all__ = ["OrtNetwork", "check_placement", "choose_networks", "open_engines", "provider_options"]
+
+_log = logging.getLogger(__name__)
 
 _CUDA = "CUDAExecutionProvider"
-_OPTIONS = ("device", "max_rows", "cuda_graph")
+_BACKEND = "onnxruntime-cuda"
+_OPTIONS = ("device", "max_rows", "cuda_graph", "variants")
 _ERRORS_ONLY = 3
 _MOST_NAMES = 5
 # What ONNX Runtime computes on the CPU by choice even for a GPU: arithmetic on shapes.
@@ -166,13 +170,48 @@ class OrtNetwork:
         self._session = None
 
 
+def choose_networks(manifest: Manifest, *, variants: bool) -> dict[str, Component]:
+    """The network of every component that this backend runs.
+
+    Args:
+        manifest: The bundle's manifest.
+        variants: Take what `inpaintrt build BUNDLE --backend onnxruntime-cuda` made, where there is one.
+    """
+    networks = dict(manifest.components)
+    for variant in manifest.variants if variants else ():
+        current = variant.network_sha256 == network_digest(manifest, variant.component)
+        if variant.backend == _BACKEND and current:
+            networks[variant.component] = variant.network
+    return networks
+
+
+def provider_options(device: int, stream: int, *, cuda_graph: bool) -> dict[str, str]:
+    """What the CUDA provider is told.
+
+    Memory is asked for as it is needed rather than in doubling blocks, and convolutions run channels-last,
+    which is the layout of tensor cores.
+
+    Args:
+        device: The GPU's number.
+        stream: Address of the stream that everything is launched on.
+        cuda_graph: Record launches, and replay them.
+    """
+    return {
+        "device_id": str(device),
+        "user_compute_stream": str(stream),
+        "enable_cuda_graph": str(int(cuda_graph)),
+        "arena_extend_strategy": "kSameAsRequested",
+        "prefer_nhwc": "1",
+    }
+
+
 def open_engines(
     backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
 ) -> dict[str, DeviceEngine]:
-    """Load the components of a bundle.
+    """Load the components of a bundle, in their variants for this backend where there are any.
 
-    The options are `device`, the GPU's number; `max_rows`, the largest number of UNet rows in a step; and
-    `cuda_graph`, whether launches are recorded.
+    The options are `device`, the GPU's number; `max_rows`, the largest number of UNet rows in a step;
+    `cuda_graph`, whether launches are recorded; and `variants`, whether variants are taken.
 
     Raises:
         ParameterError: An option is unknown or out of range.
@@ -180,20 +219,17 @@ def open_engines(
     """
     check_options(backend, options, _OPTIONS)
     _check_provider()
+    networks = choose_networks(manifest, variants=flag(options, "variants", default=True))
     device = CudaDevice(whole_number(options, "device", 0, least=0))
     onnxruntime.preload_dlls()
     most = whole_number(options, "max_rows", 16, least=1)
-    settings = {
-        "device_id": str(device.gpu.index),
-        "user_compute_stream": str(device.stream),
-        "enable_cuda_graph": str(int(flag(options, "cuda_graph", default=True))),
-        "arena_extend_strategy": "kSameAsRequested",
-        "prefer_nhwc": "1",
-    }
+    cuda_graph = flag(options, "cuda_graph", default=True)
+    settings = provider_options(device.gpu.index, device.stream, cuda_graph=cuda_graph)
     engines = {}
     with device.use():
         staging = Staging(device)
-        for name, component in manifest.components.items():
+        for name, component in networks.items():
+            _log.info("%s: %s", name, component.file)
             network = OrtNetwork(
                 folder / component.file,
                 component,

@@ -13,7 +13,6 @@ from onnx import numpy_helper
 
 from inpaintrt.bundle import COMPONENT_NAMES, Conversion, Manifest, load_manifest, network_digest
 from inpaintrt.errors import ParityError
-from inpaintrt_export.conversion.files import HalfNetworks
 from inpaintrt_export.conversion.judging import judge, vae_half_error
 from inpaintrt_export.conversion.networks import (
     HALF_REVISION,
@@ -43,8 +42,7 @@ def _scale_weights(bundle: Path, name: str, choose: Callable[[str], bool], facto
 
 def _judge(bundle: Path, scratch: Path) -> dict[str, Conversion]:
     manifest = load_manifest(bundle)
-    halves = HalfNetworks(bundle, manifest, scratch)
-    conversions = judge(bundle, manifest, halves, scratch, lambda stage: None)
+    conversions = judge(bundle, manifest, scratch, lambda stage: None)
     return {conversion.component: conversion for conversion in conversions}
 
 

@@ -1,5 +1,6 @@
 """`inpaintrt build`, as a user runs it."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,29 @@ def test_an_error_says_what_to_do(tiny_half_bundle: Path, rtx: PlanLibrary) -> N
     assert result.returncode == 1
     assert "what to do: export the checkpoint with --precision fp32" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_variants_are_told_with_what_is_fused(tiny_half_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_half_bundle, tmp_path / "bundle")
+    first, second = (_run(bundle, "--backend", "onnxruntime-cuda", "--fused-norms") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    fused = "fp16, 8 x MultiHeadAttention, 21 x GroupNorm\n"
+    assert re.fullmatch(rf"denoiser/onnxruntime-cuda\.onnx [0-9.]+ MB, {fused}", first.stdout)
+    assert second.stdout == f"denoiser/onnxruntime-cuda.onnx was there already, {fused}"
+
+
+@pytest.mark.parametrize(
+    ("backend", "option"),
+    [
+        ("onnxruntime-cuda", "--target=sm89"),
+        ("onnxruntime-cuda", "--fresh"),
+        ("tensorrt-rtx", "--fused-norms"),
+    ],
+)
+def test_an_option_of_other_backends_is_refused(tiny_half_bundle: Path, backend: str, option: str) -> None:
+    result = _run(tiny_half_bundle, "--backend", backend, option)
+    assert result.returncode == 1
+    assert f"received: {option.partition('=')[0]}" in result.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C cannot be sent to a child there")

@@ -2,13 +2,19 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
 
 from inpaintrt.backends import open_engines
-from inpaintrt.backends.onnxruntime_cuda import OrtNetwork, check_placement
-from inpaintrt.bundle import load_manifest
+from inpaintrt.backends.onnxruntime_cuda import (
+    OrtNetwork,
+    check_placement,
+    choose_networks,
+    provider_options,
+)
+from inpaintrt.bundle import Manifest, Variant, load_manifest, network_digest
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
 from runtime.backends.host_device import HostDevice
 
@@ -85,5 +91,52 @@ def test_a_provider_that_does_not_start_is_no_reason_to_use_another(tiny_bundle:
 
 
 def test_options_are_checked(tiny_bundle: Path) -> None:
-    with pytest.raises(ParameterError, match="device, max_rows, cuda_graph"):
+    with pytest.raises(ParameterError, match="device, max_rows, cuda_graph, variants"):
         open_engines("onnxruntime-cuda", tiny_bundle, load_manifest(tiny_bundle), {"speed": 9})
+
+
+@pytest.fixture
+def varied(tiny_bundle: Path) -> Manifest:
+    """A manifest that tells of a variant of the denoiser."""
+    manifest = load_manifest(tiny_bundle)
+    variant = Variant(
+        component="denoiser",
+        backend="onnxruntime-cuda",
+        network=msgspec.structs.replace(manifest.components["denoiser"], file="denoiser/variant.onnx"),
+        network_sha256=network_digest(manifest, "denoiser"),
+        revision=1,
+        fused={"MultiHeadAttention": 8},
+    )
+    return msgspec.structs.replace(manifest, variants=(variant,))
+
+
+def test_variants_are_taken_unless_they_are_not_wanted(varied: Manifest) -> None:
+    (variant,) = varied.variants
+    expected = {**varied.components, "denoiser": variant.network}
+    assert choose_networks(varied, variants=True) == expected
+    assert choose_networks(varied, variants=False) == varied.components
+
+
+def test_a_variant_of_another_network_is_not_taken(varied: Manifest) -> None:
+    stale = msgspec.structs.replace(varied.variants[0], network_sha256="0" * 64)
+    changed = msgspec.structs.replace(varied, variants=(stale,))
+    assert choose_networks(changed, variants=True) == varied.components
+
+
+# What onnxruntime-gpu 1.31.1's CUDA provider reads, of what there is to be set here.
+KNOWN_OPTIONS = {
+    "device_id",
+    "user_compute_stream",
+    "enable_cuda_graph",
+    "arena_extend_strategy",
+    "prefer_nhwc",
+}
+
+
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_the_provider_is_told_what_it_knows(cuda_graph: bool) -> None:
+    options = provider_options(1, 0x7F00, cuda_graph=cuda_graph)
+    assert set(options) == KNOWN_OPTIONS
+    assert (options["device_id"], options["user_compute_stream"]) == ("1", "32512")
+    assert options["enable_cuda_graph"] == str(int(cuda_graph))
+    assert options["prefer_nhwc"] == "1"

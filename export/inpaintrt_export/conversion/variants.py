@@ -1,0 +1,232 @@
+"""Variants of a bundle's networks for ONNX Runtime's CUDA provider, which runs ONNX files as they are.
+
+The denoiser gets attention as one node, on request also group normalisation, and the networks of a float32
+bundle get half precision. A variant lies beside the bundle's own network, and shares its external weights if
+the precision is the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import onnx_ir as ir
+
+from inpaintrt.bundle import (
+    Variant,
+    describe_file,
+    load_manifest,
+    network_digest,
+    save_manifest,
+    verify_files,
+)
+from inpaintrt.errors import ParityError
+from inpaintrt.store import find_bundle
+from inpaintrt_export.conversion.attention import fuse_attention
+from inpaintrt_export.conversion.files import HalfNetworks, save_beside_weights, save_model
+from inpaintrt_export.conversion.judging import compare_networks, note_conversions
+from inpaintrt_export.conversion.networks import check_precision, chosen_network, find_conversion
+from inpaintrt_export.conversion.norms import fuse_norms
+from inpaintrt_export.parity import TOLERANCES
+from inpaintrt_export.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import os
+
+    from inpaintrt.bundle import Manifest, Parity, Precision, VariantBackend
+
+__all__ = ["VARIANT_REVISION", "VariantReport", "build_variants"]
+
+VARIANT_REVISION: Final = 1
+"""Of all that makes variants: to be raised with every change that changes them."""
+
+_BACKEND: Final[VariantBackend] = "onnxruntime-cuda"
+_FUSED: Final = "denoiser"
+_ATTENTION: Final = "MultiHeadAttention"
+_NORM: Final = "GroupNorm"
+
+
+@dataclass(frozen=True)
+class VariantReport:
+    """What a build of variants did.
+
+    Attributes:
+        built: Variants that were made.
+        reused: Variants that the bundle had already.
+    """
+
+    built: tuple[Variant, ...]
+    reused: tuple[Variant, ...]
+
+
+def build_variants(
+    bundle: str | os.PathLike[str],
+    *,
+    precision: Precision = "fp16",
+    fused_norms: bool = False,
+    progress: Progress = silent,
+) -> VariantReport:
+    """Add to a bundle what the backend "onnxruntime-cuda" runs faster than the bundle's own networks.
+
+    Of an fp16 bundle that is the denoiser's graph, which refers to the weights that are there. Of an fp32
+    bundle it is every network that stands half precision, with weights of its own, or with `precision="fp32"`
+    the denoiser's graph alone. Each variant is compared with the bundle's own network before it is kept.
+
+    Args:
+        bundle: The name of a bundle in the engine store, or a path.
+        precision: What the networks shall compute in.
+        fused_norms: Also make one node of each group normalisation. The provider then computes it in one
+            kernel, but the last bits of a result change from run to run.
+        progress: Called as the work goes on.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+        ParameterError: The bundle computes in fp16, and fp32 is asked for.
+        ExportError: A network is not of the form that can be converted.
+        ParityError: A variant does not compute what the bundle's own network computes.
+    """
+    folder = find_bundle(bundle)
+    manifest = load_manifest(folder)
+    check_precision(manifest, precision)
+    progress("checking the bundle", 0.0)
+    verify_files(manifest, folder)
+    with tempfile.TemporaryDirectory(prefix=".half-", dir=folder) as scratch:
+        if manifest.components["denoiser"].precision != precision:
+            note_conversions(folder, Path(scratch), lambda stage: progress(stage, None))
+        operators = (_ATTENTION, _NORM) if fused_norms else (_ATTENTION,)
+        return _build(folder, Path(scratch), precision, operators, progress)
+
+
+def _build(
+    folder: Path, scratch: Path, precision: Precision, operators: tuple[str, ...], progress: Progress
+) -> VariantReport:
+    manifest = load_manifest(folder)
+    drafts = {name: _describe(manifest, name, precision, operators) for name in manifest.components}
+    wanted = {name: draft for name, draft in drafts.items() if draft is not None}
+    for old in manifest.variants:
+        if old.component not in wanted:
+            _drop(folder, old)  # an earlier build was for another precision
+    reused = {name: variant for name in wanted if (variant := _find(manifest, wanted[name])) is not None}
+    missing = [name for name in wanted if name not in reused]
+    built = []
+    for index, name in enumerate(missing):
+        progress(f"{name}: making the variant", index / len(missing))
+        built.append(_make(folder, scratch, wanted[name]))
+    return VariantReport(tuple(built), tuple(reused.values()))
+
+
+def _describe(
+    manifest: Manifest, name: str, precision: Precision, operators: tuple[str, ...]
+) -> Variant | None:
+    """What a variant is to be, but for figures; None where the bundle's own network is as good."""
+    network, conversion = chosen_network(manifest, name, precision)
+    if conversion == 0 and name != _FUSED:
+        return None
+    path = Path(network.file).with_name(f"{_BACKEND}.onnx").as_posix()
+    return Variant(
+        component=name,
+        backend=_BACKEND,
+        network=msgspec.structs.replace(network, file=path, parity=()),
+        network_sha256=network_digest(manifest, name),
+        revision=VARIANT_REVISION,
+        fused=dict.fromkeys(operators, 0) if name == _FUSED else {},
+    )
+
+
+def _find(manifest: Manifest, wanted: Variant) -> Variant | None:
+    """The variant that is there, if it is what is wanted, but for figures."""
+    for variant in manifest.variants:
+        bare = msgspec.structs.replace(variant.network, parity=())
+        if msgspec.structs.replace(variant, network=bare, fused=dict.fromkeys(variant.fused, 0)) == wanted:
+            return variant
+    return None
+
+
+def _make(folder: Path, scratch: Path, wanted: Variant) -> Variant:
+    """Write a variant's files, and put it into the manifest in the place of an older one."""
+    _drop(folder, wanted)
+    manifest = load_manifest(folder)
+    name, path = wanted.component, folder / wanted.network.file
+    own = manifest.components[name]
+    try:
+        source = folder / own.file
+        if wanted.network.precision != own.precision:
+            save_model(ir.load(HalfNetworks(folder, manifest, scratch).path(name)), path)
+            source = path
+        fused = _fuse(source, path) if name == _FUSED else {}
+        parity = _compare(folder, manifest, wanted)
+        if _NORM in wanted.fused:
+            fused[_NORM] = _fuse_norms(path)
+    except BaseException:
+        _remove_files(path)
+        raise
+    network = msgspec.structs.replace(wanted.network, parity=(parity,))
+    variant = msgspec.structs.replace(wanted, network=network, fused=fused)
+    _add(folder, variant)
+    return variant
+
+
+def _fuse(source: Path, path: Path) -> dict[str, int]:
+    model = ir.load(source)
+    layers = fuse_attention(model)
+    save_beside_weights(model, path)
+    return {_ATTENTION: layers}
+
+
+def _fuse_norms(path: Path) -> int:
+    """Comes after the comparison: the operator has no CPU kernel."""
+    model = ir.load(path)
+    norms = fuse_norms(model)
+    save_beside_weights(model, path)
+    return norms
+
+
+def _compare(folder: Path, manifest: Manifest, variant: Variant) -> Parity:
+    name = variant.component
+    conversion = find_conversion(manifest, name)
+    if name != _FUSED and conversion is not None:
+        return conversion.parity[0]  # the very same network
+    path = folder / variant.network.file
+    parity = compare_networks(folder / manifest.components[name].file, path, manifest, name)
+    limit = TOLERANCES[variant.network.precision]
+    if not parity.relative_error <= limit:
+        raise ParityError(
+            f"the variant of the {name} does not compute what the bundle's own network computes",
+            received=f"relative error {parity.relative_error:.2e}",
+            expected=f"at most {limit:.0e}",
+            hint="use the bundle without it: the backend then runs the bundle's own network",
+        )
+    return parity
+
+
+def _add(folder: Path, variant: Variant) -> None:
+    manifest = load_manifest(folder)
+    paths = sorted((folder / variant.network.file).parent.glob(f"{_BACKEND}.onnx*"))
+    files = [*manifest.files, *(describe_file(folder, path.relative_to(folder).as_posix()) for path in paths)]
+    changed = msgspec.structs.replace(
+        manifest,
+        variants=(*manifest.variants, variant),
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+    )
+    save_manifest(changed, folder)
+
+
+def _drop(folder: Path, variant: Variant) -> None:
+    """Remove an older variant from manifest and disk, in this order."""
+    manifest = load_manifest(folder)
+    prefix = variant.network.file
+    changed = msgspec.structs.replace(
+        manifest,
+        variants=tuple(old for old in manifest.variants if old.network.file != prefix),
+        files=tuple(entry for entry in manifest.files if not entry.path.startswith(prefix)),
+    )
+    save_manifest(changed, folder)
+    _remove_files(folder / prefix)
+
+
+def _remove_files(path: Path) -> None:
+    for old in path.parent.glob(f"{path.name}*"):
+        old.unlink()

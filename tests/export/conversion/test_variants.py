@@ -1,0 +1,188 @@
+"""Variants for ONNX Runtime's CUDA provider, beside the bundle's own networks."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from export.conversion.group_norm import spell_out_norms
+from inpaintrt.backends.onnxruntime_cuda import choose_networks
+from inpaintrt.bundle import COMPONENT_NAMES, describe_file, load_manifest, save_manifest, verify_files
+from inpaintrt.errors import BundleIntegrityError, ExportError, ParameterError, ParityError
+from inpaintrt_export.conversion.variants import build_variants
+
+NAME = "onnxruntime-cuda.onnx"
+
+
+@pytest.fixture
+def half(tiny_half_bundle: Path, tmp_path: Path) -> Path:
+    """An fp16 bundle whose denoiser's weights lie beside its graph, as those of large checkpoints do."""
+    bundle = Path(shutil.copytree(tiny_half_bundle, tmp_path / "half"))
+    path = bundle / "denoiser" / "model.onnx"
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="model.onnx.data", size_threshold=200
+    )
+    _list_again(bundle)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def varied(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An fp32 bundle with variants in half precision."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("bundles") / "varied"))
+    report = build_variants(bundle)
+    assert [variant.component for variant in report.built] == list(COMPONENT_NAMES)
+    return bundle
+
+
+def _list_again(bundle: Path) -> None:
+    manifest = load_manifest(bundle)
+    paths = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
+    files = tuple(describe_file(bundle, path) for path in paths if path != "bundle.json")
+    save_manifest(msgspec.structs.replace(manifest, files=files), bundle)
+
+
+def _change_scale(bundle: Path, factor: float, weight: float) -> None:
+    """Another scale, and other projections, in every attention layer."""
+    path = bundle / "denoiser" / "model.onnx"
+    model = onnx.load(path)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    logits = [producers[node.input[0]] for node in model.graph.node if node.op_type == "Softmax"]
+    queries = [producers[node.input[0]] for node in logits]
+    scales = {node.input[1] for node in queries}
+    projections = {
+        producers[producers[producers[node.input[0]].input[0]].input[0]].input[1] for node in queries
+    }
+    for tensor in model.graph.initializer:
+        by = factor if tensor.name in scales else weight if tensor.name in projections else None
+        if by is not None:
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(by), tensor.name)
+            )
+    onnx.save(model, path)
+    _list_again(bundle)
+
+
+def test_a_half_bundle_gets_a_graph_that_shares_its_weights(half: Path) -> None:
+    weights = (half / "denoiser" / "model.onnx.data").stat()
+    (variant,) = build_variants(half).built
+    manifest = load_manifest(half)
+    verify_files(manifest, half)
+    assert manifest.variants == (variant,)
+    assert variant.fused == {"MultiHeadAttention": 8}
+    assert variant.network.file == f"denoiser/{NAME}"
+    assert variant.network.inputs == manifest.components["denoiser"].inputs
+    assert 0 < variant.network.parity[0].relative_error < 1e-3
+    model = onnx.load(half / variant.network.file, load_external_data=False)
+    locations = {
+        entry.value
+        for tensor in model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    assert locations == {"model.onnx.data"}
+    assert not model.graph.value_info
+    assert (half / "denoiser" / "model.onnx.data").stat() == weights
+    assert (half / variant.network.file).stat().st_size < weights.st_size
+    assert not list(half.rglob("*onnxruntime-cuda*.data"))
+
+
+def test_fused_norms_are_made_when_asked_for(half: Path) -> None:
+    build_variants(half)
+    (variant,) = build_variants(half, fused_norms=True).built
+    assert variant.fused == {"MultiHeadAttention": 8, "GroupNorm": 21}
+    assert load_manifest(half).variants == (variant,)
+    spelled = spell_out_norms(onnx.load(half / variant.network.file))
+    session = onnxruntime.InferenceSession(spelled.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert {value.name for value in session.get_inputs()} == set(variant.network.inputs)
+
+
+def test_a_float32_bundle_gets_half_precision(varied: Path) -> None:
+    manifest = load_manifest(varied)
+    verify_files(manifest, varied)
+    assert {variant.network.precision for variant in manifest.variants} == {"fp16"}
+    assert [conversion.component for conversion in manifest.conversions] == list(COMPONENT_NAMES)
+    for variant in manifest.variants:
+        assert bool(variant.fused) == (variant.component == "denoiser")
+        session = onnxruntime.InferenceSession(
+            varied / variant.network.file, providers=["CPUExecutionProvider"]
+        )
+        assert {value.name for value in session.get_inputs()} == set(variant.network.inputs)
+        own = (varied / manifest.components[variant.component].file).stat().st_size
+        assert (varied / variant.network.file).stat().st_size < 0.8 * own
+    assert not list(varied.glob(".half-*"))
+
+
+def test_the_backend_takes_the_variants(varied: Path) -> None:
+    manifest = load_manifest(varied)
+    chosen = choose_networks(manifest, variants=True)
+    assert {name: network.file for name, network in chosen.items()} == {
+        name: f"{name}/{NAME}" for name in COMPONENT_NAMES
+    }
+    assert choose_networks(manifest, variants=False) == manifest.components
+
+
+def test_a_second_build_makes_nothing(varied: Path) -> None:
+    before = (varied / "bundle.json").read_bytes()
+    report = build_variants(varied)
+    assert report.built == ()
+    assert report.reused == load_manifest(varied).variants
+    assert (varied / "bundle.json").read_bytes() == before
+
+
+def test_another_precision_takes_the_place_of_the_first(varied: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(varied, tmp_path / "copy"))
+    (variant,) = build_variants(bundle, precision="fp32").built
+    assert (variant.component, variant.network.precision) == ("denoiser", "fp32")
+    assert variant.network.parity[0].relative_error < 1e-5
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    assert manifest.variants == (variant,)
+    assert [path.parent.name for path in bundle.rglob(f"{NAME}*")] == ["denoiser"]
+
+
+def test_weights_of_its_own_lie_beside_a_large_variant(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inpaintrt_export.conversion.files.EMBEDDED_WEIGHTS_LIMIT", 1000)
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    build_variants(bundle)
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    listed = {entry.path for entry in manifest.files}
+    assert {f"{name}/{NAME}.data" for name in COMPONENT_NAMES} <= listed
+    for name in COMPONENT_NAMES:
+        onnxruntime.InferenceSession(bundle / name / NAME, providers=["CPUExecutionProvider"])
+
+
+def test_float32_variants_of_a_half_bundle_are_refused(tiny_half_bundle: Path) -> None:
+    with pytest.raises(ParameterError, match="computes in fp16"):
+        build_variants(tiny_half_bundle, precision="fp32")
+
+
+def test_a_damaged_bundle_gets_no_variants(half: Path) -> None:
+    (half / "denoiser" / "model.onnx").write_bytes(b"")
+    with pytest.raises(BundleIntegrityError, match="denoiser"):
+        build_variants(half)
+
+
+@pytest.mark.parametrize(
+    ("factor", "weight", "error"), [(2.0, 1.0, ExportError), (1.0009, 100.0, ParityError)]
+)
+def test_a_variant_that_cannot_be_right_is_not_kept(
+    tiny_bundle: Path, tmp_path: Path, factor: float, weight: float, error: type[ExportError]
+) -> None:
+    """Attention of another form; and attention that is so sharp that a scale off by 0.2 % shows."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    _change_scale(bundle, factor, weight)
+    with pytest.raises(error):
+        build_variants(bundle, precision="fp32")
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    assert manifest.variants == ()
+    assert not list(bundle.rglob(f"{NAME}*"))
