@@ -17,8 +17,8 @@ __all__ = ["Joining"]
 class Joining:
     """Fills free slots.
 
-    A place goes to the request with the fewest results in slots, and among those to the first that was admitted; so a request
-    of many results takes all slots when it is alone, and does not keep others out.
+    A place goes to the request with the fewest results in slots, and among those to the first that was
+    admitted; so a request of many results takes all slots when it is alone, and does not keep others out.
 
     Args:
         newcomers: Where requests come from.
