@@ -83,7 +83,8 @@ async def read_json(request: Request, model: type[_Model]) -> _Model:
             received=content_type(request) or "no content type",
             expected="application/json",
         )
-    body = await request.body()
+    # Not `request.body()`, which keeps the bytes for as long as there is the request.
+    body = b"".join([part async for part in request.stream()])
     return await anyio.to_thread.run_sync(lambda: _parse(body, model))
 
 
