@@ -11,13 +11,13 @@ from PIL import Image
 from starlette.responses import Response
 
 from inpaintrt.request import make_request
-from inpaintrt_server.apis.alpha import in_picture_thread
 from inpaintrt_server.apis.openai.answers import event_body, images_body
 from inpaintrt_server.apis.openai.errors import error_body, for_openai
 from inpaintrt_server.apis.openai.fields import EditFields
 from inpaintrt_server.apis.openai.mapping import options_of
 from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.pictures import read_pictures
+from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.jobs import Finished, Permit, Started, Stepped
 from inpaintrt_server.http.bodies import Form, checked, read_form
 from inpaintrt_server.http.bounds import check_bounds

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageOps
 
 from inpaintrt.errors import MaskError
 from inpaintrt.images import load_image
-from inpaintrt_server.apis.alpha import load_mask_file, png_of
+from inpaintrt_server.apis.picture_files import load_mask_file, png_of
 
 __all__ = ["EditPictures", "read_pictures"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import PICTURE_FIELDS, Img2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
 from inpaintrt_server.apis.webui.settings import Overrides
 from inpaintrt_server.http.pictures import as_base64
@@ -58,10 +58,9 @@ async def img2img_body(
     size = fields.width or width, fields.height or height
     infotexts = infotexts_of(fields, overrides, checkpoint, results.seeds, size)
     sent = results.images if fields.send_images else ()
-    pictures = {"init_images", "mask"}
     return Img2ImgBody(
         images=await as_base64(sent, overrides.image_format, parameters=infotexts[: len(sent)]),
-        parameters=fields.model_dump(exclude=set() if fields.include_init_images else pictures),
+        parameters=fields.model_dump(exclude=set() if fields.include_init_images else PICTURE_FIELDS),
         info=write_info(
             fields,
             overrides,

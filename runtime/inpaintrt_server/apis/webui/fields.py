@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inpaintrt_server.apis.webui.neutral import describe_neutral, drop_neutral
 
-__all__ = ["Img2Img"]
+__all__ = ["PICTURE_FIELDS", "Img2Img"]
+
+PICTURE_FIELDS = {"init_images", "mask"}
 
 _MAX_SIDE = 16384
 _MAX_BLUR = 512
@@ -61,6 +63,10 @@ class Img2Img(BaseModel):
         default=True, description="True where there are override_settings: none is kept."
     )
     force_task_id: str | None = Field(None, max_length=128, description="A name that /progress repeats.")
+
+    def without_pictures(self) -> Img2Img:
+        """The same without picture and mask, which need not wait in memory once they are decoded."""
+        return self.model_copy(update={"init_images": [], "mask": ""})
 
     @model_validator(mode="before")
     @classmethod

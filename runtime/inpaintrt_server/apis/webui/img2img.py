@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
-from inpaintrt_server.apis.alpha import in_picture_thread
+from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.apis.webui.answers import Results, img2img_body
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
@@ -44,6 +44,7 @@ async def paint(request: Request, jobs: Jobs) -> Response:
         fields = await read_json(request, Img2Img)
         overrides = read_overrides(fields.override_settings, checkpoint)
         wanted = await _request_of(fields, overrides, checkpoint, context)
+        fields = fields if fields.include_init_images else fields.without_pictures()
         job = WebuiJob(owner_of(request), fields.force_task_id or record_of(request).id)
         with jobs.enter(job):
             running = start_job(request, permit, wanted, preview_steps=job.previews)

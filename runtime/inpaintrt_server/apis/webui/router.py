@@ -105,7 +105,7 @@ def _add_rest(router: APIRouter) -> None:
     served: defaultdict[str, set[str]] = defaultdict(set)
     for route in router.routes:
         if isinstance(route, APIRoute):
-            served[route.path] |= route.methods
+            served[route.path] |= route.methods or set()
 
     async def not_here(request: Request) -> Response:
         path = request.url.path

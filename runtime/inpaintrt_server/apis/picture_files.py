@@ -1,6 +1,6 @@
-"""Masks whose meaning lies in their transparency: opened as pictures are, handed on as files.
+"""Files of pictures that an interface looks into, and changes, before the runtime reads them.
 
-Only files wait in the queue: a decoded picture takes many times their memory.
+What is handed on is a file again: a decoded picture takes many times its memory while it waits in the queue.
 """
 
 from __future__ import annotations
