@@ -95,9 +95,12 @@ def _measure(
             )
             _one_round(contestants, baseline, settings.case)
             report([contestant.row(baseline) for contestant in contestants])
-    finally:
+    except BaseException:  # an interrupt from the keyboard, most of all
         for contestant in contestants:
-            contestant.leave()
+            contestant.leave(at_once=True)
+        raise
+    for contestant in contestants:
+        contestant.leave()
     return [contestant.row(baseline) for contestant in contestants]
 
 

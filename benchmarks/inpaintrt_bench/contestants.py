@@ -102,12 +102,15 @@ class Contestant:
         """Take part no longer."""
         self.failure = reason
         self._launcher.progress(f"{self.spec.name}: failed: {reason}")
-        self.leave()
+        self.leave(at_once=True)
 
-    def leave(self) -> None:
-        """End the process."""
+    def leave(self, *, at_once: bool = False) -> None:
+        """End the process; `at_once` if it may be busy."""
         if self._process is not None:
-            self._process.close() if self.failure is None else self._process.kill()
+            if at_once:
+                self._process.kill()
+            else:
+                self._process.close()
             self._process = None
 
     def _paint(self, case: Case) -> Outcome | None:

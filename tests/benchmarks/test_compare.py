@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from benchmarks.odd import BUNDLE, demo_case, demo_launcher, odd, odd_path
@@ -112,6 +113,24 @@ def test_what_is_measured_is_reported_after_every_round(tmp_path: Path) -> None:
         [(BASELINE, 2), ("one", 2), ("two", 1)],
         [(BASELINE, 2), ("one", 2), ("two", 2)],
     ]
+
+
+@pytest.mark.usefixtures("odd_path")
+def test_an_interrupt_ends_the_processes_and_leaves_what_was_measured(tmp_path: Path) -> None:
+    settings = Comparison(
+        case=demo_case(tmp_path), warm_up=1, rounds=3, in_pairs=False, limits=LIMITS["float32"]
+    )
+    told: list[tuple[Row, ...]] = []
+
+    def interrupt(rows: tuple[Row, ...]) -> None:
+        told.append(rows)
+        raise KeyboardInterrupt
+
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(KeyboardInterrupt):
+        compare([odd(BASELINE), odd("one")], demo_launcher(tmp_path), settings, interrupt)
+    assert set(psutil.Process().children(recursive=True)) <= before
+    assert [row.series["total"].statistics.count for row in told[0]] == [1, 1]
 
 
 @pytest.mark.usefixtures("odd_path")
