@@ -31,8 +31,13 @@ def inspect(bundle: str) -> None:
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
-    if manifest.plans:
-        console.print(_plans(manifest))
+    for rows, table in (
+        (manifest.plans, _plans),
+        (manifest.variants, _variants),
+        (manifest.conversions, _conversions),
+    ):
+        if rows:
+            console.print(table(manifest))
 
 
 @click.command()
@@ -116,3 +121,28 @@ def _profiles(plan: Plan) -> str:
 
 def _rows(profile: Mapping[str, tuple[int, ...]]) -> str:
     return "{} rows of {} tokens, ".format(*profile["context"]) if "context" in profile else ""
+
+
+def _variants(manifest: Manifest) -> Table:
+    table = Table("variant of", "backend", "precision", "MB", "fused nodes", "relative error")
+    for variant in manifest.variants:
+        file = variant.network.file
+        size = sum(entry.size for entry in manifest.files if entry.path.startswith(file)) / _MEGABYTE
+        fused = ", ".join(f"{count} x {operator}" for operator, count in variant.fused.items()) or "-"
+        errors = ", ".join(f"{row.relative_error:.2e}" for row in variant.network.parity)
+        table.add_row(
+            variant.component, variant.backend, variant.network.precision, f"{size:.1f}", fused, errors
+        )
+    return table
+
+
+def _conversions(manifest: Manifest) -> Table:
+    title = "half precision, compared with the bundle's own networks"
+    table = Table(
+        "component", "builds compute in", "case", "largest difference", "relative error", title=title
+    )
+    for conversion in manifest.conversions:
+        for row in conversion.parity:
+            figures = f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}"
+            table.add_row(conversion.component, conversion.precision, row.case, *figures)
+    return table

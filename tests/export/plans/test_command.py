@@ -43,6 +43,17 @@ def test_variants_are_told_with_what_is_fused(tiny_half_bundle: Path, tmp_path: 
     assert second.stdout == f"denoiser/onnxruntime-cuda.onnx was there already, {fused}"
 
 
+def test_what_became_of_a_float32_bundle_is_shown(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    assert _run(bundle, "--backend", "onnxruntime-cuda").returncode == 0
+    command = [*COMMAND[:-1], "inspect", str(bundle)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"denoiser .*onnxruntime-cuda .*fp16 .*8 x MultiHeadAttention .*e-0", shown)
+    assert re.search(r"text_encoder .*onnxruntime-cuda .*fp16 .* - ", shown)
+    assert "half precision, compared with the bundle's own networks" in shown
+    assert re.search(r"vae_decoder .*fp16 .*latent_sample 1x4x9x7 .*e-0", shown)
+
+
 @pytest.mark.parametrize(
     ("backend", "option"),
     [
