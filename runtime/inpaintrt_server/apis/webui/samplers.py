@@ -97,7 +97,7 @@ def choose_sampler(name: str, schedule: str) -> tuple[str, Sampler | None]:
 
     Args:
         name: A sampler.
-        schedule: A schedule.
+        schedule: A schedule; an empty text is "Automatic".
 
     Returns:
         Our name, and the WebUI's sampler; None where only our own name is known.
@@ -105,7 +105,7 @@ def choose_sampler(name: str, schedule: str) -> tuple[str, Sampler | None]:
     Raises:
         FieldError: A name is unknown, or the sampler does not have that schedule.
     """
-    asked = _schedule(schedule)
+    asked = _schedule(schedule or SCHEDULES[0].name)
     sampler, own = _BY_WORD.get(name.lower()), name
     if sampler is None and (name in sampler_names() or ":" in name):
         if asked.ramp is not None:

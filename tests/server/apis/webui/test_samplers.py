@@ -16,6 +16,7 @@ from inpaintrt_server.http.refusals import FieldError
         ("Euler", "Karras", "euler_karras"),
         ("DPM++ 2M", "Karras", "dpmpp_2m_karras"),
         ("DPM++ 2M", "automatic", "dpmpp_2m_karras"),
+        ("DPM++ 2M", "", "dpmpp_2m_karras"),
         ("DPM++ 2M", "Uniform", "dpmpp_2m"),
         ("DPM++ 2M Karras", "automatic", "dpmpp_2m_karras"),
         ("DPM++ 2M SDE Exponential", "Automatic", "dpmpp_2m_sde_exponential"),
