@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inpaintrt_server.batching.jobs import JobTimings
 from inpaintrt_server.http.api import Api, find_api
-from inpaintrt_server.http.errors import problem_of, respond
+from inpaintrt_server.http.errors import log_failure, problem_of, respond
 from inpaintrt_server.http.record import RequestRecord, choose_id, keep
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["AccessLayer"]
 
 _log = logging.getLogger("inpaintrt.access")
-_errors = logging.getLogger("inpaintrt.server")
-_SERVER_ERROR = 500
 
 
 class AccessLayer:
@@ -60,8 +58,7 @@ class AccessLayer:
         except Exception as error:  # noqa: BLE001  the last place that can answer
             problem = record.api.adapt(problem_of(error))
             record.code = problem.code
-            if problem.status >= _SERVER_ERROR:
-                _errors.error("a request failed", exc_info=error, extra={"request_id": record.id})
+            log_failure(error, problem, record.id)
             if not record.status:
                 await respond(problem, record.api.shape)(scope, receive, send)
 

@@ -6,6 +6,7 @@ differs, and that is a function of a `Problem`, see `Shape`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
@@ -47,7 +48,18 @@ from inpaintrt_server.http.refusals import (
     UnauthorizedError,
 )
 
-__all__ = ["CLIENT_CLOSED_REQUEST", "Problem", "Shape", "field_error", "own_shape", "problem_of", "respond"]
+__all__ = [
+    "CLIENT_CLOSED_REQUEST",
+    "Problem",
+    "Shape",
+    "field_error",
+    "log_failure",
+    "own_shape",
+    "problem_of",
+    "respond",
+]
+
+_log = logging.getLogger("inpaintrt.server")
 
 # Nobody reads this answer: it is for the log, as nginx writes it.
 CLIENT_CLOSED_REQUEST = 499
@@ -143,6 +155,12 @@ def problem_of(error: Exception) -> Problem:
         field=getattr(error, "field", None),
         headers=_headers(error),
     )
+
+
+def log_failure(error: Exception, problem: Problem, request_id: str) -> None:
+    """Log what failed inside, with its traceback; what was refused is in the access log alone."""
+    if problem.status == _INTERNAL[0]:
+        _log.error("a request failed", exc_info=error, extra={"request_id": request_id})
 
 
 def _headers(error: InpaintError) -> Mapping[str, str]:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias
 
 from starlette.responses import StreamingResponse
 
 from inpaintrt_server.batching.jobs import Finished, Started, Stepped
-from inpaintrt_server.http.errors import Problem, problem_of
+from inpaintrt_server.http.errors import Problem, log_failure, problem_of
 from inpaintrt_server.http.running import Running, Waiting
 
 __all__ = ["EventStream", "Translate", "sse"]
 
-_log = logging.getLogger("inpaintrt.server")
-_SERVER_ERROR = 500
 _PING = b": still here\n\n"
 _SECONDS_BETWEEN_PINGS = 15.0
 
@@ -68,6 +65,5 @@ async def _stream(
                         yield part
     except Exception as error:  # noqa: BLE001  the status is sent: what is left to tell goes into the stream
         problem = problem_of(error)
-        if problem.status >= _SERVER_ERROR:
-            _log.error("a request failed", exc_info=error, extra={"request_id": running.id})
+        log_failure(error, problem, running.id)
         yield translate_problem(problem)

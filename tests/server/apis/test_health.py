@@ -1,0 +1,44 @@
+"""How the server is."""
+
+import httpx
+from fastapi import FastAPI
+
+from inpaintrt.loading import LoadedBundle
+from inpaintrt.samplers import sampler_names
+from inpaintrt_server.application import make_application
+from inpaintrt_server.batching.service import BatchingService
+from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.settings import ServerSettings
+from server.conftest import Serve
+
+
+def test_a_running_server_is_alive_and_ready(server: str) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = httpx.get(server + path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_service_that_is_not_warm_is_alive_and_not_ready(demo: LoadedBundle, serve: Serve) -> None:
+    cold = BatchingService(demo, BatchingSettings())
+    address = serve(make_application(cold, ServerSettings()))
+    assert httpx.get(f"{address}/healthz").status_code == 200
+    answer = httpx.get(f"{address}/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "warming up"})
+    cold.close()
+
+
+def test_information(server: str, application: FastAPI) -> None:
+    answer = httpx.get(f"{server}/info").json()
+    settings: ServerSettings = application.state.context.settings
+    assert answer["bundle"] == "demo"
+    assert answer["backend"] == "onnxruntime"
+    assert answer["native_size"] == [128, 128]
+    assert answer["samplers"] == list(sampler_names())
+    assert answer["limits"]["max_body"] == settings.max_body
+    assert answer["uptime"] >= 0
+
+
+def test_figures_are_in_the_format_of_prometheus(server: str) -> None:
+    answer = httpx.get(f"{server}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert "# TYPE inpaintrt_step_seconds histogram" in answer.text
