@@ -6,16 +6,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from inpaintrt.backends import Engine
-from inpaintrt.bundle import TensorSpec
 from inpaintrt.demo import load_scene
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.samplers import compile_table, sampler_names
+from inpaintrt_bench.workers.ours import TimedEngine
 
 __all__ = ["around_engines", "compile_tables", "import_time"]
 
@@ -24,41 +23,16 @@ _SLOWEST = 50
 _BASE = "numpy, PIL.Image, onnxruntime"
 
 
-class _TimedEngine:
-    """An engine that adds up the time it runs."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.seconds = 0.0
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        return self._engine.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        return self._engine.outputs
-
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        started = time.perf_counter()
-        outputs = self._engine.run(inputs)
-        self.seconds += time.perf_counter() - started
-        return outputs
-
-    def close(self) -> None:
-        self._engine.close()
-
-
 def around_engines(bundle: str, repeats: int) -> dict[str, float]:
     """The share of a 20-step run spent outside `Engine.run`: medians over the runs, after one warm-up."""
     loaded = load_bundle(bundle)
-    engines = {name: _TimedEngine(engine) for name, engine in loaded.engines.items()}
+    engines = {name: TimedEngine(engine) for name, engine in loaded.engines.items()}
     pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
     scene = load_scene()
     shares, totals = [], []
     for run in range(repeats + 1):
         for engine in engines.values():
-            engine.seconds = 0.0
+            engine.reset()
         started = time.perf_counter()
         # A new prompt each time, so that the text encoder runs as it does for a new request.
         pipe(f"a red balloon {run}", scene.image, scene.mask, num_inference_steps=_STEPS, seed=run)
