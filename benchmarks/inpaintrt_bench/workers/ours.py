@@ -61,10 +61,6 @@ class TimedEngine:
         """Release the network."""
         self._engine.close()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        # What engines on a device can do besides, such as keeping the state of a denoiser there.
-        return getattr(self._engine, name)
-
 
 class OurRunner:
     """A bundle on one backend, asked for diffusers' very pictures."""
