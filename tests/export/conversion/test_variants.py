@@ -8,15 +8,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from export.conversion.group_norm import spell_out_norms
+from inpaintrt import InpaintPipeline
 from inpaintrt.backends.onnxruntime_cuda import choose_networks
 from inpaintrt.bundle import COMPONENT_NAMES, describe_file, load_manifest, save_manifest, verify_files
+from inpaintrt.demo import load_scene, paint_scene
 from inpaintrt.errors import BundleIntegrityError, ExportError, ParameterError, ParityError
+from inpaintrt.store import find_bundle
 from inpaintrt_export.conversion.variants import build_variants
 
 NAME = "onnxruntime-cuda.onnx"
+LEAST_PSNR = 40  # dB
 
 
 @pytest.fixture
@@ -125,6 +130,24 @@ def test_the_backend_takes_the_variants(varied: Path) -> None:
         name: f"{name}/{NAME}" for name in COMPONENT_NAMES
     }
     assert choose_networks(manifest, variants=False) == manifest.components
+
+
+def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> None:
+    """The demo's pictures, as the CPU computes attention in one node and weights in half precision."""
+    bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path / "demo"))
+    build_variants(bundle)
+    manifest = load_manifest(bundle)
+    variants = choose_networks(manifest, variants=True)
+    save_manifest(msgspec.structs.replace(manifest, components=variants, variants=()), bundle)
+    painted, expected = (_paint(folder) for folder in (bundle, find_bundle("demo")))
+    for mine, theirs in zip(painted, expected, strict=True):
+        psnr = -10 * np.log10(np.square(mine - theirs).mean())
+        assert LEAST_PSNR <= psnr < np.inf
+
+
+def _paint(bundle: Path) -> list[NDArray[np.float64]]:
+    with InpaintPipeline.from_bundle(bundle) as pipe:
+        return [np.asarray(result.image) / 255 for result in paint_scene(pipe, load_scene())]
 
 
 def test_a_second_build_makes_nothing(varied: Path) -> None:
