@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt_bench import gpus
+from inpaintrt_bench.gpus import GpuReadings, joules
 from inpaintrt_bench.pictures import compare_pictures, why_wrong
 from inpaintrt_bench.runners.catalogue import RunnerSpec
 from inpaintrt_bench.runners.errors import RunnerError
@@ -50,8 +49,8 @@ class Contestant:
         self._outcomes: list[Outcome] = []
         self._worst: PictureComparison | None = None
         self._warm_ups = 0
-        self._joules: list[float] = []
-        self._device_bytes: list[int] = []
+        self._gpu = GpuReadings()
+        self._peak_resident: int | None = None
 
     def enter(self) -> None:
         """Prepare, start the process, and load; a failure is kept as the row's reason."""
@@ -74,16 +73,11 @@ class Contestant:
         Returns:
             The pictures; None if the runner does not take part, or no longer.
         """
-        before = gpus.joules()
+        before = joules()
         outcome = self._paint(case)
         if outcome is None or self._process is None:
             return None
-        after = gpus.joules()
-        if before is not None and after is not None:
-            self._joules.append(after - before)
-        held = gpus.device_bytes(self._process.pid)
-        if held is not None:
-            self._device_bytes.append(held)
+        self._gpu.take(self._process.pid, before)
         self.totals.append(outcome.total)
         self._outcomes.append(outcome)
         return outcome.pictures
@@ -158,8 +152,7 @@ class Contestant:
             steps = [step for outcome in self._outcomes for step in outcome.steps]
             series["total"] = make_series(self.totals, warm_up=self._warm_ups)
             series["step"] = make_series(steps, warm_up=self._warm_ups)
-        if self._joules:
-            series["energy"] = make_series(self._joules, "J", warm_up=self._warm_ups)
+        series |= self._gpu.series(self._warm_ups)
         rounds = min(len(self.totals), 0 if baseline is None else len(baseline.totals))
         if baseline is not None and rounds:
             ratios = pair_ratios(self.totals[:rounds], baseline.totals[:rounds])
@@ -169,11 +162,7 @@ class Contestant:
     def _memory(self) -> Memory | None:
         if self._first_picture is None:
             return None
-        return Memory(peak_resident=self._peak_resident, peak_device=max(self._device_bytes, default=None))
-
-    def step_seconds(self) -> float | None:
-        """The median time of a step; None before the first counted run."""
-        return median(step for outcome in self._outcomes for step in outcome.steps) if self.totals else None
+        return Memory(peak_resident=self._peak_resident, peak_device=max(self._gpu.bytes, default=None))
 
 
 def stage_series(outcomes: Sequence[Outcome], warm_up: int) -> dict[str, Series]:

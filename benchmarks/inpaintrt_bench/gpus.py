@@ -8,9 +8,10 @@ from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
 
-from inpaintrt_bench.schema import Gpu
+from inpaintrt_bench.schema import Gpu, Series
+from inpaintrt_bench.statistics import make_series
 
-__all__ = ["clock_mhz", "describe_gpus", "device_bytes", "joules"]
+__all__ = ["GpuReadings", "clock_mhz", "describe_gpus", "device_bytes", "joules"]
 
 _MILLI = 1e-3
 
@@ -68,6 +69,45 @@ def device_bytes(pid: int) -> int | None:
         processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handles[0]) if handles else None
         held = [process.usedGpuMemory for process in processes or () if process.pid == pid]
         return held[0] if held else None
+
+
+class GpuReadings:
+    """What NVML tells after each run of a process on the first GPU; nothing where there is none.
+
+    Attributes:
+        joules: That the GPU used during each run.
+        bytes: Of device memory that the process held.
+        clocks: Of the multiprocessors, in MHz.
+    """
+
+    def __init__(self) -> None:
+        self.joules: list[float] = []
+        self.bytes: list[int] = []
+        self.clocks: list[int] = []
+
+    def take(self, pid: int, joules_before: float | None) -> None:
+        """Ask NVML after a run.
+
+        Args:
+            pid: Of the process that ran.
+            joules_before: What `joules` told before it.
+        """
+        after, held, clock = joules(), device_bytes(pid), clock_mhz()
+        if after is not None and joules_before is not None:
+            self.joules.append(after - joules_before)
+        if held is not None:
+            self.bytes.append(held)
+        if clock is not None:
+            self.clocks.append(clock)
+
+    def series(self, warm_up: int) -> dict[str, Series]:
+        """The series "energy" and "gpu_clock", as far as there are readings."""
+        series = {}
+        if self.joules:
+            series["energy"] = make_series(self.joules, "J", warm_up=warm_up)
+        if self.clocks:
+            series["gpu_clock"] = make_series(self.clocks, "MHz", warm_up=warm_up)
+        return series
 
 
 def _ask(question: Any, *arguments: Any) -> Any:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from inpaintrt_bench import gpus
 from inpaintrt_bench.contestants import stage_series
 from inpaintrt_bench.runners.catalogue import RunnerSpec
 from inpaintrt_bench.runners.errors import RunnerError
@@ -25,7 +26,7 @@ class _Measured:
     case: Case
     outcomes: list[Outcome] = field(default_factory=list)
     failure: str | None = None
-    peak_resident: int | None = None
+    memory: Memory | None = None
 
     def run(self, process: RunnerProcess, *, counted: bool) -> None:
         """Paint once, unless it failed before."""
@@ -36,7 +37,8 @@ class _Measured:
         except RunnerError as error:
             self.failure = error.what
             return
-        self.peak_resident = process.peak_resident
+        held = gpus.device_bytes(process.pid)
+        self.memory = Memory(peak_resident=process.peak_resident, peak_device=held)
         if counted:
             self.outcomes.append(outcome)
 
@@ -97,7 +99,7 @@ def _row(spec: RunnerSpec, one: _Measured, started: Started, warm_up: int) -> Ro
         case=_settings(one.case),
         series=series,
         stages=stage_series(one.outcomes, warm_up),
-        memory=Memory(peak_resident=one.peak_resident),
+        memory=one.memory,
         versions=started.versions,
         notes=spec.notes,
     )

@@ -16,6 +16,16 @@ def test_the_machine_is_described() -> None:
     assert package_versions(("inpaintrt", "no-such-package")).keys() == {"inpaintrt"}
 
 
+def test_readings_become_series() -> None:
+    readings = gpus.GpuReadings()
+    assert readings.series(warm_up=1) == {}
+    readings.joules += [20.0, 22.0]
+    readings.clocks += [1980, 1965]
+    series = readings.series(warm_up=1)
+    assert (series["energy"].unit, series["energy"].samples) == ("J", (20.0, 22.0))
+    assert (series["gpu_clock"].unit, series["gpu_clock"].statistics.maximum) == ("MHz", 1980)
+
+
 def test_gpus_are_those_of_nvml_or_absent() -> None:
     found = gpus.describe_gpus()
     for gpu in found:
@@ -23,3 +33,6 @@ def test_gpus_are_those_of_nvml_or_absent() -> None:
         assert gpu.memory > 1e9
     if not found:
         assert (gpus.clock_mhz(), gpus.joules(), gpus.device_bytes(1)) == (None, None, None)
+        readings = gpus.GpuReadings()
+        readings.take(1, gpus.joules())
+        assert readings.series(warm_up=1) == {}
