@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -36,12 +34,10 @@ def serve(bundle: str, **given: object) -> None:
     running requests finish, the second stops at once; SIGHUP reads the API keys again. The exit status is 0
     after all requests were finished, 1 if some were cut off, and 3 if the engine is lost.
     """
-    from inpaintrt_server.logs import set_up_logging
     from inpaintrt_server.settings import read_settings
 
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     check_exposure(settings)
-    set_up_logging()
     sys.exit(_run(bundle, settings))
 
 
@@ -68,6 +64,7 @@ def _run(bundle: str, settings: ServerSettings) -> int:
     from inpaintrt_server.batching.service import BatchingService
     from inpaintrt_server.http.keys import KeyRing
     from inpaintrt_server.http.metrics import Metrics
+    from inpaintrt_server.logs import set_up_logging
     from inpaintrt_server.serving import Server, bound_socket
 
     if hasattr(signal, "SIGHUP"):
@@ -82,15 +79,12 @@ def _run(bundle: str, settings: ServerSettings) -> int:
             verify=settings.verify,
             backend_options=settings.backend_options,
         )
+        set_up_logging()
         metrics = Metrics()
         service = BatchingService(loaded, settings.batching, observer=metrics)
         server = Server(make_application(service, settings, keys=keys, metrics=metrics))
         service.start()
         server.run([listener])
-        if server.stopped_at_once:
-            # Leaving as usual would wait for the engine's present step.
-            logging.shutdown()
-            os._exit(server.status)
         service.close()
         service.stages.close()
     return server.status

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
+import sys
 import time
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ ENGINE_LOST = 3
 """Exit status: the engine failed for good; a supervisor should start the process again."""
 
 _SECONDS_FOR_LAST_ANSWERS = 10
+_STOPPED = b'{"level": "warning", "logger": "inpaintrt.server", "message": "stopped by a second signal"}\n'
 _log = logging.getLogger("inpaintrt.server")
 
 
@@ -36,7 +39,8 @@ class Server(uvicorn.Server):
     """Serves an application made by `make_application` until a signal or the loss of the engine.
 
     SIGTERM or SIGINT: new requests get 503, running ones finish, and the server ends with status 0. A second
-    one, or running requests that take longer than `drain_timeout`: the server ends with `STOPPED_EARLY`.
+    one ends the process at once with `STOPPED_EARLY`; so ends a server whose requests take longer than
+    `drain_timeout`.
     SIGHUP: the file of API keys is read again; a bad one changes nothing.
 
     Args:
@@ -44,7 +48,6 @@ class Server(uvicorn.Server):
 
     Attributes:
         status: The exit status, once the server has ended.
-        stopped_at_once: Whether a second signal came.
     """
 
     def __init__(self, application: FastAPI) -> None:
@@ -63,20 +66,25 @@ class Server(uvicorn.Server):
             )
         )
         self._context = context
-        self._signals = 0
+        self._asked_to_end = False
         self._hangups = 0
         self._drains_until: float | None = None
         self._announced = False
         self.status = 0
-        self.stopped_at_once = False
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._handle_hangup)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal. It interrupts the loop anywhere, so nothing may be locked here: `on_tick` acts."""
+        """Note the first signal, for `on_tick` to act on; end the process at the second.
+
+        A signal interrupts the loop anywhere, so nothing that takes a lock may be called here. Leaving as
+        usual would wait for the engine's present step, and nothing is lost: every line of the log is flushed.
+        """
         del sig, frame
-        self._signals += 1
-        self.force_exit = self._signals > 1
+        if self._asked_to_end:
+            os.write(sys.stderr.fileno(), _STOPPED)
+            os._exit(STOPPED_EARLY)
+        self._asked_to_end = True
 
     def _handle_hangup(self, sig: int, frame: FrameType | None) -> None:
         del sig, frame
@@ -99,9 +107,7 @@ class Server(uvicorn.Server):
             self.status = ENGINE_LOST
             _log.critical("the engine is lost, so the server ends")
             return True
-        if self._signals > 1:
-            return self._stop_at_once()
-        if self._signals and await self._drain():
+        if self._asked_to_end and await self._drain():
             return True
         return await super().on_tick(counter)
 
@@ -115,12 +121,6 @@ class Server(uvicorn.Server):
             _log.error("the API keys stay as they were: %s", error)
         else:
             _log.info("API keys read again", extra={"fields": {"keys": len(self._context.keys)}})
-
-    def _stop_at_once(self) -> bool:
-        _log.warning("stopped by a second signal")
-        self.status = STOPPED_EARLY
-        self.stopped_at_once = True
-        return True
 
     async def _drain(self) -> bool:
         """Whether all running requests are done, or had to be cut off."""

@@ -1,0 +1,82 @@
+"""Settings: flags go before the environment, and what is wrong is told with both names."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from inpaintrt.cli import app
+from inpaintrt.errors import ParameterError
+from inpaintrt_server.options import setting_options
+from inpaintrt_server.settings import ServerSettings, read_settings
+
+
+def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INPAINTRT_PORT", "8001")
+    monkeypatch.setenv("INPAINTRT_SLOTS", "3")
+    settings = read_settings({"port": "8002"})
+    assert (settings.port, settings.slots, settings.queue) == (8002, 3, 64)
+
+
+def test_every_option_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {
+        "host": ("::1", "::1"),
+        "backend_options": ("threads=2, low_vram=true,name=a", {"threads": 2, "low_vram": True, "name": "a"}),
+        "verify": ("false", False),
+        "row_buckets": ("1,2,4", (1, 2, 4)),
+        "api_key_file": (str(tmp_path), tmp_path),
+        "insecure": ("1", True),
+        "request_timeout": ("2.5", 2.5),
+        "mode": ("one-at-a-time", "one-at-a-time"),
+    }
+    for name, (text, _) in values.items():
+        monkeypatch.setenv(f"INPAINTRT_{name.upper()}", text)
+    settings = read_settings()
+    assert {name: getattr(settings, name) for name in values} == {
+        name: value for name, (_, value) in values.items()
+    }
+    assert settings.batching.row_buckets == (1, 2, 4)
+    assert settings.batching.mode == "one-at-a-time"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("port", "65536"),
+        ("port", "http"),
+        ("slots", "0"),
+        ("queue", "-1"),
+        ("row_buckets", "1,many"),
+        ("mode", "sometimes"),
+        ("request_timeout", "0"),
+        ("backend_options", "threads"),
+        ("insecure", "perhaps"),
+        ("max_body", "20M"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_names(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(f"INPAINTRT_{name.upper()}", text)
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(ParameterError) as caught:
+        read_settings()
+    assert name in caught.value.what
+    assert flag in str(caught.value.hint)
+    assert f"INPAINTRT_{name.upper()}" in str(caught.value.hint)
+    monkeypatch.delenv(f"INPAINTRT_{name.upper()}")
+    with pytest.raises(ParameterError, match=name):
+        read_settings({name: text})
+
+
+def test_a_batch_setting_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ParameterError, match="row_buckets"):
+        assert read_settings({"row_buckets": "0"}).batching
+
+
+def test_every_setting_is_an_option_of_the_command() -> None:
+    flags = {option.opts[0]: option for option in setting_options()}
+    assert flags.keys() == {f"--{name.replace('_', '-')}" for name in ServerSettings.model_fields}
+    shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert shown.exit_code == 0
+    for name, field in ServerSettings.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in shown.output
+        assert field.description
