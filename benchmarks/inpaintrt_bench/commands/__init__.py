@@ -12,6 +12,7 @@ from inpaintrt_bench.commands.mask import mask
 from inpaintrt_bench.commands.overhead import overhead
 from inpaintrt_bench.commands.quality import quality
 from inpaintrt_bench.commands.report import report
+from inpaintrt_bench.commands.serve import serve
 from inpaintrt_bench.commands.size import size
 
 __all__ = ["bench", "register"]
@@ -31,6 +32,7 @@ for _command in (
     overhead,
     quality,
     report,
+    serve,
     size,
 ):
     bench.add_command(_command)
