@@ -16,6 +16,8 @@ EngineStage: TypeAlias = Literal["encode", "step", "decode"]
 class Faults:
     """Counts failures in a row, and tries after each whether the engine still works.
 
+    That holds for a device without memory too: it may have been one large picture that did not fit.
+
     Args:
         probe: Raises if the engine does not work.
         limit: Failures of one stage in a row after which the engine counts as lost, whatever the probe says.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -101,11 +100,6 @@ class Groups:
         """Results in flight."""
         return sum(len(group.seats) for group in self._groups.values())
 
-    def tasks(self) -> Iterator[Task]:
-        """Tasks with results in flight."""
-        for group in self._groups.values():
-            yield from group.tasks()
-
     def join(self, seat: Seat) -> bool:
         """Seat a result; False if it has to wait for a place.
 
@@ -122,14 +116,14 @@ class Groups:
         elif not self._engine.takes(key, group.rows + seat.task.rows):
             return False
         group.join(seat)
+        self._groups[key] = group
         return True
 
     def _open(self, key: GroupKey, rows: int) -> Group:
         self._engine.check(key, rows)
         _, height, width = key.latent_shape
         least = min((other.charged for other in self._groups.values()), default=0.0)
-        group = self._groups[key] = Group(self._engine.open(key.latent_shape), height * width, least)
-        return group
+        return Group(self._engine.open(key.latent_shape), height * width, least)
 
     def next(self) -> Group | None:
         """The group whose turn it is, and charge it; None if nobody is in flight."""

@@ -24,6 +24,9 @@ Floats = NDArray[np.float32]
 class Leavers:
     """Turns latents into the pictures that listeners get. For the engine's thread.
 
+    Pictures are decoded one by one. On two CPU cores a run of eight pictures of 128 x 128 took 10 to 20 %
+    less time for each, which is 2 % of a request, and would hold the steps up for eight times as long.
+
     Args:
         stages: The bundle's stages.
         chores: Does the decoding.

@@ -33,12 +33,16 @@ class Mailbox:
     listener's own, and those of `on_end`, which hold none of ours.
 
     Args:
+        job_id: Names the request in logs.
         listener: Hears the events.
         pool: Makes events that take a while, such as those with pictures.
         on_end: Called once, after the last event.
     """
 
-    def __init__(self, listener: Listener, pool: Executor, on_end: Callable[[Ending], None]) -> None:
+    def __init__(
+        self, job_id: str, listener: Listener, pool: Executor, on_end: Callable[[Ending], None]
+    ) -> None:
+        self._job_id = job_id
         self._listener = listener
         self._pool = pool
         self._on_end = on_end
@@ -85,8 +89,8 @@ class Mailbox:
         while (make := self._next()) is not None:
             try:
                 event = make()
-            except Exception as error:
-                logger.exception("an event could not be made")
+            except Exception as error:  # noqa: BLE001 - logged, and handed on
+                self._log("an event could not be made")
                 event = Failed(error)
             with self._lock:
                 self._deliver(event)
@@ -103,11 +107,14 @@ class Mailbox:
             return
         try:
             self._listener(event)
-        except Exception:
-            logger.exception("a listener raised, so its request is given up")
+        except Exception:  # noqa: BLE001 - logged
+            self._log("a listener raised, so its request is given up")
             self._end("cancelled")
         if isinstance(event, Finished | Failed):
             self._end("finished" if isinstance(event, Finished) else "failed")
+
+    def _log(self, what: str) -> None:
+        logger.exception("%s: %s", self._job_id, what, extra={"job_ids": [self._job_id]})
 
     def _end(self, how: Ending) -> None:
         with self._lock:

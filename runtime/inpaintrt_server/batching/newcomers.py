@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from inpaintrt.errors import EngineRunError
+from inpaintrt.errors import EngineRunError, InputError
 from inpaintrt.latents import pictures_to_encode
 from inpaintrt.stages import Stages, untouched
 from inpaintrt.vae import LatentDistribution
@@ -104,7 +104,10 @@ class Newcomers:
                 else:
                     pictures = pictures_to_encode(task.request, task.prepared)
                     task.picture_keys = [content_key(picture) for picture in pictures]
-        except Exception as error:  # noqa: BLE001 - handed on
+        except InputError as error:
+            task.fail(error)
+        except Exception as error:
+            logger.exception("%s: pictures cannot be prepared", task.id, extra={"job_ids": [task.id]})
             task.fail(error)
         self._post(lambda: self._prepared(task))
 

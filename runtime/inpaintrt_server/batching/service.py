@@ -145,7 +145,7 @@ class BatchingService:
                 "this is no permit of the service", received=type(permit).__name__, expected="what admit gave"
             )
         permit.use()
-        mailbox = Mailbox(listener, self._pool, partial(self._ended, permit))
+        mailbox = Mailbox(job_id, listener, self._pool, partial(self._ended, permit))
         clock = Clock(permit.taken_at)
         task = Task(job_id, request, table, mailbox, clock, deadline=deadline, preview_steps=preview_steps)
         self._inbox.post(lambda: self._scheduler.add(task))

@@ -28,7 +28,7 @@ class Reader:
         self.events: list[Event] = []
         self.endings: list[Ending] = []
         self.over = threading.Event()
-        self.mailbox = Mailbox(self.events.append, pool, self._end)
+        self.mailbox = Mailbox("test", self.events.append, pool, self._end)
 
     def _end(self, how: Ending) -> None:
         self.endings.append(how)
@@ -125,7 +125,7 @@ def test_a_listener_may_give_its_own_request_up(pool: ThreadPoolExecutor) -> Non
         heard.append(event)
         mailbox.close()
 
-    mailbox = Mailbox(listen, pool, lambda how: None)
+    mailbox = Mailbox("test", listen, pool, lambda how: None)
     mailbox.put(Started(3))
     mailbox.put(Stepped(1, 3))
     assert heard == [Started(3)]
