@@ -57,7 +57,19 @@ __all__ = [
 
 FORMAT_VERSION = 1
 
-Kind = Literal["compare", "latency", "coldstart", "overhead", "size", "build", "mask", "quality", "serve"]
+Kind = Literal[
+    "compare",
+    "latency",
+    "coldstart",
+    "overhead",
+    "size",
+    "build",
+    "mask",
+    "quality",
+    "serve",
+    "hostile",
+    "soak",
+]
 Status = Literal["ok", "failed", "wrong"]
 Scalar = str | int | float | bool | None
 

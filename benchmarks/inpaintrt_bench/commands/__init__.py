@@ -7,6 +7,7 @@ import click
 from inpaintrt_bench.commands.build import build
 from inpaintrt_bench.commands.coldstart import coldstart
 from inpaintrt_bench.commands.compare import compare
+from inpaintrt_bench.commands.hostile import hostile
 from inpaintrt_bench.commands.latency import latency
 from inpaintrt_bench.commands.mask import mask
 from inpaintrt_bench.commands.overhead import overhead
@@ -14,6 +15,7 @@ from inpaintrt_bench.commands.quality import quality
 from inpaintrt_bench.commands.report import report
 from inpaintrt_bench.commands.serve import serve
 from inpaintrt_bench.commands.size import size
+from inpaintrt_bench.commands.soak import soak
 
 __all__ = ["bench", "register"]
 
@@ -27,6 +29,7 @@ for _command in (
     build,
     coldstart,
     compare,
+    hostile,
     latency,
     mask,
     overhead,
@@ -34,6 +37,7 @@ for _command in (
     report,
     serve,
     size,
+    soak,
 ):
     bench.add_command(_command)
 

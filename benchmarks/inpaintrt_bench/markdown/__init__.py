@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from inpaintrt_bench.markdown.costs import build_table, mask_table, quality_table, size_table
+from inpaintrt_bench.markdown.endurance import hostile_table, soak_table
 from inpaintrt_bench.markdown.origin import origin
 from inpaintrt_bench.markdown.speed import (
     coldstart_table,
@@ -29,6 +30,8 @@ TABLES: Mapping[Kind, Table] = {
     "mask": mask_table,
     "quality": quality_table,
     "serve": serve_table,
+    "hostile": hostile_table,
+    "soak": soak_table,
 }
 """The main table of each kind of report."""
 

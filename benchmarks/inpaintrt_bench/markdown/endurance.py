@@ -1,0 +1,50 @@
+"""Tables of what a server endures: hostile requests, and load for long."""
+
+from __future__ import annotations
+
+from inpaintrt_bench.markdown.formatting import amount, duration, number, table, value_of, verdict
+from inpaintrt_bench.schema import Report, Row
+
+__all__ = ["hostile_table", "soak_table"]
+
+
+def hostile_table(report: Report) -> str:
+    """Every kind of hostile request: how many were refused, and how many turned out to be sound."""
+    rows = [
+        (row.name, *_counts(row, ("requests", "refused", "accepted")), verdict(row) or "ok")
+        for row in report.rows
+        if "requests" in row.values
+    ]
+    found = "\n\n".join(map(_server_line, (row for row in report.rows if "requests" not in row.values)))
+    return "\n\n".join([table(("requests", "sent", "refused", "accepted", "verdict"), rows), found])
+
+
+def _server_line(row: Row) -> str:
+    first, last = (amount(value_of(row, f"{name}_resident_bytes")) for name in ("first", "last"))
+    return (
+        f"The server's memory: {first} after the first batch, {last} after the last. {verdict(row)}".strip()
+    )
+
+
+def soak_table(report: Report) -> str:
+    """Every window: what was served, how long it took, and what was left in the server."""
+    rows = [
+        (
+            str(row.case.get("window")),
+            number(value_of(row, "pictures_per_second") or 0),
+            *(duration(value_of(row, f"{name}_seconds")) for name in ("p50", "p95")),
+            *_counts(row, ("requests", "hung_up", "lost", "slots_active")),
+            amount(value_of(row, "resident_bytes")),
+            verdict(row) or "ok",
+        )
+        for row in report.rows
+    ]
+    header = (
+        *("window", "pictures / s", "p50", "p95", "requests", "hung up", "lost", "slots left", "memory"),
+        "verdict",
+    )
+    return table(header, rows)
+
+
+def _counts(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{value_of(row, name) or 0:.0f}" for name in names)

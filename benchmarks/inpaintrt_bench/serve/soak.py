@@ -1,0 +1,111 @@
+"""A soak: hours of load, in windows, after each of which nothing may be left in the server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from inpaintrt_bench.isolation import run_alone
+from inpaintrt_bench.schema import Row, Scalar
+from inpaintrt_bench.serve.figures import Pictures, make_row, steady_throughput
+from inpaintrt_bench.serve.load import Loop, draw_arrivals, run_closed, run_open
+from inpaintrt_bench.serve.server import ServedProcess
+from inpaintrt_bench.serve.study import paint_references
+from inpaintrt_bench.serve.tasks import Task
+from inpaintrt_bench.serve.wire import make_call
+
+__all__ = ["SoakSettings", "run_soak"]
+
+_PATIENCE = 30.0
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class SoakSettings:
+    """What is measured.
+
+    Attributes:
+        bundle: A name in the engine store, or a path.
+        minutes: Length of the whole.
+        window: Seconds between two looks at the server.
+        load: Rate as a fraction of the capacity, which is measured first.
+        capacity_seconds: Length of that measurement.
+        clients: Requests in flight meanwhile.
+        hang_ups: The share of clients that go away within a second.
+        seed: What arrivals and the choice of calls depend on.
+        server_options: Further words of the server's command line.
+    """
+
+    bundle: str
+    minutes: float = 30.0
+    window: float = 60.0
+    load: float = 0.8
+    capacity_seconds: float = 20.0
+    clients: int = 16
+    hang_ups: float = 0.1
+    seed: int = 0
+    server_options: tuple[str, ...] = ()
+
+
+def run_soak(
+    settings: SoakSettings, tasks: Sequence[Task], apis: Sequence[str], tell: Callable[[str], None]
+) -> Iterator[tuple[Row, ...]]:
+    """Load a server; after each window all rows as they are now.
+
+    Args:
+        settings: What is measured.
+        tasks: What is asked for.
+        apis: Interfaces to ask; each task is written for one of them, in turn.
+        tell: Hears what is done next.
+    """
+    calls = tuple(make_call(task, apis[index % len(apis)]) for index, task in enumerate(tasks))
+    pictures = Pictures(paint_references(settings.bundle, tasks))
+    rows: list[Row] = []
+    with ServedProcess(settings.bundle, settings.server_options) as server:
+        loop = Loop(server.url, calls)
+        closed = run_alone(run_closed, loop, settings.clients, settings.capacity_seconds)
+        rate = settings.load * steady_throughput(closed, settings.capacity_seconds)
+        tell(f"{rate:.2f} requests a second for {settings.minutes:g} minutes")
+        ends = time.monotonic() + 60 * settings.minutes
+        while time.monotonic() < ends and server.alive:
+            seed = f"{settings.seed}/{len(rows)}"
+            arrivals = draw_arrivals(rate, settings.window, seed)
+            sent = run_alone(run_open, loop, arrivals, seed, settings.hang_ups)
+            case: dict[str, Scalar] = {"window": len(rows) + 1, "rate": rate}
+            resident = server.resident_bytes() if server.alive else None
+            row = make_row("window", case, [sent], pictures, resident=resident)
+            rows.append(_with_what_is_left(row, server))
+            tell(f"window {len(rows)}: {row.values['pictures']} pictures, {resident or 0:,} bytes")
+            yield tuple(rows)
+
+
+def _with_what_is_left(row: Row, server: ServedProcess) -> Row:
+    """The row, "failed" if slots or places are still taken once every request is over."""
+    if not server.alive:
+        return _changed(row, "the server ended", {})
+    deadline = time.monotonic() + _PATIENCE
+    while (left := _left(server)) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    metrics = server.metrics()
+    values = {
+        "slots_active": int(metrics["inpaintrt_slots_active"]),
+        "places_taken": int(metrics["inpaintrt_places_taken"]),
+    }
+    return _changed(row, "slots or places are still taken" if left else None, values)
+
+
+def _left(server: ServedProcess) -> int:
+    metrics = server.metrics()
+    return int(metrics["inpaintrt_slots_active"] + metrics["inpaintrt_places_taken"])
+
+
+def _changed(row: Row, failure: str | None, values: dict[str, int]) -> Row:
+    return Row(
+        name=row.name,
+        status="failed" if failure else row.status,
+        reason=failure or row.reason,
+        case=row.case,
+        values={**row.values, **values},
+        series=row.series,
+    )
