@@ -171,7 +171,9 @@ def _connect(painter: _Painter, fields: _Fields, start: gradio.Button, stop: gra
         concurrency_limit=None,
         api_visibility="private",
     )
-    stop.click(lambda: "Stopped.", outputs=display.status, cancels=[painting], api_visibility="private")
+    # In two events, so that a step that is under way does not write over the word.
+    stopping = stop.click(None, cancels=[painting], api_visibility="private")
+    stopping.then(lambda: "Stopped.", outputs=display.status, api_visibility="private")
 
 
 class _Painter:
