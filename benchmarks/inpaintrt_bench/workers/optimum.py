@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 from optimum.onnxruntime import ORTStableDiffusionInpaintPipeline  # type: ignore[import-not-found]
-
+from inpaintrt_bench.workers.checkpoints import readable_checkpoint
 from inpaintrt_bench.workers.clocks import HostClock, StageWatch
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
 from inpaintrt_bench.workers.torch_pipeline import paint, watch_pipeline
@@ -27,10 +28,12 @@ class OptimumRunner:
         """Export the checkpoint, unless an earlier process did."""
         folder = _folder(source)
         if not (folder / "model_index.json").is_file():
-            pipe = ORTStableDiffusionInpaintPipeline.from_pretrained(
-                source.checkpoint, export=True, safety_checker=None
-            )
-            pipe.save_pretrained(folder)
+            with tempfile.TemporaryDirectory(dir=source.work) as copy:
+                readable = readable_checkpoint(Path(str(source.checkpoint)), Path(copy) / "checkpoint")
+                pipe = ORTStableDiffusionInpaintPipeline.from_pretrained(
+                    str(readable), export=True, safety_checker=None
+                )
+                pipe.save_pretrained(folder)
 
     def start(self, source: Source) -> None:
         """Load what `prepare` exported."""
