@@ -68,9 +68,7 @@ def test_a_cancelled_request_frees_its_slot_before_the_next_step(
     )
     jobs: list[Job] = []
     ear = Ear(_at_step(3, lambda: jobs[0].cancel()))
-    permit = service.admit()
-    with threading.Lock():
-        jobs.append(service.submit(permit, ask(num_inference_steps=50), ear, job_id="one"))
+    jobs.append(hand_in(service, ask(num_inference_steps=50), ear, job_id="one"))
     wait_until(lambda: service.snapshot.outstanding == 0)
     wait_until(lambda: service.snapshot.active == 0)
     assert calls[1:] == [2, 2, 2]
@@ -100,9 +98,10 @@ def test_a_request_whose_time_is_over_while_it_waits_is_given_up(make_service: M
 
 
 def test_a_request_whose_time_is_over_while_it_runs_frees_its_slot(make_service: MakeService) -> None:
-    service = make_service(slots=1)
-    late, next_one = Ear(), Ear()
-    deadline = time.monotonic() + 1.0
+    service = make_service(slots=1, workers=1)
+    wait_until(lambda: service.snapshot.ready)
+    next_one = Ear()
+    deadline = time.monotonic() + 3.0
     late = Ear(_at_step(2, lambda: _sleep_until(deadline)))
     hand_in(service, ask(num_inference_steps=400), late, deadline=deadline)
     hand_in(service, ask(), next_one)
@@ -212,7 +211,7 @@ def test_draining_finishes_what_is_there_and_takes_nothing_new(make_service: Mak
 
 def test_closing_ends_everything_at_once_and_leaves_no_thread(demo: LoadedBundle) -> None:
     before = set(threading.enumerate())
-    service = BatchingService(demo, BatchingSettings(slots=1))
+    service = BatchingService(demo, BatchingSettings(slots=1, workers=1))
     begun = threading.Event()
     running = Ear(lambda event: begun.set())
     waiting = Ear()

@@ -52,7 +52,7 @@ def test_previews_of_one_request_do_not_hold_up_the_steps_of_another(make_servic
 
 
 def test_previews_of_a_cancelled_request_are_dropped(make_service: MakeService) -> None:
-    service = make_service(slots=1)
+    service = make_service(slots=1, workers=1)
 
     def give_up(event: Event) -> None:
         if isinstance(event, Stepped) and event.index == 4:
