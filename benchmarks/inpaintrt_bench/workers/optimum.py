@@ -8,6 +8,7 @@ from typing import Any
 
 import onnxruntime
 from optimum.onnxruntime import ORTStableDiffusionInpaintPipeline  # type: ignore[import-not-found]
+
 from inpaintrt_bench.workers.checkpoints import readable_checkpoint
 from inpaintrt_bench.workers.clocks import HostClock, StageWatch
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
