@@ -34,7 +34,7 @@ class InfoBody(BaseModel):
     bundle: str
     checkpoint: str
     backend: str
-    native_size: tuple[int, int] = Field(description="Width and height that the checkpoint was trained at.")
+    native_size: list[int] = Field(description="Width and height that the checkpoint was trained at.")
     default_sampler: str
     samplers: list[str]
     slots: int
@@ -104,7 +104,7 @@ async def info(request: Request) -> InfoBody:
         bundle=manifest.name,
         checkpoint=manifest.checkpoint.id,
         backend=settings.backend,
-        native_size=(width, height),
+        native_size=[width, height],
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         slots=settings.slots,

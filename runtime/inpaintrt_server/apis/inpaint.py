@@ -106,10 +106,20 @@ def _from_form(form: Form) -> tuple[InpaintFields, bytes, bytes | None]:
 
 def _field_value(name: str, texts: tuple[str, ...]) -> object:
     if len(texts) == 1:
-        return texts[0]
+        return _json_list(texts[0]) if name in LIST_FIELDS else texts[0]
     if name not in LIST_FIELDS:
         raise FieldError(f"the field {name!r} comes more than once", field=name, expected="one value")
     return texts
+
+
+def _json_list(text: str) -> object:
+    """A list may come as one JSON array, too; what is none is checked as it is."""
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _single_file(form: Form, name: str) -> bytes | None:

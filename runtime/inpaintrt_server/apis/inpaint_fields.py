@@ -18,7 +18,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 LIST_FIELDS = ("seed", "guidance_interval", "margins")
-"""Fields that a form may bring more than once."""
+"""Fields that a form may bring more than once, or as one JSON array."""
 
 _ANSWER_FIELDS = {"output_format", "output_quality", "response_format", "stream", "previews", "image", "mask"}
 

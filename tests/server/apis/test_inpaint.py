@@ -161,6 +161,11 @@ def test_a_form_may_bring_lists(client: httpx.Client) -> None:
     }
     answer = client.post("/v1/inpaint", data=form, files=files())
     assert answer.json()["seeds"] == [3, 4]
+    form |= {"seed": "[5, 6]", "guidance_interval": "[0, 1]"}
+    answer = client.post("/v1/inpaint", data=form, files=files())
+    assert answer.json()["seeds"] == [5, 6]
+    for text in ("[5, 6", "[" * 100_000, '["a"]'):
+        assert client.post("/v1/inpaint", data={**form, "seed": text}, files=files()).status_code == 422
 
 
 def test_a_data_url_is_base64(client: httpx.Client) -> None:
