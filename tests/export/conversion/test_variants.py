@@ -19,6 +19,7 @@ from inpaintrt.demo import load_scene, paint_scene
 from inpaintrt.errors import BundleIntegrityError, ExportError, ParameterError, ParityError
 from inpaintrt.store import find_bundle
 from inpaintrt_export.conversion.variants import build_variants
+from inpaintrt_export.onnx_import import import_onnx
 
 NAME = "onnxruntime-cuda.onnx"
 LEAST_PSNR = 40  # dB
@@ -148,6 +149,22 @@ def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> N
 def _paint(bundle: Path) -> list[NDArray[np.float64]]:
     with InpaintPipeline.from_bundle(bundle) as pipe:
         return [np.asarray(result.image) / 255 for result in paint_scene(pipe, load_scene())]
+
+
+def test_a_plain_unet_is_fused_and_halved_as_well(tiny_onnx_folder: Path, tmp_path: Path) -> None:
+    bundle = import_onnx(tiny_onnx_folder, tmp_path / "imported")
+    build_variants(bundle)
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    variants = {variant.component: variant for variant in manifest.variants}
+    assert set(variants) == set(COMPONENT_NAMES)
+    network = variants["denoiser"].network
+    assert (network.form, variants["denoiser"].fused) == ("unet", {"MultiHeadAttention": 8})
+    assert {name: spec.dtype for name, spec in network.inputs.items()} == {
+        "sample": "float16",
+        "timestep": "float32",
+        "encoder_hidden_states": "float16",
+    }
 
 
 def test_a_second_build_makes_nothing(varied: Path) -> None:
