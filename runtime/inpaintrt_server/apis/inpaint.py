@@ -6,14 +6,16 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal
 
+import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from inpaintrt.errors import ParameterError
+from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
-from inpaintrt_server.batching.jobs import Finished, Permit, Started, Stepped
+from inpaintrt_server.batching.jobs import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.bodies import Form, checked, content_type, read_form, read_json
 from inpaintrt_server.http.bounds import check_bounds
@@ -25,7 +27,7 @@ from inpaintrt_server.http.form_schema import form_schema, json_schema
 from inpaintrt_server.http.pictures import MEDIA_TYPES, as_base64, encode_pictures
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError, MediaTypeError
-from inpaintrt_server.http.running import Running, admission, start_job
+from inpaintrt_server.http.running import admission, start_job
 from inpaintrt_server.http.timing import TimingsBody, server_timing
 from inpaintrt_server.http.uploads import check_upload, decode_base64
 from inpaintrt_server.settings import ServerSettings
@@ -64,7 +66,9 @@ async def inpaint(request: Request) -> Response:
     with admission(context) as permit:
         fields, image, mask = await _read(request)
         answer = _choose_answer(fields, request.headers.get("accept", ""))
-        running = _start(request, context, permit, fields, image, mask, answer)
+        count = fields.previews if answer == "events" else 0
+        wanted, shown = await anyio.to_thread.run_sync(_make, context, fields, image, mask, count)
+        running = start_job(request, permit, wanted, preview_steps=shown)
         if answer == "events":
             return EventStream(running, _translator(fields), _sse_problem)
         finished = await running.result()
@@ -74,9 +78,7 @@ async def inpaint(request: Request) -> Response:
 async def _read(request: Request) -> tuple[InpaintFields, bytes, bytes | None]:
     match content_type(request):
         case "application/json":
-            body = await read_json(request, InpaintJson)
-            mask = None if body.mask is None else decode_base64(body.mask, "mask")
-            return body, decode_base64(body.image), mask
+            return await anyio.to_thread.run_sync(_from_json, await read_json(request, InpaintJson))
         case "multipart/form-data":
             return _from_form(await read_form(request))
         case other:
@@ -85,6 +87,12 @@ async def _read(request: Request) -> tuple[InpaintFields, bytes, bytes | None]:
                 received=other or "no content type",
                 expected=f"{_FORM} or {_JSON}",
             )
+
+
+def _from_json(body: InpaintJson) -> tuple[InpaintFields, bytes, bytes | None]:
+    mask = None if body.mask is None else decode_base64(body.mask, "mask")
+    # The texts of pictures are not kept while the request waits.
+    return body.model_copy(update={"image": "", "mask": None}), decode_base64(body.image), mask
 
 
 def _from_form(form: Form) -> tuple[InpaintFields, bytes, bytes | None]:
@@ -145,25 +153,17 @@ def _choose_answer(fields: InpaintFields, accept: str) -> _Answer:
     return answer
 
 
-def _start(
-    http_request: Request,
-    context: Context,
-    permit: Permit,
-    fields: InpaintFields,
-    image: bytes,
-    mask: bytes | None,
-    answer: _Answer,
-) -> Running:
+def _make(
+    context: Context, fields: InpaintFields, image: bytes, mask: bytes | None, previews: int
+) -> tuple[PipelineRequest, frozenset[int]]:
+    """The checked request, and the steps with previews."""
     settings = context.settings
     picture = check_upload(image, "image", max_pixels=settings.max_pixels)
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
     request = make_request(fields.prompt, image, mask, fields.options())  # type: ignore[arg-type]
     check_bounds(request, picture, settings)
-    shown = preview_steps(
-        context.service.stages.manifest, request, fields.previews if answer == "events" else 0
-    )
-    return start_job(http_request, permit, request, preview_steps=shown)
+    return request, preview_steps(context.service.stages.manifest, request, previews)
 
 
 async def _respond(fields: InpaintFields, finished: Finished, answer: _Answer) -> Response:
