@@ -84,6 +84,7 @@ def test_every_field_acts(client: openai.OpenAI, pipeline: InpaintPipeline) -> N
         size="64x64",
         model="demo",
         user="me",
+        background="opaque",
         output_format="jpeg",
         output_compression=80,
         extra_body={

@@ -129,6 +129,8 @@ def test_ignored_fields_change_nothing() -> None:
         ({"hr_scale": 2}, "hr_scale"),
         ({"seed": 2**64}, "seed"),
         ({"steps": 0}, "steps"),
+        ({"batch_size": 10**9}, "batch_size"),
+        ({"n_iter": 10**400}, "n_iter"),
         ({"cfg_scale": float("nan")}, "cfg_scale"),
         ({"init_images": ["one", "two"]}, "init_images"),
         ({"init_images": []}, "init_images"),
