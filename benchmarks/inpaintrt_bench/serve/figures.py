@@ -14,7 +14,7 @@ from inpaintrt_bench.schema import Row, Scalar, Status
 from inpaintrt_bench.serve.load import Outcome, Sent
 from inpaintrt_bench.statistics import make_series
 
-__all__ = ["LARGEST_DIFFERENCE", "Pictures", "count_ends", "make_row", "steady_throughput"]
+__all__ = ["LARGEST_DIFFERENCE", "Pictures", "Pixels", "count_ends", "make_row", "steady_throughput"]
 
 LARGEST_DIFFERENCE = 1
 """How far a picture may be from the one that was painted alone, in steps of 1/255: rounding."""
@@ -74,15 +74,17 @@ def steady_throughput(sent: Sent, window: float | None = None) -> float:
     Args:
         sent: What a loop did.
         window: Seconds that the load lasted. With it the first quarter and what came afterwards do not
-            count, since the server was not full then; without, every picture does, until the last.
+            count, since the server was not full then. Without it, or if none was left, every picture counts.
     """
     finished = [outcome.finished for outcome in sent.outcomes if outcome.digest is not None]
     if not finished:
         return 0.0
-    if window is None:
-        return len(finished) / max(finished)
-    start = window * _RAMP
-    return sum(start < moment <= window for moment in finished) / (window - start)
+    if window is not None:
+        start = window * _RAMP
+        counted = sum(start < moment <= window for moment in finished)
+        if counted:
+            return counted / (window - start)
+    return len(finished) / max(finished)
 
 
 def make_row(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inpaintrt.errors import InpaintError
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_bench.isolation import run_alone
 from inpaintrt_bench.schema import Row, Scalar
@@ -16,10 +17,17 @@ from inpaintrt_bench.serve.server import ServedProcess
 from inpaintrt_bench.serve.tasks import Task
 from inpaintrt_bench.serve.wire import make_call
 
-__all__ = ["MODES", "Study", "StudySettings", "paint_references"]
+__all__ = ["MODES", "CapacityError", "Study", "StudySettings", "paint_references"]
 
 MODES = ("continuous", "whole-batches", "one-at-a-time")
 _GUIDANCE = 7.5
+
+
+_LOOK = "ask the server for one picture, and look at its log"
+
+
+class CapacityError(InpaintError):
+    """There is no capacity that loads could be fractions of."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,8 @@ class Study:
         self._resident[mode] = server.resident_bytes()
 
     def _make_loads(self, capacity: float) -> tuple[_Load, ...]:
+        if not capacity:
+            raise CapacityError("no picture came while the capacity was measured", hint=_LOOK)
         relative = [_Load(f"{share:.0%} of capacity", share * capacity) for share in self._settings.loads]
         return (*relative, *(_Load(f"{rate:g} a second", rate) for rate in self._settings.rates))
 
