@@ -80,6 +80,7 @@ def serving(application: FastAPI) -> Iterator[str]:
     protocol = patient_protocol(limits)
     config = uvicorn.Config(application, port=0, http=protocol, log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
+    application.state.server = server  # for tests that look at its connections
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,7 +1,6 @@
 """Connections of clients that dawdle outside of bodies."""
 
 import socket
-import time
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.settings import ServerSettings
-from server.conftest import Serve
+from server.conftest import Serve, wait_until
 
 Connect = Callable[[], socket.socket]
 
@@ -80,10 +79,12 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(connect: Connect) -> None:
         assert b"HTTP/1.1" not in _all_of(connection)
 
 
-def test_a_client_that_does_not_read_is_cut_off(connect: Connect) -> None:
+def test_a_client_that_does_not_read_is_cut_off(application: FastAPI, connect: Connect) -> None:
     with connect() as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        time.sleep(1)
+        connections = application.state.server.server_state.connections
+        wait_until(lambda: len(connections) == 1)
+        wait_until(lambda: not connections)
         assert len(_all_of(connection)) < 50_000_000
 
 
