@@ -82,6 +82,13 @@ def _enlarge(values: Floats, shape: tuple[int, ...]) -> Floats:
 
 
 def _average_of_neighbours(values: Floats) -> Floats:
-    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    total: Floats = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return total * np.float32(0.25)
+    """Beyond an edge, a value is its own neighbour."""
+    total = np.concatenate([values[:1], values[:-1]])
+    total[:-1] += values[1:]
+    total[-1:] += values[-1:]
+    total[:, 1:] += values[:, :-1]
+    total[:, :1] += values[:, :1]
+    total[:, :-1] += values[:, 1:]
+    total[:, -1:] += values[:, -1:]
+    total *= np.float32(0.25)
+    return total
