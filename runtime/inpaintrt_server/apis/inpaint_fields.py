@@ -38,7 +38,7 @@ class InpaintFields(BaseModel):
         description="How strongly the prompt is followed; at 1 or below there is no guidance.",
     )
     strength: _Share = Field(default=1.0, description="How much of the picture under the mask is forgotten.")
-    num_images_per_prompt: int = Field(default=1, ge=1, description="Results to make.")
+    num_images_per_prompt: int = Field(default=1, ge=1, le=100, description="Results to make.")
     eta: _Share = Field(default=0.0, description="Noise of DDIM and TCD.")
     seed: _Seed | list[_Seed] | None = Field(
         default=None, description="One seed, or one for each result; without one it is chosen and reported."

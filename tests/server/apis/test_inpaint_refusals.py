@@ -43,6 +43,7 @@ def nothing_is_left(service: BatchingService) -> Iterator[None]:
         ({"num_inference_steps": 201}, "invalid_parameter", "at most 200"),
         ({"num_inference_steps": "many"}, "invalid_field", "integer"),
         ({"num_images_per_prompt": 9, "response_format": "json"}, "invalid_parameter", "at most 8"),
+        ({"num_images_per_prompt": 10**12}, "invalid_field", "less than or equal to 100"),
         ({"prompt": "a" * 10_001}, "invalid_prompt", "at most 10000"),
         ({"negative_prompt": "a" * 10_001}, "invalid_prompt", "at most 10000"),
         ({"prompt": None}, "invalid_field", "string"),

@@ -68,7 +68,7 @@ class EditFields(BaseModel):
     strength: float = Field(1.0, ge=0, le=1, description="What to forget under the mask.")
     negative_prompt: str | None = Field(None, description="What not to paint.")
     steps: int | None = Field(None, ge=1, description="Steps of the sampler.")
-    guidance_scale: float = Field(7.5, description="How strongly the prompt is followed.")
+    guidance_scale: float = Field(7.5, ge=0, le=50, description="How strongly the prompt is followed.")
     scheduler: str | None = Field(None, max_length=_LONGEST_NAME, description="A sampler, as in /info.")
 
     @model_validator(mode="before")

@@ -50,7 +50,7 @@ class Img2Img(BaseModel):
     sampler_index: str = Field("Euler", description="Taken where sampler_name is absent.")
     scheduler: str = Field("Automatic", description="A name of /sdapi/v1/schedulers.")
     steps: int = Field(50, ge=1, description="Steps of the sampler.")
-    cfg_scale: float = Field(7.0, description="How strongly the prompt is followed.")
+    cfg_scale: float = Field(7.0, ge=0, le=50, description="How strongly the prompt is followed.")
     eta: float | None = Field(
         None, ge=0, le=1, description="Noise of DDIM and TCD; 1 for ancestral samplers."
     )

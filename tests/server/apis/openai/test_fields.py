@@ -77,6 +77,7 @@ def test_sizes_may_be_off_by_rounding_but_not_distort() -> None:
         ({"quality": "max"}, "quality", "low"),
         ({"steps": "many"}, "steps", "integer"),
         ({"strength": "nan"}, "strength", "finite"),
+        ({"guidance_scale": "1e308"}, "guidance_scale", "less than or equal to 50"),
         ({"markup": "text"}, "markup", "does not have the field"),
         ({"frame_count": "2"}, "frame_count", "does not have the field"),
     ],

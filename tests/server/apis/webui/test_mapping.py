@@ -132,6 +132,7 @@ def test_ignored_fields_change_nothing() -> None:
         ({"batch_size": 10**9}, "batch_size"),
         ({"n_iter": 10**400}, "n_iter"),
         ({"cfg_scale": float("nan")}, "cfg_scale"),
+        ({"cfg_scale": 1e308}, "cfg_scale"),
         ({"init_images": ["one", "two"]}, "init_images"),
         ({"init_images": []}, "init_images"),
         ({"mask": None}, "mask"),
