@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -43,7 +43,7 @@ def make_application(
         metrics: What the service's observer counts in; by default figures of the HTTP side alone.
 
     Raises:
-        ParameterError: The file of API keys cannot be used.
+        ParameterError: The file of API keys cannot be used, or the page is asked for and Gradio is missing.
     """
     keys = KeyRing(settings.api_key_file) if keys is None else keys
     metrics = Metrics() if metrics is None else metrics
@@ -59,6 +59,11 @@ def make_application(
     application.add_middleware(BodyLayer, limits=settings.body_limits)
     application.add_middleware(Gate, keys=keys, trust_everybody=settings.insecure)
     application.add_middleware(AccessLayer, apis=apis, metrics=metrics)
+    if settings.ui:
+        # Gradio takes seconds to import.
+        from inpaintrt_server.ui import mount_page
+
+        mount_page(application, service, settings)
     return application
 
 
@@ -68,6 +73,7 @@ def _make_apis(settings: ServerSettings) -> Sequence[Api]:
         inpaint.make_api(settings),
         openai.make_api(settings),
         webui.make_api(settings),
+        Api("ui", ("/ui",), APIRouter()),
     )
 
 

@@ -123,12 +123,6 @@ def test_requests_that_take_too_long_are_cut_off(start: Start) -> None:
     assert server.status() == 1
 
 
-def test_sigterm_with_nothing_to_do_ends_with_0(start: Start) -> None:
-    server = start()
-    server.signal(signal.SIGTERM)
-    assert server.status() == 0
-
-
 def test_sighup_rotates_keys_and_keeps_them_where_the_new_file_is_bad(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(KEYS[0])
@@ -152,6 +146,16 @@ def test_sighup_rotates_keys_and_keeps_them_where_the_new_file_is_bad(start: Sta
     server.wait_for("the API keys stay as they were")
     assert [opens(key) for key in KEYS] == [False, True]
     assert all(key not in str(server.lines("")) for key in KEYS)
+
+
+def test_the_page_is_served_where_it_is_asked_for(start: Start) -> None:
+    server = start("--ui")
+    page = httpx.get(f"{server.address}/ui/", timeout=60)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    server.wait_for("request")
+    assert server.lines("request")[0]["api"] == "ui"
+    server.signal(signal.SIGTERM)
+    assert server.status() == 0
 
 
 def test_the_environment_sets_options_and_the_log_is_json(start: Start) -> None:
