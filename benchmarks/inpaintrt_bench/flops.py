@@ -35,6 +35,7 @@ def count_operations(path: Path, inputs: _Shapes) -> int:
 def operations_of_model(model: onnx.ModelProto, inputs: _Shapes) -> int:
     """Operations of one run of a model; see `count_operations`."""
     _fix_inputs(model, inputs)
+    _forget_external_weights(model)
     inferred = SymbolicShapeInference.infer_shapes(model)
     graph = inferred.graph
     shapes = {tensor.name: _shape(tensor) for tensor in (*graph.value_info, *graph.input, *graph.output)}
@@ -51,6 +52,17 @@ def _fix_inputs(model: onnx.ModelProto, inputs: _Shapes) -> None:
     for tensor in model.graph.output:
         tensor.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
+
+
+def _forget_external_weights(model: onnx.ModelProto) -> None:
+    """Make inputs of weights that lie in other files: their shapes are all that counts."""
+    weights = model.graph.initializer
+    external = [weight for weight in weights if weight.data_location == onnx.TensorProto.EXTERNAL]
+    for weight in external:
+        model.graph.input.append(
+            onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+        )
+        weights.remove(weight)
 
 
 def _shape(tensor: onnx.ValueInfoProto) -> tuple[int, ...] | None:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, save
 
 from benchmarks.odd import BUNDLE, demo_case
 from inpaintrt.loading import load_bundle
-from inpaintrt_bench.flops import operations_of_model
+from inpaintrt_bench.flops import count_operations, operations_of_model
 from inpaintrt_bench.work import count_work
 from inpaintrt_bench.workers.ours import TimedEngine, paint
 
@@ -65,6 +65,24 @@ def test_a_matrix_product_of_attention() -> None:
 def test_a_general_matrix_product(transposed: int, shape: tuple[int, int]) -> None:
     network = model("Gemm", {"x": ["a", "b"]}, {"w": [10, 6]}, transA=transposed)
     assert operations_of_model(network, {"x": shape}) == 2 * 4 * 6 * 10
+
+
+def test_weights_in_another_file_are_not_needed(tmp_path: Path) -> None:
+    product = helper.make_node("MatMul", ["x", "w"], ["xw"])
+    graph = helper.make_graph(
+        [product, helper.make_node("Add", ["xw", "bias"], ["y"])],
+        "two",
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", FLOAT, None)],
+        [
+            helper.make_tensor("w", FLOAT, [16, 300], bytes(4 * 16 * 300), raw=True),
+            helper.make_tensor("bias", FLOAT, [300], bytes(4 * 300), raw=True),
+        ],
+    )
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    save(network, tmp_path / "model.onnx", save_as_external_data=True, location="weights")
+    (tmp_path / "weights").unlink()
+    assert count_operations(tmp_path / "model.onnx", {"x": (3, 16)}) == 2 * 3 * 300 * 16
 
 
 def test_what_is_no_product_counts_nothing() -> None:
