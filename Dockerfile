@@ -16,7 +16,7 @@ COPY --from=build /opt/inpaintrt /opt/inpaintrt
 RUN useradd --uid 10001 --create-home inpaintrt
 USER 10001
 WORKDIR /home/inpaintrt
-ENV PATH=/opt/inpaintrt/bin:$PATH INPAINTRT_ENGINES=/engines
+ENV PATH=/opt/inpaintrt/bin:$PATH INPAINTRT_ENGINES=/engines INPAINTRT_UI=true
 EXPOSE 8000
 HEALTHCHECK --start-period=2m CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
 ENTRYPOINT ["inpaintrt"]

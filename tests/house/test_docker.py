@@ -21,6 +21,7 @@ from dockerfile_parse import DockerfileParser
 from inpaintrt.backends import DEFAULT_BACKEND, backend_names
 from inpaintrt.bundle import MANIFEST_NAME
 from inpaintrt.cli import app
+from inpaintrt_server.settings import ENVIRONMENT_PREFIX, ServerSettings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "Dockerfile.cuda"]
@@ -133,6 +134,14 @@ def test_the_command_is_one_that_the_server_knows(dockerfile: Path) -> None:
     assert given.get("--backend", DEFAULT_BACKEND) in backend_names()
     assert given["--port"] == _instructions(dockerfile, "EXPOSE")[-1]
     assert f"127.0.0.1:{given['--port']}/healthz" in _instructions(dockerfile, "HEALTHCHECK")[-1]
+
+
+@each_dockerfile
+def test_the_environment_is_one_that_the_server_knows(dockerfile: Path) -> None:
+    (environment,) = _instructions(dockerfile, "ENV")
+    names = {word.partition("=")[0] for word in shlex.split(environment)} - {"PATH"}
+    known = {f"{ENVIRONMENT_PREFIX}{field.upper()}" for field in ServerSettings.model_fields}
+    assert names - {"INPAINTRT_ENGINES"} <= known
 
 
 def test_compose_builds_both_and_hands_the_keys_over() -> None:
