@@ -25,6 +25,7 @@ _EXTRAS = {
     "onnxscript": "export,cpu",
     "prometheus_client": "serve",
     "psutil": "bench",
+    "pynvml": "bench",
     "pydantic": "serve",
     "pydantic_settings": "serve",
     "safetensors": "export,cpu",
