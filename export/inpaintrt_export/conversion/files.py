@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import onnx
@@ -66,4 +67,6 @@ class HalfNetworks:
             model = ir.load(self._folder / component.file)
             convert_to_half(model, kept_tensors(name, component))
             save_model(model, path)
+            del model
+            gc.collect()  # the graph's cycles keep all weights of the bundle's own file mapped
         return path
