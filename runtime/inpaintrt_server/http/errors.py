@@ -90,7 +90,8 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     DeadlineError: (504, "deadline_exceeded"),
 }
 _INTERNAL = (500, "internal_error")
-_CHALLENGE = 'Bearer realm="inpaintrt", Basic realm="inpaintrt"'
+# Chromium only asks for a password where Basic comes first.
+_CHALLENGE = 'Basic realm="inpaintrt", Bearer realm="inpaintrt"'
 _RETRY_WHEN_STOPPING = 5
 _LONGEST_VALUE = 2000
 

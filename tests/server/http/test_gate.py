@@ -28,7 +28,7 @@ def test_a_key_is_asked_for(guarded: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong-key-of-good-length"}):
         answer = httpx.get(guarded + path, headers=headers)
         assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.headers["www-authenticate"].startswith("Basic")
         assert KEY not in answer.text
     assert httpx.get(guarded + path, headers={"Authorization": f"Bearer {KEY}"}).status_code in (200, 404)
 
