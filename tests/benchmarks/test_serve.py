@@ -17,10 +17,11 @@ from PIL import Image
 
 from inpaintrt.cli import app
 from inpaintrt_bench.markdown import TABLES
-from inpaintrt_bench.schema import load_report
+from inpaintrt_bench.schema import Row, load_report
 from inpaintrt_bench.serve.figures import Pictures, Pixels, make_row, steady_throughput
 from inpaintrt_bench.serve.load import Loop, Outcome, Sent, draw_arrivals, run_closed, run_open
 from inpaintrt_bench.serve.server import ServedProcess, ServerStartError
+from inpaintrt_bench.serve.soak import memory_growth
 from inpaintrt_bench.serve.study import CapacityError, Study, StudySettings, paint_references
 from inpaintrt_bench.serve.tasks import Task, make_mixture
 from inpaintrt_bench.serve.wire import Call, make_call
@@ -236,6 +237,20 @@ def test_the_commands_write_reports(kind: str, tmp_path: Path) -> None:
     assert report.kind == kind
     assert {row.status for row in report.rows} == {"ok"}
     assert TABLES[kind](report) in result.output
+
+
+@pytest.mark.parametrize(
+    ("sizes", "growth"),
+    [
+        ([100, 150, 150, 150], 0.0),
+        ([100, 150, 150, 180], 0.2),
+        ([80, 90, 100, 104, 96, 100, 125, 125], 125 / 102 - 1),
+        ([1, 2, 3], 0.0),
+    ],
+)
+def test_growth_is_told_once_the_server_is_warm(sizes: list[int], growth: float) -> None:
+    rows = [Row(name="window", values={"resident_bytes": size}) for size in sizes]
+    assert memory_growth(rows) == pytest.approx(growth)
 
 
 def test_a_size_has_to_look_like_one() -> None:

@@ -34,8 +34,8 @@ def hostile(
 
     Exits with status 1 unless everything was refused that has to be. Results are written as they come.
     """
-    from inpaintrt_bench.reporting import hand_out, make_report
-    from inpaintrt_bench.schema import Scalar, save_report
+    from inpaintrt_bench.commands.recording import record
+    from inpaintrt_bench.schema import Scalar
     from inpaintrt_bench.serve.hostile import HostileSettings, run_hostile
 
     settings = HostileSettings(
@@ -47,12 +47,7 @@ def hostile(
         "clients": clients,
         "seed": seed,
     }
-    report = make_report("hostile", (), described)
-    for rows in run_hostile(settings):
-        click.echo(f"{sum(int(row.values.get('requests') or 0) for row in rows)} sent", err=True)
-        report = make_report("hostile", rows, described)
-        if output is not None:
-            save_report(report, output)
-    hand_out(report, output)
+    snapshots = run_hostile(settings, lambda text: click.echo(text, err=True))
+    report = record("hostile", snapshots, described, output)
     if any(row.status != "ok" for row in report.rows):
         raise click.exceptions.Exit(1)

@@ -3,13 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["load_options", "parse_size"]
+if TYPE_CHECKING:
+    from inpaintrt_bench.serve.tasks import Task
 
-Function = TypeVar("Function", bound=Callable[..., object])
+__all__ = ["Load", "load_options"]
+
+_SAMPLERS = ("ddim", "euler", "dpmpp_2m", "unipc")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the server is asked for.
+
+    Attributes:
+        apis: Interfaces to ask.
+        sizes: Of pictures, such as "128x96".
+        fewest_steps: Of the sampler.
+        most_steps: Of the sampler.
+        count: How many different requests there are.
+        seed: Of arrivals and requests.
+        server_options: Words for the server's command line.
+    """
+
+    apis: tuple[str, ...]
+    sizes: tuple[str, ...]
+    fewest_steps: int
+    most_steps: int
+    count: int
+    seed: int
+    server_options: tuple[str, ...]
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The requests.
+
+        Raises:
+            BadParameter: A size looks different.
+        """
+        from inpaintrt_bench.serve.tasks import make_mixture
+
+        return make_mixture(
+            self.count,
+            steps=(self.fewest_steps, self.most_steps),
+            sizes=[_parse_size(size) for size in self.sizes],
+            samplers=_SAMPLERS,
+            seed=self.seed,
+        )
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise click.BadParameter(f"{text!r} is not a size such as 128x96", param_hint="--size")
+    return int(width), int(height)
+
 
 _OPTIONS = (
     click.option(
@@ -34,7 +86,7 @@ _OPTIONS = (
     click.option(
         "--tasks", "count", type=click.IntRange(1), default=32, show_default=True, help="Different requests."
     ),
-    click.option("--seed", default=0, show_default=True, help="Of arrivals and requests."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of arrivals and requests."),
     click.option(
         "--server-option",
         "server_options",
@@ -45,20 +97,15 @@ _OPTIONS = (
 )
 
 
-def load_options(function: Function) -> Function:
-    """Add the options to a command's function."""
+def load_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, whose function gets them as one argument, `load`."""
+
+    @wraps(function)
+    def with_load(**options: Any) -> None:  # noqa: ANN401  what click hands over
+        load = Load(**{name: options.pop(name) for name in Load.__dataclass_fields__})
+        function(load=load, **options)
+
+    command: Callable[..., None] = with_load
     for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height out of `128x96`.
-
-    Raises:
-        BadParameter: It looks different.
-    """
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise click.BadParameter(f"{text!r} is not a size such as 128x96", param_hint="--size")
-    return int(width), int(height)
+        command = option(command)
+    return command

@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from inpaintrt.cli.options import bundle_option
-from inpaintrt_bench.commands.load_options import load_options, parse_size
+from inpaintrt_bench.commands.load_options import Load, load_options
 from inpaintrt_bench.commands.options import output_option
 
 __all__ = ["serve"]
-
-_SAMPLERS = ("ddim", "euler", "dpmpp_2m", "unipc")
 
 
 @click.command()
@@ -71,13 +69,7 @@ def serve(
     capacity_seconds: float,
     rounds: int,
     clients: int,
-    apis: tuple[str, ...],
-    sizes: tuple[str, ...],
-    fewest_steps: int,
-    most_steps: int,
-    count: int,
-    seed: int,
-    server_options: tuple[str, ...],
+    load: Load,
     output: Path | None,
 ) -> None:
     """How long clients wait for the server under load, and how many it serves.
@@ -86,28 +78,23 @@ def serve(
     drawn. The clients are one process, the server another; on a machine with few cores they share them. Every
     picture is compared with the one that the pipeline paints alone. Results are written after each server.
     """
-    from inpaintrt_bench.reporting import hand_out, make_report
-    from inpaintrt_bench.schema import save_report
+    from inpaintrt_bench.commands.recording import record
     from inpaintrt_bench.serve.study import Study, StudySettings
-    from inpaintrt_bench.serve.tasks import make_mixture
 
     settings = StudySettings(
-        bundle, modes, loads, rates, seconds, capacity_seconds, rounds, clients, server_options, seed
+        bundle,
+        modes,
+        loads,
+        rates,
+        seconds,
+        capacity_seconds,
+        rounds,
+        clients,
+        load.server_options,
+        load.seed,
     )
-    tasks = make_mixture(
-        count,
-        steps=(fewest_steps, most_steps),
-        sizes=[parse_size(size) for size in sizes],
-        samplers=_SAMPLERS,
-        seed=seed,
-    )
-    study = Study(settings, tasks, apis, lambda text: click.echo(text, err=True))
-    report = make_report("serve", (), study.describe(), notes=_NOTES)
-    for rows in study.run():
-        report = make_report("serve", rows, study.describe(), notes=_NOTES)
-        if output is not None:
-            save_report(report, output)
-    hand_out(report, output)
+    study = Study(settings, load.tasks(), load.apis, lambda text: click.echo(text, err=True))
+    record("serve", study.run(), study.describe(), output, notes=_NOTES)
 
 
 _NOTES = (

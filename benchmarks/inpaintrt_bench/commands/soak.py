@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from inpaintrt.cli.options import bundle_option
-from inpaintrt_bench.commands.load_options import load_options, parse_size
+from inpaintrt_bench.commands.load_options import Load, load_options
 from inpaintrt_bench.commands.options import output_option
 
 __all__ = ["soak"]
 
-_SAMPLERS = ("ddim", "euler", "dpmpp_2m", "unipc")
+_MOST_GROWTH = 0.1
 
 
 @click.command()
@@ -27,6 +27,7 @@ _SAMPLERS = ("ddim", "euler", "dpmpp_2m", "unipc")
 )
 @click.option(
     "--load",
+    "share",
     type=click.FloatRange(0, min_open=True),
     default=0.8,
     show_default=True,
@@ -45,49 +46,39 @@ def soak(
     bundle: str,
     minutes: float,
     window: float,
-    load: float,
+    share: float,
     hang_ups: float,
-    apis: tuple[str, ...],
-    sizes: tuple[str, ...],
-    fewest_steps: int,
-    most_steps: int,
-    count: int,
-    seed: int,
-    server_options: tuple[str, ...],
+    load: Load,
     output: Path | None,
 ) -> None:
     """Whether the server's memory stays flat under load for long, and nothing is left behind.
 
-    Exits with status 1 if a request was lost, a picture was wrong, or a slot stayed taken. Results are
-    written as they come.
+    Exits with status 1 if a request was lost, a picture was wrong, a slot stayed taken, or memory grew by a
+    tenth. Results are written as they come.
     """
-    from inpaintrt_bench.reporting import hand_out, make_report
-    from inpaintrt_bench.schema import Scalar, save_report
-    from inpaintrt_bench.serve.soak import SoakSettings, run_soak
-    from inpaintrt_bench.serve.tasks import make_mixture
+    from inpaintrt_bench.commands.recording import record
+    from inpaintrt_bench.schema import Scalar
+    from inpaintrt_bench.serve.soak import SoakSettings, memory_growth, run_soak
 
     settings = SoakSettings(
-        bundle, minutes, window, load, hang_ups=hang_ups, seed=seed, server_options=server_options
-    )
-    tasks = make_mixture(
-        count,
-        steps=(fewest_steps, most_steps),
-        sizes=[parse_size(size) for size in sizes],
-        samplers=_SAMPLERS,
-        seed=seed,
+        bundle,
+        minutes,
+        window,
+        share,
+        hang_ups=hang_ups,
+        seed=load.seed,
+        server_options=load.server_options,
     )
     described: dict[str, Scalar | list[Scalar]] = {
         "bundle": bundle,
         "minutes": minutes,
-        "load": load,
+        "load": share,
         "hang_ups": hang_ups,
-        "seed": seed,
+        "seed": load.seed,
     }
-    report = make_report("soak", (), described)
-    for rows in run_soak(settings, tasks, apis, lambda text: click.echo(text, err=True)):
-        report = make_report("soak", rows, described)
-        if output is not None:
-            save_report(report, output)
-    hand_out(report, output)
-    if any(row.status != "ok" for row in report.rows):
+    snapshots = run_soak(settings, load.tasks(), load.apis, lambda text: click.echo(text, err=True))
+    report = record("soak", snapshots, described, output)
+    growth = memory_growth(report.rows)
+    click.echo(f"From the second quarter to the last, the server's memory changed by {growth:+.1%}.")
+    if growth > _MOST_GROWTH or any(row.status != "ok" for row in report.rows):
         raise click.exceptions.Exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -87,8 +87,13 @@ async def _send_all(url: str, attacks: Sequence[Attack], clients: int) -> list[V
         return await asyncio.gather(*map(send, attacks))
 
 
-def run_hostile(settings: HostileSettings) -> Iterator[tuple[Row, ...]]:
-    """Attack a server; after each batch all rows as they are now."""
+def run_hostile(settings: HostileSettings, tell: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
+    """Attack a server; after each batch all rows as they are now.
+
+    Args:
+        settings: What is sent.
+        tell: Hears how far it is.
+    """
     attacker = Attacker(settings.seed)
     verdicts: list[Verdict] = []
     resident: list[float] = []
@@ -97,6 +102,7 @@ def run_hostile(settings: HostileSettings) -> Iterator[tuple[Row, ...]]:
             size = min(settings.batch, settings.uploads - len(verdicts))
             attacks = [attacker.attack() for _ in range(size)]
             verdicts += run_alone(send_attacks, server.url, attacks, settings.clients)
+            tell(f"{len(verdicts)} of {settings.uploads} sent")
             if server.alive:
                 resident.append(server.resident_bytes())
                 yield (*_kind_rows(verdicts), _server_row(server, resident))

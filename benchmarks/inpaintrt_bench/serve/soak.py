@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from inpaintrt_bench.isolation import run_alone
 from inpaintrt_bench.schema import Row, Scalar
@@ -15,7 +16,7 @@ from inpaintrt_bench.serve.study import paint_references
 from inpaintrt_bench.serve.tasks import Task
 from inpaintrt_bench.serve.wire import make_call
 
-__all__ = ["SoakSettings", "run_soak"]
+__all__ = ["SoakSettings", "memory_growth", "run_soak"]
 
 _PATIENCE = 30.0
 _POLL = 0.1
@@ -78,6 +79,22 @@ def run_soak(
             rows.append(_with_what_is_left(row, server))
             tell(f"window {len(rows)}: {row.values['pictures']} pictures, {resident or 0:,} bytes")
             yield tuple(rows)
+
+
+def memory_growth(rows: Sequence[Row]) -> float:
+    """How much more memory the server held in the last quarter of the windows than in the second.
+
+    Args:
+        rows: Of `run_soak`; fewer than four tell nothing.
+
+    Returns:
+        A share of the second quarter's median; 0.1 is a tenth more.
+    """
+    sizes = [float(row.values.get("resident_bytes") or 0) for row in rows]
+    quarter = len(sizes) // 4
+    if not quarter:
+        return 0.0
+    return median(sizes[-quarter:]) / median(sizes[quarter : 2 * quarter]) - 1
 
 
 def _with_what_is_left(row: Row, server: ServedProcess) -> Row:
