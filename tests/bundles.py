@@ -28,7 +28,7 @@ def source_key() -> str:
     package = _ROOT / "export" / "inpaintrt_export"
     files = sorted([*package.glob("*.py"), *(package / "sources").glob("*.py")])
     files.remove(package / "commands.py")
-    for path in [*files, _ROOT / "runtime" / "inpaintrt" / "bundle.py"]:
+    for path in [*files, *sorted((_ROOT / "runtime" / "inpaintrt" / "bundle").glob("*.py"))]:
         digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
     for library in ("torch", "diffusers", "transformers", "onnx", "onnxscript"):
         digest.update(metadata.version(library).encode())

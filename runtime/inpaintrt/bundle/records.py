@@ -1,43 +1,33 @@
-"""The bundle: a folder of engines and their manifest, the one thing that export and runtime share."""
+"""What a bundle's manifest holds."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import msgspec
 
-from inpaintrt.errors import BundleFormatError, BundleIntegrityError, BundleNotFoundError
-
 __all__ = [
     "COMPONENT_NAMES",
     "FORMAT_VERSION",
-    "MANIFEST_NAME",
     "Architecture",
     "AxisRange",
     "Checkpoint",
     "Component",
     "Conversion",
+    "Dtype",
     "FileEntry",
     "Manifest",
     "Parity",
     "Plan",
     "PlanBackend",
+    "Precision",
     "TensorSpec",
     "TokenizerSettings",
     "Variant",
     "VariantBackend",
-    "describe_file",
-    "load_manifest",
-    "network_digest",
-    "save_manifest",
-    "verify_files",
 ]
 
 FORMAT_VERSION = 1
-MANIFEST_NAME = "bundle.json"
 COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 
 Dtype = Literal["float16", "float32", "int64"]
@@ -271,141 +261,3 @@ class Manifest(_Record, frozen=True):
     plans: tuple[Plan, ...] = ()
     conversions: tuple[Conversion, ...] = ()
     variants: tuple[Variant, ...] = ()
-
-
-class _Version(msgspec.Struct):
-    format_version: int
-
-
-def load_manifest(folder: Path) -> Manifest:
-    """Read and check the manifest of a bundle.
-
-    Raises:
-        BundleNotFoundError: There is no manifest in the folder.
-        BundleFormatError: The manifest is of another version, or is not a manifest.
-    """
-    path = folder / MANIFEST_NAME
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleNotFoundError(
-            f"{folder} is not a bundle: it has no {MANIFEST_NAME}",
-            expected="a folder written by `inpaintrt export`",
-            hint="export a checkpoint with `inpaintrt export SOURCE -o DIR`, or name another folder",
-        ) from None
-    return _parse_manifest(content, path)
-
-
-def _parse_manifest(content: bytes, path: Path) -> Manifest:
-    try:
-        version = msgspec.json.decode(content, type=_Version).format_version
-        if version != FORMAT_VERSION:
-            raise BundleFormatError(
-                f"{path} has a format that this version of inpaintrt does not read",
-                received=f"format_version {version}",
-                expected=f"format_version {FORMAT_VERSION}",
-                hint="upgrade inpaintrt" if version > FORMAT_VERSION else "export the checkpoint again",
-            )
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise BundleFormatError(
-            f"{path} is not a manifest", received=str(error), hint="export the checkpoint again"
-        ) from error
-    _check_components(manifest, path)
-    return manifest
-
-
-def _check_components(manifest: Manifest, path: Path) -> None:
-    if set(manifest.components) != set(COMPONENT_NAMES):
-        raise BundleFormatError(
-            f"{path} does not describe the four components of an inpainting checkpoint",
-            received=", ".join(sorted(manifest.components)) or "none",
-            expected=", ".join(COMPONENT_NAMES),
-            hint="export the checkpoint again",
-        )
-    listed = {entry.path for entry in manifest.files}
-    networks = [component.file for component in manifest.components.values()]
-    variants = [variant.network.file for variant in manifest.variants]
-    for named in [manifest.tokenizer.file, *networks, *variants, *(plan.file for plan in manifest.plans)]:
-        if named not in listed:
-            raise BundleFormatError(
-                f"{path} names a file that it does not list",
-                received=named,
-                expected="one of the paths under `files`",
-                hint="export the checkpoint again",
-            )
-
-
-def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write `bundle.json` atomically: it is there whole, or not at all."""
-    partial = folder / f".{MANIFEST_NAME}.partial"
-    with partial.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(folder / MANIFEST_NAME)
-
-
-def describe_file(folder: Path, path: str) -> FileEntry:
-    """Size and SHA-256 of a file, named relative to the bundle."""
-    with (folder / path).open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return FileEntry(path=path, size=(folder / path).stat().st_size, sha256=digest)
-
-
-def network_digest(manifest: Manifest, component: str) -> str:
-    """SHA-256 over a component's ONNX file and what lies beside it, its external weights.
-
-    Variants and their own weights, which lie there too, do not count.
-    """
-    folder = PurePosixPath(manifest.components[component].file).parent
-    variants = tuple(variant.network.file for variant in manifest.variants)
-    digest = hashlib.sha256()
-    for entry in sorted(manifest.files, key=lambda entry: entry.path):
-        if PurePosixPath(entry.path).parent == folder and not entry.path.startswith(variants):
-            digest.update(f"{PurePosixPath(entry.path).name} {entry.sha256}\n".encode())
-    return digest.hexdigest()
-
-
-def verify_files(manifest: Manifest, folder: Path, *, hashes: bool = True) -> None:
-    """Check that every file of a bundle is there, with its size and, if asked, its content.
-
-    Args:
-        manifest: The bundle's manifest.
-        folder: The bundle.
-        hashes: Also read every file and compare its SHA-256.
-
-    Raises:
-        BundleIntegrityError: A file is missing, leads out of the bundle, or differs.
-    """
-    for entry in manifest.files:
-        _check_inside(folder, entry.path)
-        if not (folder / entry.path).is_file():
-            raise BundleIntegrityError(
-                f"{folder / entry.path} is missing",
-                expected=f"a file of {entry.size} bytes",
-                hint="copy the bundle again, or export it again",
-            )
-        _check_content(folder, entry, hashes=hashes)
-
-
-def _check_inside(folder: Path, path: str) -> None:
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise BundleIntegrityError(
-            f"the manifest of {folder} names a file outside the bundle",
-            received=path,
-            expected="a path below the bundle's folder",
-            hint="do not use this bundle: its manifest was tampered with",
-        )
-
-
-def _check_content(folder: Path, entry: FileEntry, *, hashes: bool) -> None:
-    size = (folder / entry.path).stat().st_size
-    found = describe_file(folder, entry.path) if hashes and size == entry.size else None
-    if size != entry.size or (found is not None and found.sha256 != entry.sha256):
-        raise BundleIntegrityError(
-            f"{folder / entry.path} is not the file that was exported",
-            received=f"{size} bytes" + (f", sha256 {found.sha256}" if found else ""),
-            expected=f"{entry.size} bytes, sha256 {entry.sha256}",
-            hint="copy the bundle again, or export it again",
-        )

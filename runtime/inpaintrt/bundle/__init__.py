@@ -1,0 +1,51 @@
+"""The bundle: a folder of engines and their manifest, the one thing that export and runtime share."""
+
+from inpaintrt.bundle.files import describe_file, network_digest, verify_files
+from inpaintrt.bundle.manifest import MANIFEST_NAME, load_manifest, save_manifest
+from inpaintrt.bundle.records import (
+    COMPONENT_NAMES,
+    FORMAT_VERSION,
+    Architecture,
+    AxisRange,
+    Checkpoint,
+    Component,
+    Conversion,
+    Dtype,
+    FileEntry,
+    Manifest,
+    Parity,
+    Plan,
+    PlanBackend,
+    Precision,
+    TensorSpec,
+    TokenizerSettings,
+    Variant,
+    VariantBackend,
+)
+
+__all__ = [
+    "COMPONENT_NAMES",
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "Architecture",
+    "AxisRange",
+    "Checkpoint",
+    "Component",
+    "Conversion",
+    "Dtype",
+    "FileEntry",
+    "Manifest",
+    "Parity",
+    "Plan",
+    "PlanBackend",
+    "Precision",
+    "TensorSpec",
+    "TokenizerSettings",
+    "Variant",
+    "VariantBackend",
+    "describe_file",
+    "load_manifest",
+    "network_digest",
+    "save_manifest",
+    "verify_files",
+]
