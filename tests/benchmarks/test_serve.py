@@ -16,6 +16,7 @@ from fastapi import FastAPI, Response
 from PIL import Image
 
 from inpaintrt.cli import app
+from inpaintrt_bench.commands.recording import record
 from inpaintrt_bench.markdown import TABLES
 from inpaintrt_bench.schema import Row, load_report
 from inpaintrt_bench.serve.figures import Pictures, Pixels, make_row, steady_throughput
@@ -237,6 +238,22 @@ def test_the_commands_write_reports(kind: str, tmp_path: Path) -> None:
     assert report.kind == kind
     assert {row.status for row in report.rows} == {"ok"}
     assert TABLES[kind](report) in result.output
+
+
+def test_a_measurement_that_is_cut_short_leaves_what_it_had(tmp_path: Path) -> None:
+    output = tmp_path / "report.json"
+
+    def measure() -> Iterator[tuple[Row, ...]]:
+        yield (Row(name="first"),)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record("soak", measure(), {}, output)
+    report = load_report(output)
+    assert [row.name for row in report.rows] == ["first"]
+    assert not report.complete
+    record("soak", [(Row(name="first"),)], {}, output)
+    assert load_report(output).complete
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from inpaintrt_bench.reporting import hand_out, make_report
 from inpaintrt_bench.schema import Kind, Report, Row, Scalar, save_report
 
@@ -21,6 +23,8 @@ def record(
 ) -> Report:
     """Write a report whenever there is more to say, and print it as a table at the end.
 
+    Until then the file says that it is not complete.
+
     Args:
         kind: The subcommand.
         snapshots: All rows as they are at some moment, again and again.
@@ -32,6 +36,6 @@ def record(
     for rows in snapshots:
         report = make_report(kind, rows, settings, notes=notes)
         if output is not None:
-            save_report(report, output)
+            save_report(replace(report, complete=False), output)
     hand_out(report, output)
     return report
