@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from inpaintrt.demo import load_scene
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.samplers import compile_table, sampler_names
+from inpaintrt_bench.schema import Row
+from inpaintrt_bench.statistics import make_series
 from inpaintrt_bench.workers.ours import TimedEngine
 
 __all__ = ["around_engines", "compile_tables", "import_time"]
@@ -23,8 +23,16 @@ _SLOWEST = 50
 _BASE = "numpy, PIL.Image, onnxruntime"
 
 
-def around_engines(bundle: str, repeats: int) -> dict[str, float]:
-    """The share of a 20-step run spent outside `Engine.run`: medians over the runs, after one warm-up."""
+def around_engines(bundle: str, repeats: int) -> Row:
+    """What a run of 20 steps spends outside `Engine.run`.
+
+    Args:
+        bundle: A name in the engine store, or a path.
+        repeats: Counted runs, after one that is not.
+
+    Returns:
+        A row with the series "share" (of the run, from 0 to 1) and "total".
+    """
     loaded = load_bundle(bundle)
     engines = {name: TimedEngine(engine) for name, engine in loaded.engines.items()}
     pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
@@ -39,16 +47,25 @@ def around_engines(bundle: str, repeats: int) -> dict[str, float]:
         total = time.perf_counter() - started
         shares.append(1 - sum(engine.seconds for engine in engines.values()) / total)
         totals.append(total)
-    return {
-        "runs": repeats,
-        "steps": _STEPS,
-        "share_outside_engines": statistics.median(shares[1:]),
-        "seconds": statistics.median(totals[1:]),
-    }
+    return Row(
+        name=f"share of a run of {_STEPS} steps that is spent outside the engines",
+        case={"steps": _STEPS},
+        series={
+            "share": make_series(shares[1:], "ratio", warm_up=1),
+            "total": make_series(totals[1:], warm_up=1),
+        },
+    )
 
 
-def compile_tables(repeats: int) -> dict[str, Any]:
-    """Milliseconds to compile a table of 50 steps: the median of each sampler, the worst of all."""
+def compile_tables(repeats: int) -> Row:
+    """What compiling a table of 50 steps takes, for the sampler whose median is the largest of all.
+
+    Args:
+        repeats: Counted runs of each sampler, after one that is not.
+
+    Returns:
+        A row with the series "total"; its case names the sampler.
+    """
     config = {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": 1000,
@@ -59,35 +76,45 @@ def compile_tables(repeats: int) -> dict[str, Any]:
         "clip_sample": False,
         "set_alpha_to_one": False,
     }
-    medians = {
-        name: _median_time(partial(compile_table, config, name, _SLOWEST), repeats)
+    series = {
+        name: make_series(_times(partial(compile_table, config, name, _SLOWEST), repeats), warm_up=1)
         for name in sampler_names()
     }
-    slowest = max(medians, key=lambda name: medians[name])
-    return {"steps": _SLOWEST, "slowest": slowest, "milliseconds": 1000 * medians[slowest]}
+    slowest = max(series, key=lambda name: series[name].statistics.median)
+    return Row(
+        name=f"compiling a sampler's table of {_SLOWEST} steps, the slowest of all",
+        case={"steps": _SLOWEST, "sampler": slowest},
+        series={"total": series[slowest]},
+    )
 
 
-def _median_time(call: Callable[[], object], repeats: int) -> float:
+def _times(call: Callable[[], object], repeats: int) -> list[float]:
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         call()
         times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+    return times[1:]
 
 
-def import_time(repeats: int) -> dict[str, float]:
-    """Seconds that `import inpaintrt` adds to importing what it needs, in fresh interpreters in turns."""
+def import_time(repeats: int) -> Row:
+    """What `import inpaintrt` adds to importing what it needs, in fresh interpreters in turns.
+
+    Args:
+        repeats: Counted pairs, after one that is not.
+
+    Returns:
+        A row with the series "total" (what is added) and "import" (what it is added to).
+    """
     base, ours = [], []
     for _ in range(repeats + 1):
         base.append(_run_import(_BASE))
         ours.append(_run_import(f"{_BASE}, inpaintrt"))
-    return {
-        "base_seconds": statistics.median(base[1:]),
-        "added_seconds": statistics.median(
-            [own - other for own, other in zip(ours[1:], base[1:], strict=True)]
-        ),
-    }
+    added = [own - other for own, other in zip(ours, base, strict=True)]
+    return Row(
+        name="what `import inpaintrt` adds to importing NumPy, Pillow and ONNX Runtime",
+        series={"total": make_series(added[1:], warm_up=1), "import": make_series(base[1:], warm_up=1)},
+    )
 
 
 def _run_import(modules: str) -> float:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from inpaintrt.cli import app
 from inpaintrt_bench.publishing import Publication, check, load_results
-from inpaintrt_bench.schema import load_report
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -55,12 +54,8 @@ def test_links_lead_to_files(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
-def test_figures_are_those_of_the_committed_data() -> None:
+def test_the_demo_s_figures_are_those_of_its_report() -> None:
     report = json.loads((ROOT / "export" / "demo_checkpoint" / "report.json").read_text())
-    results = ROOT / "benchmarks" / "results"
-    overhead = json.loads((results / "overhead.json").read_text())["results"]
-    installed = load_report(results / "size.json").rows[0].values["bytes"]
-    assert isinstance(installed, int)
     figures = [
         f"found in the mask | {report['found']:.0%} |",
         f"at guidance 1 | {report['found_without_guidance']:.0%} |",
@@ -70,10 +65,6 @@ def test_figures_are_those_of_the_committed_data() -> None:
         f"relative to the original's | {report['seam']:.2f} |",
         f"| {report['seam_after_vae']:.2f} |",
         f"right on {report['judge_accuracy']:.1%}",
-        f"| {overhead['around_engines']['share_outside_engines']:.1%} |",
-        f"| {overhead['compile_table']['milliseconds']:.1f} ms |",
-        f"| {overhead['import']['added_seconds']:.2f} s |",
-        f"| {installed / 1e6:.0f} MB |",
     ]
     text = (ROOT / "README.md").read_text().replace(" %", "%")
     assert [figure for figure in figures if figure not in text] == []
@@ -81,7 +72,7 @@ def test_figures_are_those_of_the_committed_data() -> None:
 
 def test_tables_and_plots_are_those_of_the_committed_data() -> None:
     results = load_results(ROOT / "benchmarks" / "results")
-    assert "size" in results.reports
+    assert {"overhead", "size"} <= set(results.reports)
     documents = [ROOT / "README.md", ROOT / "docs" / "benchmarks" / "README.md"]
     check(results, Publication(documents, ROOT / "docs" / "benchmarks"))
 

@@ -18,12 +18,8 @@ __all__ = ["overhead"]
 @output_option
 def overhead(bundle: str, repeats: int, output: Path | None) -> None:
     """What the runtime itself costs: around the engines, to compile tables, and to import."""
-    from inpaintrt_bench import overhead as measurements
-    from inpaintrt_bench.report import write_report
+    from inpaintrt_bench.overhead import around_engines, compile_tables, import_time
+    from inpaintrt_bench.reporting import hand_out, make_report
 
-    results = {
-        "around_engines": measurements.around_engines(bundle, repeats),
-        "compile_table": measurements.compile_tables(repeats),
-        "import": measurements.import_time(repeats),
-    }
-    write_report(results, output)
+    rows = [around_engines(bundle, repeats), compile_tables(repeats), import_time(repeats)]
+    hand_out(make_report("overhead", rows, {"bundle": bundle}), output)

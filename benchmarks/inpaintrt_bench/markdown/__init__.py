@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from inpaintrt_bench.markdown.costs import build_table, mask_table, quality_table, size_table
+from inpaintrt_bench.markdown.costs import (
+    build_table,
+    mask_table,
+    overhead_table,
+    quality_table,
+    size_table,
+)
 from inpaintrt_bench.markdown.endurance import hostile_table, soak_table
 from inpaintrt_bench.markdown.origin import origin
 from inpaintrt_bench.markdown.speed import (
@@ -25,6 +31,7 @@ TABLES: Mapping[Kind, Table] = {
     "compare": compare_table,
     "latency": latency_table,
     "coldstart": coldstart_table,
+    "overhead": overhead_table,
     "size": size_table,
     "build": build_table,
     "mask": mask_table,

@@ -16,10 +16,20 @@ from inpaintrt_bench.markdown.formatting import (
 from inpaintrt_bench.pareto import pareto_front
 from inpaintrt_bench.schema import STAGES, Report, Row
 
-__all__ = ["build_table", "front_rows", "mask_table", "quality_table", "size_table"]
+__all__ = ["build_table", "front_rows", "mask_table", "overhead_table", "quality_table", "size_table"]
 
 _PACKAGE = "package/"
 _LARGEST = 3
+
+
+def overhead_table(report: Report) -> str:
+    """Each cost of the runtime itself: the median share of a run, or the median time."""
+    return table(("the runtime's own cost", "median"), [(row.name, _cost(row)) for row in report.rows])
+
+
+def _cost(row: Row) -> str:
+    share = statistic_of(row, "share")
+    return duration(statistic_of(row, "total")) if share is None else percent(share, 1)
 
 
 def size_table(report: Report) -> str:
