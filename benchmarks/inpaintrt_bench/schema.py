@@ -187,9 +187,9 @@ class Row(_Record, frozen=True):
         case: What sets this row apart from others of its name.
         values: Figures that are taken once; the name says the unit: `seconds`, `bytes`, `share_found`.
         series: Figures that are taken several times: "total" (one whole request), "step" (one step of the
-            sampler), "ratio" (total over the baseline's total of the same round), "cold_start" (process start
-            to first picture), "import" (of the libraries), "share" (of a request), "start" (loading the checkpoint), "energy" (of the
-            GPU, one whole request), "gpu_clock" (right after a request).
+            sampler), "ratio" (total over the baseline's total of the same round), "share" (of a request),
+            "cold_start" (process start to first picture), "import" (of the libraries), "start" (loading the
+            checkpoint), "energy" (of the GPU, one whole request), "gpu_clock" (right after a request).
         stages: Parts of "total", by the names in STAGES.
         memory: The largest that was seen.
         work: By component: "text_encoder", "vae_encoder", "denoiser" (one step), "vae_decoder", and "total".

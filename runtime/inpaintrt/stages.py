@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ from inpaintrt.vae import LatentDistribution, Vae
 __all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
 
 Floats = NDArray[np.float32]
+
+_TABLES_KEPT = 64
 
 
 class Contexts(NamedTuple):
@@ -71,6 +73,7 @@ class Stages:
         fused = self.manifest.components["denoiser"].form == "step"
         self.step: Step = (FusedStep if fused else PlainStep)(self.engines["denoiser"])
         self.sizes = picture_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
+        self._table = lru_cache(_TABLES_KEPT)(partial(compile_table, self.manifest.scheduler))
 
     def prepare(self, request: Request) -> list[Prepared]:
         """Turn the pictures and masks of a request into tensors of one size.
@@ -103,7 +106,7 @@ class Stages:
         return prepared
 
     def compile(self, request: Request) -> Table:
-        """The sampler's table of a request.
+        """The sampler's table of a request; the latest tables are kept.
 
         Raises:
             ParameterError: An option is out of its range, for the sampler or for the checkpoint.
@@ -111,8 +114,7 @@ class Stages:
         """
         self._check_clip_skip(request.options["clip_skip"])
         options = request.options
-        return compile_table(
-            self.manifest.scheduler,
+        return self._table(
             options["scheduler"],
             options["num_inference_steps"],
             strength=options["strength"],

@@ -20,6 +20,7 @@ from inpaintrt.errors import (
     PromptError,
     SchedulerError,
 )
+from inpaintrt.request import Request, make_request
 from runtime.pictures import disc_mask, gradient, largest_difference
 
 SIDE = 64
@@ -303,6 +304,21 @@ def test_bad_input_has_a_name_and_says_what_was_received(pipe: InpaintPipeline, 
         _paint(pipe, **changes)
     assert "received:" in str(caught.value)
     assert "expected:" in str(caught.value)
+
+
+def test_a_table_is_compiled_once_for_equal_settings(pipe: InpaintPipeline) -> None:
+    first = _request(num_inference_steps=7, scheduler="ddim")
+    second = _request(num_inference_steps=7, scheduler="ddim", seed=1)
+    table = pipe.stages.compile(first)
+    assert pipe.stages.compile(second) is table
+    for change in ({"num_inference_steps": 8}, {"scheduler": "unipc"}, {"strength": 0.5}, {"eta": 1.0}):
+        other = pipe.stages.compile(_request(**{"num_inference_steps": 7, "scheduler": "ddim", **change}))
+        assert other.update.shape != table.update.shape or not np.array_equal(other.update, table.update)
+
+
+def _request(**changes: Any) -> Request:
+    options: Any = {"seed": 0, **changes}
+    return make_request("a red balloon", IMAGE, MASK, options)
 
 
 def test_an_unknown_scheduler_lists_the_known(pipe: InpaintPipeline) -> None:
