@@ -22,7 +22,7 @@ def row_labels(rows: Sequence[Row]) -> list[str]:
 
 
 def _label(row: Row, keys: Sequence[str]) -> str:
-    details = [_detail(key, row.case[key]) for key in keys if key in row.case]
+    details = [_detail(key, row.case[key]) for key in keys if row.case.get(key) is not None]
     if row.status == "wrong":
         details.append("wrong picture")
     return ", ".join([row.name, *details])
@@ -32,4 +32,4 @@ def _detail(key: str, value: Scalar) -> str:
     words = key.replace("_", " ")
     if isinstance(value, str):
         return value
-    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {value}"
+    return f"{words} {value:.4g}" if isinstance(value, float) else f"{words} {value}"

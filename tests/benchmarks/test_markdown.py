@@ -44,6 +44,11 @@ def test_labels_tell_rows_apart_by_what_varies() -> None:
     assert row_labels(rows) == ["a, steps 20, ddim", "a, steps 50, unipc, wrong picture"]
 
 
+def test_labels_leave_out_what_a_row_does_not_have() -> None:
+    rows = [Row(name="a", case={"load": "capacity", "rate": None}), Row(name="a", case={"rate": 8 / 3})]
+    assert row_labels(rows) == ["a, capacity", "a, rate 2.667"]
+
+
 def test_no_point_beats_a_point_of_the_front() -> None:
     costs, gains = [10, 10, 20, 20, 40, 5], [0.4, 0.7, 0.6, 0.9, 0.9, 0.1]
     assert pareto_front(costs, gains) == [5, 1, 3]
