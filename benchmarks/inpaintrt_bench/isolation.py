@@ -7,7 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
 
-__all__ = ["run_alone"]
+__all__ = ["KEEP_BYTE_CODE", "run_alone"]
+
+KEEP_BYTE_CODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""For the environment of processes whose imports are timed: users import what was compiled before."""
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from inpaintrt.demo import load_scene
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.samplers import compile_table, sampler_names
+from inpaintrt_bench.isolation import KEEP_BYTE_CODE
 from inpaintrt_bench.schema import Row
 from inpaintrt_bench.statistics import make_series
 from inpaintrt_bench.workers.ours import TimedEngine
@@ -119,5 +121,11 @@ def import_time(repeats: int) -> Row:
 
 def _run_import(modules: str) -> float:
     code = f"import time; s = time.perf_counter(); import {modules}; print(time.perf_counter() - s)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **KEEP_BYTE_CODE},
+    )
     return float(result.stdout)

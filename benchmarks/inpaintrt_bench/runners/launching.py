@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import inpaintrt_bench
+from inpaintrt_bench.isolation import KEEP_BYTE_CODE
 from inpaintrt_bench.runners.catalogue import RunnerSpec
 from inpaintrt_bench.runners.environments import environments_folder, make_environment
 from inpaintrt_bench.runners.errors import RunnerError
@@ -78,7 +79,12 @@ class Launcher:
         )
 
     def _variables(self) -> dict[str, str]:
-        variables = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
+        variables = {
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONWARNINGS": "ignore",
+            **KEEP_BYTE_CODE,
+        }
         if self.threads is not None:
             variables["OMP_NUM_THREADS"] = str(self.threads)
         return variables

@@ -39,9 +39,9 @@ def _complete_beta(a: float, b: float) -> float:
 
 def _lower_tail(x: FloatArray, a: float, b: float) -> FloatArray:
     """Regularised incomplete beta function for x up to 1/2 (DLMF 8.17.7)."""
-    n = np.arange(1, TERMS)
-    coefficients = np.concatenate([[1.0], np.cumprod((n - b) / n) * a / (a + n)])
-    series = np.polynomial.polynomial.polyval(x, coefficients)
+    n = np.arange(TERMS)
+    coefficients = np.cumprod(np.concatenate([[1.0], (n[1:] - b) / n[1:]])) * a / (a + n)
+    series = np.power(x[..., np.newaxis], n) @ coefficients
     return np.asarray(np.power(x, a) / (a * _complete_beta(a, b)) * series, dtype=np.float64)
 
 
