@@ -122,4 +122,9 @@ class Mailbox:
                 return
             self.closed = True
             self._letters.clear()
+            self._listener = _nobody
         self._on_end(how)
+
+
+def _nobody(event: Event) -> None:
+    """In place of a listener, which usually holds the request: both would wait for a garbage collection."""

@@ -105,7 +105,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._record = record_of(http_request)
-        self._job = context_of(http_request).service.submit(
+        job = context_of(http_request).service.submit(
             permit,
             request,
             self._hear,
@@ -113,7 +113,10 @@ class Running:
             deadline=deadline_of(http_request),
             preview_steps=preview_steps,
         )
-        self._watcher = self._loop.create_task(self._watch(http_request))
+        watcher = self._loop.create_task(self._watch(http_request))
+        self._ends = contextlib.ExitStack()
+        self._ends.callback(job.cancel)
+        self._ends.callback(watcher.cancel)
 
     @property
     def id(self) -> str:
@@ -128,8 +131,8 @@ class Running:
     async def _watch(self, http_request: Request) -> None:
         while (await http_request.receive())["type"] != "http.disconnect":
             pass
-        self._job.cancel()
         self._events.put_nowait(Failed(CancelledError("the client hung up")))
+        self.close()
 
     async def events(self, heartbeat: float | None = None) -> AsyncGenerator[Progress, None]:
         """What happens, in order; `Finished` is the last. Leaving early gives the job up.
@@ -145,7 +148,10 @@ class Running:
                 event = await self._next(heartbeat)
                 if isinstance(event, Failed):
                     self._record.code = problem_of(event.error).code
-                    raise event.error
+                    try:
+                        raise event.error
+                    finally:
+                        del event  # else this frame and the error's traceback would keep each other
                 if isinstance(event, Finished):
                     self._record.timings = event.timings
                 yield event
@@ -174,6 +180,5 @@ class Running:
         raise AssertionError("the events ended without a result: this is a bug")
 
     def close(self) -> None:
-        """Give the job up if it still runs."""
-        self._watcher.cancel()
-        self._job.cancel()
+        """Give the job up if it still runs, and keep nothing of it, whoever keeps this."""
+        self._ends.close()

@@ -10,6 +10,7 @@ from PIL import Image
 from inpaintrt import InpaintPipeline
 from inpaintrt.backends import Array, Engine
 from inpaintrt.bundle import TensorSpec
+from inpaintrt.errors import EngineRunError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request, make_request
 from inpaintrt_server.batching import (
@@ -23,7 +24,7 @@ from inpaintrt_server.batching import (
 )
 from runtime.pictures import disc_mask, gradient
 
-__all__ = ["Ear", "Spy", "ask", "hand_in", "paint_alone", "with_engine"]
+__all__ = ["Ear", "FailsAt", "Spy", "ask", "hand_in", "paint_alone", "with_engine"]
 
 Watch = Callable[[Mapping[str, Array]], object]
 Spoil = Callable[[Mapping[str, Array], dict[str, Array]], dict[str, Array]]
@@ -73,6 +74,21 @@ class Ear:
         event = self.last()
         assert isinstance(event, Failed), event
         return event.error
+
+
+class FailsAt:
+    """Raises in one chosen run of an engine, after it was armed."""
+
+    def __init__(self) -> None:
+        self.remaining: int | None = None
+
+    def __call__(self, inputs: Mapping[str, Array]) -> None:
+        if self.remaining is None:
+            return
+        self.remaining -= 1
+        if self.remaining == 0:
+            self.remaining = None
+            raise EngineRunError("the device hiccuped", received="a secret address")
 
 
 class Spy:

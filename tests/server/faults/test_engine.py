@@ -1,34 +1,15 @@
 """The engine fails while clients wait: those in the step hear of it, and the server goes on."""
 
-from collections.abc import Mapping
-
 import httpx
 
-from inpaintrt.backends import Array
-from inpaintrt.errors import EngineRunError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.batching.settings import BatchingSettings
 from inpaintrt_server.settings import ServerSettings
-from server.batching.tools import with_engine
+from server.batching.tools import FailsAt, with_engine
 from server.conftest import Serve, wait_until
 from server.uploads import FORM, files
-
-
-class FailsAt:
-    """Raises in one chosen run of an engine, after it was armed."""
-
-    def __init__(self) -> None:
-        self.remaining: int | None = None
-
-    def __call__(self, inputs: Mapping[str, Array]) -> None:
-        if self.remaining is None:
-            return
-        self.remaining -= 1
-        if self.remaining == 0:
-            self.remaining = None
-            raise EngineRunError("the device hiccuped", received="a secret address")
 
 
 def test_a_failing_step_is_a_500_for_those_in_it_and_the_next_request_is_served(
