@@ -32,7 +32,7 @@ class BatchingSettings:
         ParameterError: A value is out of its range.
     """
 
-    slots: int = 8
+    slots: int = 4
     queue: int = 64
     row_buckets: tuple[int, ...] | None = None
     mode: Mode = "continuous"
