@@ -4,11 +4,11 @@ import base64
 import io
 from collections.abc import Mapping
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from inpaintrt.demo import load_scene
 
-__all__ = ["FORM", "as_json", "base64_of", "files", "opened", "png_of"]
+__all__ = ["FORM", "as_json", "base64_of", "files", "hole", "opened", "png_of"]
 
 SCENE = load_scene()
 
@@ -28,6 +28,13 @@ def files() -> dict[str, tuple[str, bytes, str]]:
         "image": ("image.png", png_of(SCENE.image), "image/png"),
         "mask": ("mask.png", png_of(SCENE.mask), "image/png"),
     }
+
+
+def hole(image: Image.Image = SCENE.image) -> bytes:
+    """The picture, transparent where the demo's mask is white."""
+    layered = image.copy()
+    layered.putalpha(ImageOps.invert(SCENE.mask))
+    return png_of(layered)
 
 
 def base64_of(image: Image.Image) -> str:

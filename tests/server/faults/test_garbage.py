@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
@@ -19,17 +19,10 @@ from inpaintrt_server.batching.task import Task
 from inpaintrt_server.settings import ServerSettings
 from server.batching.tools import FailsAt, with_engine
 from server.conftest import Serve, wait_until
-from server.uploads import FORM, SCENE, as_json, files, png_of
+from server.uploads import FORM, as_json, files, hole, png_of
 
 LONG = {**FORM, "num_inference_steps": 200}
 HANGS_UP = {"timeout": 0.4}
-
-
-def _hole() -> dict[str, tuple[str, bytes, str]]:
-    """The demo's picture, transparent where its mask is white."""
-    picture = SCENE.image.copy()
-    picture.putalpha(ImageOps.invert(SCENE.mask))
-    return {"image": ("image.png", png_of(picture), "image/png")}
 
 
 def _webui(**more: object) -> dict[str, object]:
@@ -65,12 +58,16 @@ ENDINGS: dict[str, tuple[str, dict[str, Any], int | None]] = {
         504,
     ),
     "a hang-up": ("/v1/inpaint", {"data": LONG, "files": files(), **HANGS_UP}, None),
-    "OpenAI": ("/v1/images/edits", {"data": {"prompt": "a balloon", "steps": 3}, "files": _hole()}, 200),
+    "OpenAI": (
+        "/v1/images/edits",
+        {"data": {"prompt": "a balloon", "steps": 3}, "files": {"image": hole()}},
+        200,
+    ),
     "OpenAI's events": (
         "/v1/images/edits",
         {
             "data": {"prompt": "a balloon", "steps": 5, "stream": "true", "partial_images": 2},
-            "files": _hole(),
+            "files": {"image": hole()},
         },
         200,
     ),

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types import ImageEditCompletedEvent, ImageEditPartialImageEvent, ImagesResponse
-from PIL import Image, ImageOps
+from PIL import Image
 
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.pipeline import InpaintPipeline
@@ -21,19 +21,12 @@ from inpaintrt_server.batching.settings import BatchingSettings
 from inpaintrt_server.settings import read_settings
 from runtime.pictures import largest_difference
 from server.conftest import Serve, wait_until
-from server.uploads import SCENE, opened, png_of
+from server.uploads import SCENE, hole, opened, png_of
 
 KEY = "a key of enough letters"
 PROMPT = SCENE.script.prompts[0]
 PICTURE = png_of(SCENE.image)
 SHORT: dict[str, Any] = {"seed": 3, "steps": 4}
-
-
-def hole(image: Image.Image = SCENE.image) -> bytes:
-    """The picture, transparent where the demo's mask is white."""
-    layered = image.copy()
-    layered.putalpha(ImageOps.invert(SCENE.mask))
-    return png_of(layered)
 
 
 def pictures(answer: ImagesResponse) -> list[Image.Image]:
