@@ -9,13 +9,17 @@ import pkgutil
 import subprocess
 import sys
 import venv
+from collections.abc import Mapping
+from importlib.metadata import requires
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from PIL import Image
 
 import inpaintrt
+from inpaintrt_bench.publishing import load_results
 from inpaintrt_bench.size import package_sizes
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +30,10 @@ FORBIDDEN = (
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(inpaintrt.__path__, "inpaintrt.", onerror=print)
 )
-MEGABYTES = 200
+LOCK = ROOT / "requirements.lock"
+NOT_OURS_TO_CHOOSE = ("numpy", "pillow", "onnxruntime")
+MEGABYTES_OF_OURS = 38
+SHARE_OF_DIFFUSERS = 0.2
 
 
 def test_import_contracts_hold() -> None:
@@ -64,7 +71,11 @@ def lean_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=True)
     programs = folder / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
-    subprocess.run([programs / "pip", "install", "--quiet", f"{wheel}[cpu]"], check=True, capture_output=True)
+    subprocess.run(
+        [programs / "pip", "install", "--quiet", "--constraint", LOCK, f"{wheel}[cpu]"],
+        check=True,
+        capture_output=True,
+    )
     return programs
 
 
@@ -90,10 +101,33 @@ def test_the_wheel_brings_no_training_framework(lean_environment: Path) -> None:
     assert installed.isdisjoint(FORBIDDEN)
 
 
-def test_the_wheel_and_what_it_brings_stay_small(lean_environment: Path) -> None:
+@pytest.fixture(scope="module")
+def sizes(lean_environment: Path) -> Mapping[str, int]:
+    """Bytes of each package in that environment."""
     (packages,) = lean_environment.parent.glob("lib/python*/site-packages")
-    size = sum(package_sizes(packages).values()) / 1e6
-    assert size < MEGABYTES, f"{size:.0f} MB installed, at most {MEGABYTES} expected"
+    return {name.lower(): size for name, size in package_sizes(packages).items()}
+
+
+def test_what_we_chose_stays_small(sizes: Mapping[str, int]) -> None:
+    """The wheel and its dependencies beside NumPy, Pillow and the engine library (with what that needs)."""
+    libraries = {*NOT_OURS_TO_CHOOSE, *_needed_by("onnxruntime")}
+    chosen = {name: size for name, size in sizes.items() if name not in libraries}
+    assert {"inpaintrt", "click", "msgspec", "rich"} <= chosen.keys()
+    size = sum(chosen.values()) / 1e6
+    assert size < MEGABYTES_OF_OURS, f"{size:.1f} MB, at most {MEGABYTES_OF_OURS} expected: {chosen}"
+
+
+def _needed_by(package: str) -> set[str]:
+    return {Requirement(text).name.lower() for text in requires(package) or ()}
+
+
+def test_the_whole_installation_stays_small_beside_diffusers(sizes: Mapping[str, int]) -> None:
+    results = load_results(ROOT / "benchmarks" / "results").reports["size"]
+    (diffusers,) = (row.values for row in results.rows if row.name == "diffusers")
+    total = diffusers["bytes"]
+    assert isinstance(total, int)
+    share = sum(sizes.values()) / total
+    assert share < SHARE_OF_DIFFUSERS, f"{share:.1%} of what diffusers installs"
 
 
 def test_an_export_without_its_extra_says_which_one(lean_environment: Path, tmp_path: Path) -> None:

@@ -79,5 +79,5 @@ def test_tables_and_plots_are_those_of_the_committed_data() -> None:
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
     (command,) = (line for line in (ROOT / "README.md").read_text().splitlines() if "-m pytest" in line)
-    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -e")
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install -c requirements.lock -e")
     assert "grep -m 1 -- '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text()
