@@ -69,6 +69,7 @@ Kind = Literal[
     "serve",
     "hostile",
     "soak",
+    "memory",
 ]
 Status = Literal["ok", "failed", "wrong"]
 Scalar = str | int | float | bool | None

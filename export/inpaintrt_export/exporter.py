@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from inpaintrt.errors import ParameterError
 from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
 from inpaintrt_export.component import STAGES, export_part
+from inpaintrt_export.conversion.variants import build_variants
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
 __all__ = ["export_bundle"]
+
+_EXPORTED = 0.9
+"""The part of the work that is done when all networks are written."""
 
 
 def export_bundle(
@@ -49,8 +53,9 @@ def export_bundle(
         source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
             `synthetic:sd15-inpaint`, `synthetic:sd2-inpaint`, `synthetic:tiny`.
         output: The bundle's folder, which must be empty or not exist.
-        precision: "fp32" for CPUs; "fp16" for GPUs: text encoder and UNet compute in half precision, and so
-            does the VAE if a check on this checkpoint allows it.
+        precision: "fp32" for CPUs, with graphs beside the networks that take less memory there; "fp16" for
+            GPUs: text encoder and UNet compute in half precision, and so does the VAE if a check on this
+            checkpoint allows it.
         revision: Branch, tag or commit of a Hub repository.
         token: Token for a private Hub repository; None takes the one that is logged in.
         cache_dir: Folder of downloads; None takes huggingface_hub's.
@@ -102,7 +107,6 @@ def _write_bundle(
     with new_folder(output, force=force) as folder:
         tokenizer = write_tokenizer(checkpoint, folder)
         components = _export_parts(checkpoint, folder, precision, progress)
-        progress("writing the manifest", 1.0)
         write_manifest(
             folder,
             name=output.absolute().name,
@@ -112,13 +116,18 @@ def _write_bundle(
             tokenizer=tokenizer,
             components=components,
         )
+        if precision == "fp32":
+            build_variants(
+                folder, backend="onnxruntime", progress=lambda stage, _: progress(stage, _EXPORTED)
+            )
+        progress("moving the bundle into place", 1.0)
 
 
 def _export_parts(
     checkpoint: CheckpointSource, folder: Path, precision: Precision, progress: Progress
 ) -> dict[str, Component]:
     def report(stage: str) -> None:
-        progress(stage, STAGES.index(stage) / len(STAGES))
+        progress(stage, _EXPORTED * STAGES.index(stage) / len(STAGES))
 
     components: dict[str, Component] = {}
     for part in PARTS:

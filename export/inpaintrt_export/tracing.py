@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["OPSET", "clean_graph", "example_inputs", "save_graph", "trace"]
 
 OPSET = 18  # what every engine library reads; newer attention operators do not build everywhere
-EMBEDDED_WEIGHTS_LIMIT = 100 * 2**20  # bytes: above it, weights lie beside the graph in model.onnx.data
+EMBEDDED_WEIGHTS_LIMIT = 2**20  # bytes: above it, weights lie beside the graph, where variants share them
 
 _TORCH_DTYPES = {"float16": torch.float16, "float32": torch.float32, "int64": torch.int64}
 
@@ -54,7 +54,7 @@ def example_inputs(network: Network, sizes: Sizes, generator: torch.Generator) -
 def trace(network: Network, path: Path) -> None:
     """Write a network as an ONNX file of opset 18 with dynamic axes.
 
-    Weights of more than 100 MB in all lie beside it in a file of the same name with `.data` appended.
+    Weights of more than 1 MB in all lie beside it in a file of the same name with `.data` appended.
 
     Raises:
         ExportError: PyTorch cannot trace the network.

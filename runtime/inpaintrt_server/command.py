@@ -62,6 +62,7 @@ def _run(bundle: str, settings: ServerSettings) -> int:
     from inpaintrt.loading import load_bundle
     from inpaintrt_server.application import make_application
     from inpaintrt_server.batching.service import BatchingService
+    from inpaintrt_server.host_memory import return_freed_memory
     from inpaintrt_server.http.keys import KeyRing
     from inpaintrt_server.http.metrics import Metrics
     from inpaintrt_server.logs import set_up_logging
@@ -80,6 +81,7 @@ def _run(bundle: str, settings: ServerSettings) -> int:
             backend_options=settings.backend_options,
         )
         set_up_logging()
+        return_freed_memory()
         metrics = Metrics()
         service = BatchingService(loaded, settings.batching, observer=metrics)
         server = Server(make_application(service, settings, keys=keys, metrics=metrics))

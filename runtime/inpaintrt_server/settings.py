@@ -73,6 +73,12 @@ class ServerSettings(BaseSettings):
     picture_cache: int = Field(
         default=64 * _MEBIBYTE, ge=0, description="Bytes of encoded pictures that are kept."
     )
+    memory_budget: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes that runs of the engines may take beside their weights, of all slots together; "
+        "default: half of the memory that is available at the start.",
+    )
     api_key_file: Path | None = Field(
         default=None,
         description="File with one API key a line; read again on SIGHUP. Without it there are no keys.",
@@ -115,7 +121,10 @@ class ServerSettings(BaseSettings):
     @property
     def batching(self) -> BatchingSettings:
         """What concerns batching."""
-        names = ("slots", "queue", "row_buckets", "mode", "workers", "prompt_cache", "picture_cache")
+        names = (
+            *("slots", "queue", "row_buckets", "mode", "workers"),
+            *("prompt_cache", "picture_cache", "memory_budget"),
+        )
         return BatchingSettings(**{name: getattr(self, name) for name in names})
 
     @property

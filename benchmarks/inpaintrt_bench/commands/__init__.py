@@ -10,6 +10,7 @@ from inpaintrt_bench.commands.compare import compare
 from inpaintrt_bench.commands.hostile import hostile
 from inpaintrt_bench.commands.latency import latency
 from inpaintrt_bench.commands.mask import mask
+from inpaintrt_bench.commands.memory import memory
 from inpaintrt_bench.commands.overhead import overhead
 from inpaintrt_bench.commands.quality import quality
 from inpaintrt_bench.commands.report import report
@@ -32,6 +33,7 @@ for _command in (
     hostile,
     latency,
     mask,
+    memory,
     overhead,
     quality,
     report,

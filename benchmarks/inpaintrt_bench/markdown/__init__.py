@@ -11,7 +11,7 @@ from inpaintrt_bench.markdown.costs import (
     quality_table,
     size_table,
 )
-from inpaintrt_bench.markdown.endurance import hostile_table, soak_table
+from inpaintrt_bench.markdown.endurance import hostile_table, memory_table, soak_table
 from inpaintrt_bench.markdown.origin import origin
 from inpaintrt_bench.markdown.speed import (
     coldstart_table,
@@ -39,6 +39,7 @@ TABLES: Mapping[Kind, Table] = {
     "serve": serve_table,
     "hostile": hostile_table,
     "soak": soak_table,
+    "memory": memory_table,
 }
 """The main table of each kind of report."""
 

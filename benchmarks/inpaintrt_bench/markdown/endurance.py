@@ -1,11 +1,11 @@
-"""Tables of what a server endures: hostile requests, and load for long."""
+"""Tables of what a server endures: hostile requests, load for long, and large images."""
 
 from __future__ import annotations
 
 from inpaintrt_bench.markdown.formatting import amount, duration, number, table, value_of, verdict
 from inpaintrt_bench.schema import Report, Row
 
-__all__ = ["hostile_table", "soak_table"]
+__all__ = ["hostile_table", "memory_table", "soak_table"]
 
 
 def hostile_table(report: Report) -> str:
@@ -44,6 +44,21 @@ def soak_table(report: Report) -> str:
         "verdict",
     )
     return table(header, rows)
+
+
+def memory_table(report: Report) -> str:
+    """Every size and server: the process's memory before, at its peak, and some time afterwards."""
+    rows = [
+        (
+            row.name,
+            f"{row.case.get('width')} x {row.case.get('height')}",
+            str(row.case.get("requests")),
+            *(amount(value_of(row, f"{moment}_bytes")) for moment in ("idle", "peak", "after")),
+            verdict(row) or "ok",
+        )
+        for row in report.rows
+    ]
+    return table(("server", "size", "requests", "idle", "peak", "afterwards", "verdict"), rows, texts=2)
 
 
 def _counts(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,13 +39,14 @@ class ServedProcess:
     Args:
         bundle: A name in the engine store, or a path.
         options: Further words of the command line.
+        python: The interpreter whose inpaintrt serves.
 
     Attributes:
         url: Its base URL.
     """
 
-    def __init__(self, bundle: str, options: Sequence[str] = ()) -> None:
-        self._command = [sys.executable, "-c", _PROGRAM, "serve", bundle, "--port", "0", *options]
+    def __init__(self, bundle: str, options: Sequence[str] = (), *, python: str = sys.executable) -> None:
+        self._command = [python, "-c", _PROGRAM, "serve", bundle, "--port", "0", *options]
         self._log = Path(tempfile.mkdtemp(prefix="inpaintrt-bench-")) / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""

@@ -29,6 +29,7 @@ class Task:
         sampler: The sampler, by our name.
         seed: The seed.
         size: Width and height of the picture.
+        run_size: Width and height to run at; None for what the server chooses.
     """
 
     prompt: str
@@ -38,6 +39,7 @@ class Task:
     sampler: str
     seed: int
     size: tuple[int, int]
+    run_size: tuple[int, int] | None = None
 
 
 def make_mixture(

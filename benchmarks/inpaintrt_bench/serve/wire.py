@@ -64,6 +64,8 @@ def _as_inpaint(task: Task) -> tuple[str, dict[str, Any]]:
         "scheduler": task.sampler,
         "seed": task.seed,
     }
+    if task.run_size is not None:
+        fields |= dict(zip(("width", "height"), task.run_size, strict=True))
     files = {"image": ("image.png", task.image, "image/png"), "mask": ("mask.png", task.mask, "image/png")}
     return "/v1/inpaint", {"data": fields, "files": files}
 

@@ -23,7 +23,7 @@ __all__ = ["HalfNetworks", "save_beside_weights", "save_model"]
 def save_model(model: ir.Model, path: Path) -> None:
     """Write a graph whose weights are not on the disk yet.
 
-    Weights of more than 100 MB in all lie beside it in a file of the same name with `.data` appended.
+    Weights of more than 1 MB in all lie beside it in a file of the same name with `.data` appended.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Manifest, Parity
 
-__all__ = ["compare_networks", "judge", "note_conversions", "vae_half_error"]
+__all__ = ["compare_networks", "example_inputs", "judge", "note_conversions", "vae_half_error"]
 
 _SEED: Final = 20_240_301
 _TIMESTEPS: Final = 1000
@@ -113,16 +113,23 @@ def compare_networks(own: Path, other: Path, manifest: Manifest, name: str) -> P
     component = manifest.components[name]
     tokens = manifest.tokenizer.max_length
     shapes = make_profiles(name, component, manifest.architecture, tokens, _SMALL)[-1]
-    inputs = _example_inputs(manifest, name, shapes)
+    inputs = example_inputs(manifest, name, shapes)
     output = _run(open_session(own, component.precision), inputs)
     case = ", ".join(f"{tensor} {'x'.join(map(str, shape))}" for tensor, shape in list(shapes.items())[:2])
     reference = Reference(case=case, inputs=inputs, output=output.astype(np.float32))
-    return compare_case(open_session(other, "fp16"), reference)
+    return compare_case(open_session(other, "fp16"), reference)  # sparing, whatever the precision
 
 
-def _example_inputs(
+def example_inputs(
     manifest: Manifest, name: str, shapes: dict[str, tuple[int, ...]]
 ) -> dict[str, NDArray[np.generic]]:
+    """Random inputs of a component: Gaussian, or uniform for an input of integers.
+
+    Args:
+        manifest: The bundle's manifest.
+        name: The component's name.
+        shapes: The shape of every input.
+    """
     tokenizer = manifest.tokenizer
     limits = {
         "input_ids": max(tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token) + 1,

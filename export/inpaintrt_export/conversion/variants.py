@@ -1,8 +1,9 @@
-"""Variants of a bundle's networks for ONNX Runtime's CUDA provider, which runs ONNX files as they are.
+"""Variants of a bundle's networks for ONNX Runtime, which runs ONNX files as they are.
 
-The denoiser gets attention as one node, on request also group normalisation, and the networks of a float32
-bundle get half precision. A variant lies beside the bundle's own network, and shares its external weights if
-the precision is the same.
+For CPUs every network of images gets attention as one node, whose memory grows with the size of the image,
+not with its square. For the CUDA provider the denoiser gets that, and on request group normalisation as one
+node, and the networks of a float32 bundle get half precision. A variant lies beside the bundle's own network,
+and shares its external weights if the precision is the same.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from inpaintrt.bundle import (
     save_manifest,
     verify_files,
 )
-from inpaintrt.errors import ParityError
+from inpaintrt.errors import ExportError, ParityError
 from inpaintrt.store import find_bundle
+from inpaintrt_export.conversion.activations import note_activations
 from inpaintrt_export.conversion.attention import fuse_attention
 from inpaintrt_export.conversion.files import HalfNetworks, save_beside_weights, save_model
 from inpaintrt_export.conversion.judging import compare_networks, note_conversions
@@ -35,6 +37,7 @@ from inpaintrt_export.progress import Progress, silent
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from inpaintrt.bundle import Manifest, Parity, Precision, VariantBackend
 
@@ -43,8 +46,10 @@ __all__ = ["VARIANT_REVISION", "VariantReport", "build_variants"]
 VARIANT_REVISION: Final = 1
 """Of all that makes variants: to be raised with every change that changes them."""
 
-_BACKEND: Final[VariantBackend] = "onnxruntime-cuda"
-_FUSED: Final = "denoiser"
+_FUSED: Final[Mapping[VariantBackend, tuple[str, ...]]] = {
+    "onnxruntime": ("vae_encoder", "denoiser", "vae_decoder"),
+    "onnxruntime-cuda": ("denoiser",),
+}
 _ATTENTION: Final = "MultiHeadAttention"
 _NORM: Final = "GroupNorm"
 
@@ -62,23 +67,48 @@ class VariantReport:
     reused: tuple[Variant, ...]
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What variants are to be.
+
+    Attributes:
+        backend: The backend that runs them.
+        precision: What they compute in.
+        operators: Operators that take the place of several.
+    """
+
+    backend: VariantBackend
+    precision: Precision
+    operators: tuple[str, ...]
+
+    def fuses(self, name: str) -> bool:
+        """Whether nodes of a component are fused."""
+        return name in _FUSED[self.backend]
+
+
 def build_variants(
     bundle: str | os.PathLike[str],
     *,
-    precision: Precision = "fp16",
+    backend: VariantBackend = "onnxruntime-cuda",
+    precision: Precision | None = None,
     fused_norms: bool = False,
     progress: Progress = silent,
 ) -> VariantReport:
-    """Add to a bundle what the backend "onnxruntime-cuda" runs faster than the bundle's own networks.
+    """Add to a bundle the forms of its networks that suit ONNX Runtime best.
 
-    Of an fp16 bundle that is the denoiser's graph, which refers to the weights that are there. Of an fp32
-    bundle it is every network that stands half precision, with weights of its own, or with `precision="fp32"`
-    the denoiser's graph alone. Each variant is compared with the bundle's own network before it is kept.
+    For "onnxruntime", which an fp32 bundle has from its export on, these are graphs that refer to the weights
+    that are there; the memory that they take is measured and noted in the manifest. A network whose attention
+    has another form than that of `inpaintrt export` is left as it is, and measured, too.
+
+    For "onnxruntime-cuda" it is the denoiser's graph of an fp16 bundle. Of an fp32 bundle it is every network
+    that can compute in half precision, with weights of its own, or with `precision="fp32"` the denoiser's
+    graph alone. Each variant is compared with the bundle's own network before it is kept.
 
     Args:
         bundle: The name of a bundle in the engine store, or a path.
-        precision: What the networks shall compute in.
-        fused_norms: Also make one node of each group normalisation. The provider then computes it in one
+        backend: What runs the variants.
+        precision: What the networks shall compute in; by default fp32 on CPUs, and fp16 on GPUs.
+        fused_norms: Also make one node of each group normalisation. The CUDA provider then computes it in one
             kernel, but the last bits of a result change from run to run.
         progress: Called as the work goes on.
 
@@ -90,24 +120,26 @@ def build_variants(
     """
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
-    check_precision(manifest, precision)
+    operators = (_ATTENTION, _NORM) if fused_norms else (_ATTENTION,)
+    form = _Form(backend, precision or ("fp32" if backend == "onnxruntime" else "fp16"), operators)
+    check_precision(manifest, form.precision)
     progress("checking the bundle", 0.0)
     verify_files(manifest, folder)
     with tempfile.TemporaryDirectory(prefix=".half-", dir=folder) as scratch:
-        if manifest.components["denoiser"].precision != precision:
+        if manifest.components["denoiser"].precision != form.precision:
             note_conversions(folder, Path(scratch), lambda stage: progress(stage, None))
-        operators = (_ATTENTION, _NORM) if fused_norms else (_ATTENTION,)
-        return _build(folder, Path(scratch), precision, operators, progress)
+        report = _build(folder, Path(scratch), form, progress)
+        if backend == "onnxruntime":
+            note_activations(folder, Path(scratch), _FUSED[backend], progress)
+        return report
 
 
-def _build(
-    folder: Path, scratch: Path, precision: Precision, operators: tuple[str, ...], progress: Progress
-) -> VariantReport:
+def _build(folder: Path, scratch: Path, form: _Form, progress: Progress) -> VariantReport:
     manifest = load_manifest(folder)
-    drafts = {name: _describe(manifest, name, precision, operators) for name in manifest.components}
+    drafts = {name: _describe(folder, manifest, name, form) for name in manifest.components}
     wanted = {name: draft for name, draft in drafts.items() if draft is not None}
     for old in manifest.variants:
-        if old.component not in wanted:
+        if old.backend == form.backend and old.component not in wanted:
             _drop(folder, old)  # an earlier build was for another precision
     reused = {name: variant for name in wanted if (variant := _find(manifest, wanted[name])) is not None}
     missing = [name for name in wanted if name not in reused]
@@ -118,28 +150,36 @@ def _build(
     return VariantReport(tuple(built), tuple(reused.values()))
 
 
-def _describe(
-    manifest: Manifest, name: str, precision: Precision, operators: tuple[str, ...]
-) -> Variant | None:
+def _describe(folder: Path, manifest: Manifest, name: str, form: _Form) -> Variant | None:
     """What a variant is to be, but for figures; None where the bundle's own network is as good."""
-    network, conversion = chosen_network(manifest, name, precision)
-    if conversion == 0 and name != _FUSED:
+    network, conversion = chosen_network(manifest, name, form.precision)
+    if conversion == 0 and not form.fuses(name):
         return None
-    path = Path(network.file).with_name(f"{_BACKEND}.onnx").as_posix()
+    if form.backend == "onnxruntime" and not _can_be_fused(folder / network.file):
+        return None
+    path = Path(network.file).with_name(f"{form.backend}.onnx").as_posix()
     return Variant(
         component=name,
-        backend=_BACKEND,
-        network=msgspec.structs.replace(network, file=path, parity=()),
+        backend=form.backend,
+        network=msgspec.structs.replace(network, file=path, parity=(), activations=None),
         network_sha256=network_digest(manifest, name),
         revision=VARIANT_REVISION,
-        fused=dict.fromkeys(operators, 0) if name == _FUSED else {},
+        fused=dict.fromkeys(form.operators, 0) if form.fuses(name) else {},
     )
+
+
+def _can_be_fused(path: Path) -> bool:
+    try:
+        fuse_attention(ir.load(path))
+    except ExportError:
+        return False
+    return True
 
 
 def _find(manifest: Manifest, wanted: Variant) -> Variant | None:
     """The variant that is there, if it is what is wanted, but for figures."""
     for variant in manifest.variants:
-        bare = msgspec.structs.replace(variant.network, parity=())
+        bare = msgspec.structs.replace(variant.network, parity=(), activations=None)
         if msgspec.structs.replace(variant, network=bare, fused=dict.fromkeys(variant.fused, 0)) == wanted:
             return variant
     return None
@@ -156,7 +196,7 @@ def _make(folder: Path, scratch: Path, wanted: Variant) -> Variant:
         if wanted.network.precision != own.precision:
             save_model(ir.load(HalfNetworks(folder, manifest, scratch).path(name)), path)
             source = path
-        fused = _fuse(source, path) if name == _FUSED else {}
+        fused = _fuse(source, path) if wanted.fused else {}
         parity = _compare(folder, manifest, wanted)
         if _NORM in wanted.fused:
             fused[_NORM] = _fuse_norms(path)
@@ -187,7 +227,7 @@ def _fuse_norms(path: Path) -> int:
 def _compare(folder: Path, manifest: Manifest, variant: Variant) -> Parity:
     name = variant.component
     conversion = find_conversion(manifest, name)
-    if name != _FUSED and conversion is not None:
+    if not variant.fused and conversion is not None:
         return conversion.parity[0]  # the very same network
     path = folder / variant.network.file
     parity = compare_networks(folder / manifest.components[name].file, path, manifest, name)
@@ -204,7 +244,8 @@ def _compare(folder: Path, manifest: Manifest, variant: Variant) -> Parity:
 
 def _add(folder: Path, variant: Variant) -> None:
     manifest = load_manifest(folder)
-    paths = sorted((folder / variant.network.file).parent.glob(f"{_BACKEND}.onnx*"))
+    own = folder / variant.network.file
+    paths = sorted(own.parent.glob(f"{own.name}*"))
     files = [*manifest.files, *(describe_file(folder, path.relative_to(folder).as_posix()) for path in paths)]
     changed = msgspec.structs.replace(
         manifest,

@@ -27,6 +27,7 @@ __all__ = ["build"]
 _MEGABYTE = 1e6
 _OF_PLANS = ("target", "resolution", "max_batch", "prompt_windows", "fresh")
 _OF_VARIANTS = ("fused_norms",)
+_OF_GPUS = ("fused_norms", "precision")
 
 
 @click.command()
@@ -82,16 +83,21 @@ def build(
     fresh: bool,
     fused_norms: bool,
 ) -> None:
-    """Prepare the networks of BUNDLE for NVIDIA GPUs; only tensorrt needs a GPU for it.
+    """Prepare the networks of BUNDLE for NVIDIA GPUs, or for CPUs; only tensorrt needs a GPU for it.
 
     With tensorrt and tensorrt-rtx the networks are compiled. For onnxruntime-cuda, which runs them as they
-    are, too, they are written a second time in the form that it runs faster.
+    are, too, they are written a second time in the form that it runs faster. For onnxruntime, on CPUs, they
+    get the form that takes less memory; a float32 export has it already.
 
     BUNDLE is a name in the engine store, or a path.
     """
+    if backend == "onnxruntime":
+        _refuse_options(context, backend, (*_OF_PLANS, *_OF_GPUS))
+        _tell_variants(bundle, _build_variants(bundle, backend, "fp32", fused_norms=False))
+        return
     if backend == "onnxruntime-cuda":
         _refuse_options(context, backend, _OF_PLANS)
-        _tell_variants(bundle, _build_variants(bundle, precision, fused_norms=fused_norms))
+        _tell_variants(bundle, _build_variants(bundle, backend, precision, fused_norms=fused_norms))
         return
     _refuse_options(context, backend, _OF_VARIANTS)
     settings = BuildSettings(
@@ -122,12 +128,16 @@ def _build(bundle: str, settings: BuildSettings) -> BuildReport:
         return build_plans(bundle, settings, progress=progress)
 
 
-def _build_variants(bundle: str, precision: Precision, *, fused_norms: bool) -> VariantReport:
+def _build_variants(
+    bundle: str, backend: VariantBackend, precision: Precision, *, fused_norms: bool
+) -> VariantReport:
     with _progress_bar() as progress:
         # Only this build waits for ONNX and PyTorch to be imported.
         from inpaintrt_export.conversion.variants import build_variants
 
-        return build_variants(bundle, precision=precision, fused_norms=fused_norms, progress=progress)
+        return build_variants(
+            bundle, backend=backend, precision=precision, fused_norms=fused_norms, progress=progress
+        )
 
 
 @contextlib.contextmanager

@@ -1,7 +1,15 @@
 """Engines: one network each, behind one protocol, whatever library runs it."""
 
 from inpaintrt.backends.built import FixedShapes, picture_sizes
-from inpaintrt.backends.engine import Array, Clock, Engine, KeepsState, StepState, check_inputs
+from inpaintrt.backends.engine import (
+    Array,
+    Clock,
+    Engine,
+    KeepsState,
+    StepState,
+    UsesHostMemory,
+    check_inputs,
+)
 from inpaintrt.backends.registry import DEFAULT_BACKEND, backend_names, open_engine, open_engines
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "FixedShapes",
     "KeepsState",
     "StepState",
+    "UsesHostMemory",
     "backend_names",
     "check_inputs",
     "open_engine",

@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.bundle import TensorSpec
+from inpaintrt.bundle import Activations, TensorSpec
 from inpaintrt.errors import EngineInputError
 
-__all__ = ["Array", "Clock", "Engine", "KeepsState", "StepState", "check_inputs"]
+__all__ = ["Array", "Clock", "Engine", "KeepsState", "StepState", "UsesHostMemory", "check_inputs"]
 
 Array = NDArray[Any]
 
@@ -88,6 +88,16 @@ class KeepsState(Protocol):
         Raises:
             EngineInputError: The engine has fewer slots, or is not made for this size.
         """
+        ...
+
+
+@runtime_checkable
+class UsesHostMemory(Protocol):
+    """An engine that computes in the memory of this process."""
+
+    @property
+    def activations(self) -> Activations | None:
+        """What a run takes beside the weights; None where that was not measured."""
         ...
 
 

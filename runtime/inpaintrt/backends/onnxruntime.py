@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from inpaintrt.backends.engine import Array, check_inputs
-from inpaintrt.backends.options import check_options
-from inpaintrt.bundle import Component, TensorSpec
-from inpaintrt.errors import EngineRunError, EngineUnavailableError, ParameterError
+from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.shapes import axis_sizes, resolve
+from inpaintrt.bundle import Activations, Component, Manifest, TensorSpec, choose_networks
+from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 
 try:
     import onnxruntime
@@ -21,10 +24,13 @@ except ImportError as error:
         hint="pip install 'inpaintrt[cpu]' (or 'inpaintrt[cuda]' for NVIDIA GPUs; never both)",
     ) from error
 
-__all__ = ["FAILURES", "OnnxRuntimeEngine", "check_names", "open_engine", "open_session"]
+__all__ = ["FAILURES", "OnnxRuntimeEngine", "check_names", "open_engine", "open_engines", "open_session"]
 
-_OPTIONS = ("threads",)
+_BACKEND = "onnxruntime"
+_OPTIONS = ("threads", "variants")
 _ERRORS_ONLY = 3
+_SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+_ROWS_KEPT, _IMAGES_KEPT = 8, 2
 # The exceptions of the binding have no common base but Exception.
 FAILURES = (
     _state.Fail,
@@ -45,13 +51,25 @@ class OnnxRuntimeEngine:
         path: The ONNX file.
         component: Its description in the manifest.
         threads: Threads that share one operator; None for one a physical core.
+        kept_positions: Positions (rows or images times their height and width) up to which a run's memory is
+            kept for the next run. A larger run gives its memory back to the system; None for none does.
 
     Raises:
         EngineUnavailableError: ONNX Runtime cannot load the file, or it has other inputs or outputs.
     """
 
-    def __init__(self, path: Path, component: Component, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        component: Component,
+        *,
+        threads: int | None = None,
+        kept_positions: int | None = None,
+    ) -> None:
         self._component = component
+        self._kept_positions = kept_positions if _can_resolve(component) else None
+        self._shrinking = onnxruntime.RunOptions()
+        self._shrinking.add_run_config_entry(*_SHRINK)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _ERRORS_ONLY
         if threads is not None:
@@ -70,6 +88,11 @@ class OnnxRuntimeEngine:
         """Outputs by name."""
         return self._component.outputs
 
+    @property
+    def activations(self) -> Activations | None:
+        """What a run takes beside the weights; None where that was not measured."""
+        return self._component.activations
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network once.
 
@@ -81,16 +104,51 @@ class OnnxRuntimeEngine:
         if self._session is None:
             raise EngineRunError("the engine is closed", hint="open the bundle again")
         try:
-            outputs = self._session.run(self._output_names, dict(inputs))
+            return self._run(inputs)
         except FAILURES as error:
             raise EngineRunError(
                 f"ONNX Runtime {onnxruntime.__version__} failed while running", received=str(error).strip()
             ) from error
+
+    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        sizes = axis_sizes(self.inputs, {name: array.shape for name, array in inputs.items()})
+        if self._kept_positions is not None and _positions(sizes) > self._kept_positions:
+            return self._run_and_shrink(inputs, sizes)
+        outputs = self._session.run(self._output_names, dict(inputs))
         return dict(zip(self._output_names, outputs, strict=True))
+
+    def _run_and_shrink(self, inputs: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+        """The same, with outputs outside of the arena, which could not shrink below what they hold."""
+        outputs = {
+            name: np.empty(resolve(spec, sizes), spec.dtype) for name, spec in self._component.outputs.items()
+        }
+        binding = self._session.io_binding()
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        for name, array in arrays.items():  # the binding does not keep them
+            binding.bind_cpu_input(name, array)
+        for name, output in outputs.items():
+            binding.bind_output(name, "cpu", 0, output.dtype, output.shape, output.ctypes.data)
+        self._session.run_with_iobinding(binding, self._shrinking)
+        return outputs
 
     def close(self) -> None:
         """Release the session."""
         self._session = None
+
+
+def _can_resolve(component: Component) -> bool:
+    """Whether the outputs' shapes follow from those of the inputs; imported networks may have other names."""
+    axes = {axis: 8 for spec in component.inputs.values() for axis in spec.shape if isinstance(axis, str)}
+    try:
+        return all(resolve(spec, axes) for spec in component.outputs.values())
+    except EngineInputError:
+        return False
+
+
+def _positions(sizes: Mapping[str, int]) -> int:
+    """Rows or images times their height and width; 0 for a network of texts."""
+    count = sizes.get("rows", sizes.get("batch", 1))
+    return count * sizes.get("height", 0) * sizes.get("width", 0)
 
 
 def open_session(
@@ -129,18 +187,50 @@ def check_names(session: onnxruntime.InferenceSession, path: Path, component: Co
 
 
 def open_engine(folder: Path, component: Component, options: Mapping[str, Any]) -> OnnxRuntimeEngine:
-    """Load one component; the only option is `threads`, a positive integer.
+    """Load one component, which keeps the memory of its largest run; the only option is `threads`.
 
     Raises:
         ParameterError: An option is unknown, or not a positive integer.
         EngineUnavailableError: ONNX Runtime cannot load the component.
     """
-    check_options("onnxruntime", options, _OPTIONS)
-    threads = options.get("threads")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ParameterError(
-            "the number of threads is not a positive integer",
-            received=repr(threads),
-            expected="an integer from 1, or None for one a physical core",
+    check_options(_BACKEND, options, _OPTIONS)
+    return OnnxRuntimeEngine(folder / component.file, component, threads=_threads(options))
+
+
+def open_engines(
+    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
+) -> dict[str, OnnxRuntimeEngine]:
+    """Load the components of a bundle, in their variants for this backend where there are any.
+
+    The options are `threads`, how many share one operator (by default one a physical core), and `variants`,
+    whether variants are taken.
+
+    Raises:
+        ParameterError: An option is unknown or out of range.
+        EngineUnavailableError: ONNX Runtime cannot load a component.
+    """
+    check_options(backend, options, _OPTIONS)
+    threads = _threads(options)
+    networks = choose_networks(manifest, _BACKEND, variants=flag(options, "variants", default=True))
+    return {
+        name: OnnxRuntimeEngine(
+            folder / component.file,
+            component,
+            threads=threads,
+            kept_positions=_kept_positions(manifest, name),
         )
-    return OnnxRuntimeEngine(folder / component.file, component, threads=threads)
+        for name, component in networks.items()
+    }
+
+
+def _threads(options: Mapping[str, Any]) -> int | None:
+    return None if options.get("threads") is None else whole_number(options, "threads", 1, least=1)
+
+
+def _kept_positions(manifest: Manifest, name: str) -> int:
+    """A few times what a run at the checkpoint's native size has."""
+    architecture = manifest.architecture
+    height, width = architecture.native_resolution
+    count = _ROWS_KEPT if name == "denoiser" else _IMAGES_KEPT
+    pixels = count * height * width
+    return pixels if name == "vae_encoder" else pixels // architecture.vae_scale_factor**2

@@ -15,10 +15,10 @@ from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
 from inpaintrt.backends.options import check_options, flag, whole_number
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
-from inpaintrt.bundle import Component, Manifest, network_digest
+from inpaintrt.bundle import Component, Manifest, choose_networks
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 
-__all__ = ["OrtNetwork", "check_placement", "choose_networks", "open_engines", "provider_options"]
+__all__ = ["OrtNetwork", "check_placement", "open_engines", "provider_options"]
 
 _log = logging.getLogger(__name__)
 
@@ -170,21 +170,6 @@ class OrtNetwork:
         self._session = None
 
 
-def choose_networks(manifest: Manifest, *, variants: bool) -> dict[str, Component]:
-    """The network of every component that this backend runs.
-
-    Args:
-        manifest: The bundle's manifest.
-        variants: Take what `inpaintrt build BUNDLE --backend onnxruntime-cuda` made, where there is one.
-    """
-    networks = dict(manifest.components)
-    for variant in manifest.variants if variants else ():
-        current = variant.network_sha256 == network_digest(manifest, variant.component)
-        if variant.backend == _BACKEND and current:
-            networks[variant.component] = variant.network
-    return networks
-
-
 def provider_options(device: int, stream: int, *, cuda_graph: bool) -> dict[str, str]:
     """What the CUDA provider is told.
 
@@ -219,7 +204,7 @@ def open_engines(
     """
     check_options(backend, options, _OPTIONS)
     _check_provider()
-    networks = choose_networks(manifest, variants=flag(options, "variants", default=True))
+    networks = choose_networks(manifest, _BACKEND, variants=flag(options, "variants", default=True))
     device = CudaDevice(whole_number(options, "device", 0, least=0))
     onnxruntime.preload_dlls()
     most = whole_number(options, "max_rows", 16, least=1)

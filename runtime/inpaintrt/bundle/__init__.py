@@ -2,9 +2,11 @@
 
 from inpaintrt.bundle.files import describe_file, network_digest, verify_files
 from inpaintrt.bundle.manifest import MANIFEST_NAME, load_manifest, save_manifest
+from inpaintrt.bundle.networks import choose_networks
 from inpaintrt.bundle.records import (
     COMPONENT_NAMES,
     FORMAT_VERSION,
+    Activations,
     Architecture,
     AxisRange,
     Checkpoint,
@@ -27,6 +29,7 @@ __all__ = [
     "COMPONENT_NAMES",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
+    "Activations",
     "Architecture",
     "AxisRange",
     "Checkpoint",
@@ -43,6 +46,7 @@ __all__ = [
     "TokenizerSettings",
     "Variant",
     "VariantBackend",
+    "choose_networks",
     "describe_file",
     "load_manifest",
     "network_digest",

@@ -9,6 +9,7 @@ import msgspec
 __all__ = [
     "COMPONENT_NAMES",
     "FORMAT_VERSION",
+    "Activations",
     "Architecture",
     "AxisRange",
     "Checkpoint",
@@ -32,7 +33,7 @@ COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 
 Dtype = Literal["float16", "float32", "int64"]
 PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
-VariantBackend = Literal["onnxruntime-cuda"]
+VariantBackend = Literal["onnxruntime", "onnxruntime-cuda"]
 Precision = Literal["fp16", "fp32"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -76,6 +77,25 @@ class Parity(_Record, frozen=True):
     relative_error: float
 
 
+class Activations(_Record, frozen=True):
+    """Memory that a run takes for what it computes, as measured on ONNX Runtime's CPU provider.
+
+    A run of n rows (of n images in the VAE) of p latent pixels each takes about
+    `n * (p * per_position + p**2 * per_pair)` bytes beside the weights.
+
+    Attributes:
+        per_position: Bytes for each latent pixel.
+        per_pair: Bytes for each pair of latent pixels: attention whose matrices are formed.
+    """
+
+    per_position: float
+    per_pair: float
+
+    def total(self, count: int, positions: int) -> float:
+        """Bytes of a run of so many rows or images of so many latent pixels each."""
+        return count * (positions * self.per_position + positions**2 * self.per_pair)
+
+
 class Component(_Record, frozen=True):
     """One network of the bundle.
 
@@ -88,6 +108,7 @@ class Component(_Record, frozen=True):
             (the plain UNet); None for the other components.
         parity: The comparison with PyTorch made at export; empty where there was no PyTorch model. Of a
             variant: the comparison with the network that it was made of.
+        activations: Memory of a run; None where it was not measured.
     """
 
     file: str
@@ -96,6 +117,7 @@ class Component(_Record, frozen=True):
     outputs: dict[str, TensorSpec]
     form: Literal["step", "unet"] | None = None
     parity: tuple[Parity, ...] = ()
+    activations: Activations | None = None
 
 
 class Plan(_Record, frozen=True):
@@ -150,7 +172,7 @@ class Conversion(_Record, frozen=True):
 
 
 class Variant(_Record, frozen=True):
-    """A network of the bundle in the form that a backend runs fastest.
+    """A network of the bundle in the form that suits a backend best.
 
     Attributes:
         component: The network's name in the bundle.

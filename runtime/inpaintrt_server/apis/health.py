@@ -110,7 +110,8 @@ async def info(request: Request) -> InfoBody:
         slots=settings.slots,
         queue=settings.queue,
         mode=settings.mode,
-        limits={name: getattr(settings, name) for name in names},
+        limits={name: getattr(settings, name) for name in names}
+        | ({} if (budget := context.service.budget.limit) is None else {"memory_budget": budget}),
         uptime=time.time() - context.started,
     )
 

@@ -162,7 +162,7 @@ def _make(
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
     request = make_request(fields.prompt, image, mask, fields.options())  # type: ignore[arg-type]
-    check_bounds(request, picture, settings)
+    check_bounds(request, picture, context)
     return request, preview_steps(context.service.stages.manifest, request, previews)
 
 

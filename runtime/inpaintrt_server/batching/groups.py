@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inpaintrt.denoiser import Entry, Slots
+from inpaintrt_server.batching.memory import MemoryBudget
 from inpaintrt_server.batching.step_engine import GroupKey, StepEngine
 from inpaintrt_server.batching.task import Task
 
@@ -82,13 +83,15 @@ class Groups:
 
     Args:
         engine: What runs the steps.
+        budget: The memory that the steps of all groups may take together.
 
     Attributes:
         capacity: Results that may be in flight, in all groups together.
     """
 
-    def __init__(self, engine: StepEngine) -> None:
+    def __init__(self, engine: StepEngine, budget: MemoryBudget) -> None:
         self._engine = engine
+        self._budget = budget
         self.capacity = engine.slots
         self._groups: dict[GroupKey, Group] = {}
 
@@ -101,15 +104,15 @@ class Groups:
         return sum(len(group.seats) for group in self._groups.values())
 
     def join(self, seat: Seat) -> bool:
-        """Seat a result; False if it has to wait for a place.
+        """Seat a result; False if it has to wait for a place or for memory.
 
         Raises:
             EngineInputError: The engine was built for less, or for other sizes.
             EngineError: The engine failed.
         """
-        if self.active >= self.capacity:
-            return False
         key = GroupKey.of(seat.entry)
+        if self.active >= self.capacity or not self._has_memory(key, seat.task.rows):
+            return False
         group = self._groups.get(key)
         if group is None:
             group = self._open(key, seat.task.rows)
@@ -118,6 +121,15 @@ class Groups:
         group.join(seat)
         self._groups[key] = group
         return True
+
+    def _has_memory(self, key: GroupKey, rows: int) -> bool:
+        """Whether a result may run beside the others; what has passed `MemoryBudget.check` may run alone."""
+        taken = sum(self._memory(other, group.rows) for other, group in self._groups.items())
+        return not self._groups or self._budget.fits(taken + self._memory(key, rows))
+
+    def _memory(self, key: GroupKey, rows: int) -> float:
+        _, height, width = key.latent_shape
+        return self._budget.step(rows, height * width * self._engine.pixels)
 
     def _open(self, key: GroupKey, rows: int) -> Group:
         self._engine.check(key, rows)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from inpaintrt.stages import Stages, untouched
 from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching.chores import Chore, Chores
 from inpaintrt_server.batching.jobs import Finished
+from inpaintrt_server.batching.memory import MemoryBudget
 from inpaintrt_server.batching.observing import Observer
 from inpaintrt_server.batching.pictures import PictureCache, content_key
 from inpaintrt_server.batching.task import Task
@@ -40,6 +42,7 @@ class Newcomers:
         post: Runs something on the engine's thread.
         ahead: How many requests may be prepared and have no slot yet.
         observer: Hears of the caches.
+        budget: Refuses what would take too much memory.
 
     Attributes:
         ready: Requests that wait for slots only, or have some already and wait for more.
@@ -55,6 +58,7 @@ class Newcomers:
         post: Post,
         ahead: int,
         observer: Observer,
+        budget: MemoryBudget,
     ) -> None:
         self._stages = stages
         self._cache = cache
@@ -63,6 +67,7 @@ class Newcomers:
         self._post = post
         self._ahead = ahead
         self._observer = observer
+        self._budget = budget
         self._waiting: deque[Task] = deque()
         self._preparing: set[Task] = set()
         self.ready: list[Task] = []
@@ -102,6 +107,7 @@ class Newcomers:
                 if all(picture.empty for picture in task.prepared):
                     self._hand_back(task)
                 else:
+                    self._budget.check(task.request, prod(task.prepared[0].image.shape[2:]))
                     pictures = pictures_to_encode(task.request, task.prepared)
                     task.picture_keys = [content_key(picture) for picture in pictures]
         except InputError as error:

@@ -23,6 +23,7 @@ from inpaintrt_server.batching.jobs import Job, Listener, Permit
 from inpaintrt_server.batching.joining import Joining
 from inpaintrt_server.batching.leavers import Leavers
 from inpaintrt_server.batching.mailbox import Mailbox
+from inpaintrt_server.batching.memory import MemoryBudget
 from inpaintrt_server.batching.newcomers import Newcomers
 from inpaintrt_server.batching.observing import Ending, Observer, Silent, Snapshot
 from inpaintrt_server.batching.pictures import PictureCache
@@ -31,6 +32,7 @@ from inpaintrt_server.batching.settings import BatchingSettings
 from inpaintrt_server.batching.step_engine import StepEngine
 from inpaintrt_server.batching.task import Clock, Task
 from inpaintrt_server.errors import DrainingError, EngineLostError
+from inpaintrt_server.host_memory import available_bytes
 
 __all__ = ["BatchingService"]
 
@@ -51,6 +53,12 @@ class BatchingService:
     Raises:
         EngineInputError: The engine was built for fewer slots.
         PlanError: The engines were built for sizes that have none in common.
+        ParameterError: The memory budget does not allow one result of the checkpoint's native size.
+
+    Attributes:
+        settings: How requests are batched.
+        stages: The bundle's stages.
+        budget: What runs may take of the machine's memory.
     """
 
     def __init__(
@@ -63,6 +71,12 @@ class BatchingService:
         self._inbox = Inbox()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-pictures")
         self._pictures = PictureCache(settings.picture_cache)
+        self.budget = MemoryBudget(
+            loaded.engines,
+            settings.memory_budget,
+            available=available_bytes(),
+            architecture=loaded.manifest.architecture,
+        )
         engine = StepEngine(self.stages, settings, tokens=loaded.tokenizer.max_length)
         self._faults = Faults(engine.probe, settings.faults)
         self._scheduler = self._make_scheduler(engine)
@@ -84,8 +98,9 @@ class BatchingService:
             post=self._inbox.post,
             ahead=settings.slots + settings.workers,
             observer=self._observer,
+            budget=self.budget,
         )
-        groups = Groups(engine)
+        groups = Groups(engine, self.budget)
         joining = Joining(
             newcomers,
             groups,

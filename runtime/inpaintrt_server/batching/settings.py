@@ -26,6 +26,8 @@ class BatchingSettings:
         workers: Threads that read pictures and put results into them.
         prompt_cache: Windows of prompts whose embeddings are kept.
         picture_cache: Bytes of encoded pictures that are kept.
+        memory_budget: Bytes that runs of the engines may take beside their weights, of all slots together;
+            None for half of what the machine has.
         faults: Failures of a stage in a row after which the engine counts as lost.
 
     Raises:
@@ -39,6 +41,7 @@ class BatchingSettings:
     workers: int = 2
     prompt_cache: int = 256
     picture_cache: int = 64 * 2**20
+    memory_budget: int | None = None
     faults: int = 3
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class BatchingSettings:
             ("faults", 1),
         ):
             _check_whole(name, getattr(self, name), least)
+        if self.memory_budget is not None:
+            _check_whole("memory_budget", self.memory_budget, 1)
         if self.row_buckets is not None:
             for bucket in self.row_buckets or (0,):
                 _check_whole("every one of row_buckets", bucket, 1)

@@ -49,6 +49,7 @@ class StepEngine:
     Attributes:
         slots: How many slots every group has: the products of a step then always have the same size, so
             that company changes no bit of a result within one row bucket.
+        pixels: Pixels of one latent pixel.
     """
 
     def __init__(self, stages: Stages, settings: BatchingSettings, *, tokens: int) -> None:
@@ -56,6 +57,7 @@ class StepEngine:
         self._buckets = settings.row_buckets
         self.slots = settings.slots
         architecture = stages.manifest.architecture
+        self.pixels = architecture.vae_scale_factor**2
         height, width = (
             side // architecture.vae_scale_factor
             for side in (stages.sizes[0] if stages.sizes else architecture.native_resolution)

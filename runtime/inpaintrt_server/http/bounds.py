@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inpaintrt.errors import InputError, ParameterError, PromptError
 from inpaintrt.request import Request
+from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.refusals import PictureTooLargeError
 from inpaintrt_server.http.uploads import Upload
 from inpaintrt_server.settings import ServerSettings
@@ -13,26 +14,26 @@ __all__ = ["check_bounds"]
 _LONGEST_SIDE = 16384
 
 
-def check_bounds(request: Request, picture: Upload, settings: ServerSettings) -> None:
+def check_bounds(request: Request, picture: Upload, context: Context) -> None:
     """Check prompts, steps, results and sizes against the server's limits.
 
     Args:
         request: From `make_request`.
         picture: The request's picture.
-        settings: The limits.
+        context: Has the limits, of which memory is one.
 
     Raises:
         PromptError: A prompt is too long.
-        ParameterError: More steps, results or pixels are asked for than the server gives.
+        ParameterError: More steps, results, pixels or memory are asked for than the server gives.
         PictureTooLargeError: The picture with its margins is too large.
     """
-    options = request.options
+    options, settings = request.options, context.settings
     longest = max(map(len, (*request.prompts, *(request.negatives or ()))))
     _check("the prompt is too long", longest, settings.max_prompt, "characters", PromptError)
     _check("there are too many steps", options["num_inference_steps"], settings.max_steps, "steps")
     _check("too many results are asked for", len(request.prompts), settings.max_results, "results")
     _check_canvas(request, picture, settings)
-    _check_run(request, picture, settings)
+    _check_run(request, picture, context)
 
 
 def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -> None:
@@ -53,15 +54,16 @@ def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -
         )
 
 
-def _check_run(request: Request, picture: Upload, settings: ServerSettings) -> None:
+def _check_run(request: Request, picture: Upload, context: Context) -> None:
     """Where only one side is given, the other follows the picture's proportions, whichever way it lies."""
     height, width = request.options["height"], request.options["width"]
     if height is None and width is None:
         return
     elongation = max(picture.width, picture.height) / min(picture.width, picture.height)
     given = height or width or 0
-    pixels = height * width if height and width else given * given * elongation
-    _check("the size to run at is too large", int(pixels), settings.max_run_pixels, "pixels")
+    pixels = int(height * width if height and width else given * given * elongation)
+    _check("the size to run at is too large", pixels, context.settings.max_run_pixels, "pixels")
+    context.service.budget.check(request, pixels)
 
 
 def _check(

@@ -13,8 +13,14 @@ from onnx import numpy_helper
 
 from export.conversion.group_norm import spell_out_norms
 from inpaintrt import InpaintPipeline
-from inpaintrt.backends.onnxruntime_cuda import choose_networks
-from inpaintrt.bundle import COMPONENT_NAMES, describe_file, load_manifest, save_manifest, verify_files
+from inpaintrt.bundle import (
+    COMPONENT_NAMES,
+    choose_networks,
+    describe_file,
+    load_manifest,
+    save_manifest,
+    verify_files,
+)
 from inpaintrt.demo import load_scene, paint_scene
 from inpaintrt.errors import BundleIntegrityError, ExportError, ParameterError, ParityError
 from inpaintrt.store import find_bundle
@@ -126,11 +132,11 @@ def test_a_float32_bundle_gets_half_precision(varied: Path) -> None:
 
 def test_the_backend_takes_the_variants(varied: Path) -> None:
     manifest = load_manifest(varied)
-    chosen = choose_networks(manifest, variants=True)
+    chosen = choose_networks(manifest, "onnxruntime-cuda", variants=True)
     assert {name: network.file for name, network in chosen.items()} == {
         name: f"{name}/{NAME}" for name in COMPONENT_NAMES
     }
-    assert choose_networks(manifest, variants=False) == manifest.components
+    assert choose_networks(manifest, "onnxruntime-cuda", variants=False) == manifest.components
 
 
 def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> None:
@@ -138,7 +144,7 @@ def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> N
     bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path / "demo"))
     build_variants(bundle)
     manifest = load_manifest(bundle)
-    variants = choose_networks(manifest, variants=True)
+    variants = choose_networks(manifest, "onnxruntime-cuda", variants=True)
     save_manifest(msgspec.structs.replace(manifest, components=variants, variants=()), bundle)
     painted, expected = (_paint(folder) for folder in (bundle, find_bundle("demo")))
     for mine, theirs in zip(painted, expected, strict=True):

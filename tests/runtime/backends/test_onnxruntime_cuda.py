@@ -11,10 +11,9 @@ from inpaintrt.backends import open_engines
 from inpaintrt.backends.onnxruntime_cuda import (
     OrtNetwork,
     check_placement,
-    choose_networks,
     provider_options,
 )
-from inpaintrt.bundle import Manifest, Variant, load_manifest, network_digest
+from inpaintrt.bundle import Manifest, Variant, choose_networks, load_manifest, network_digest
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
 from runtime.backends.host_device import HostDevice
 
@@ -113,14 +112,14 @@ def varied(tiny_bundle: Path) -> Manifest:
 def test_variants_are_taken_unless_they_are_not_wanted(varied: Manifest) -> None:
     (variant,) = varied.variants
     expected = {**varied.components, "denoiser": variant.network}
-    assert choose_networks(varied, variants=True) == expected
-    assert choose_networks(varied, variants=False) == varied.components
+    assert choose_networks(varied, "onnxruntime-cuda", variants=True) == expected
+    assert choose_networks(varied, "onnxruntime-cuda", variants=False) == varied.components
 
 
 def test_a_variant_of_another_network_is_not_taken(varied: Manifest) -> None:
     stale = msgspec.structs.replace(varied.variants[0], network_sha256="0" * 64)
     changed = msgspec.structs.replace(varied, variants=(stale,))
-    assert choose_networks(changed, variants=True) == varied.components
+    assert choose_networks(changed, "onnxruntime-cuda", variants=True) == varied.components
 
 
 # What onnxruntime-gpu 1.31.1's CUDA provider reads, of what there is to be set here.

@@ -63,7 +63,7 @@ async def _request_of(
     mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
     mask_file = await in_picture_thread(context, lambda: read_mask(mask.data, max_pixels=most))
     request = make_request(prompt, picture.data, mask_file, options)
-    check_bounds(request, picture, context.settings)
+    check_bounds(request, picture, context)
     return request
 
 
