@@ -53,7 +53,8 @@ def memory(
 ) -> None:
     """How much memory the server takes for images of each size, and whether it gives it back; on Linux.
 
-    Every row has a server of its own. A request that the server refuses is a failed row with its reason.
+    Every row has a server of its own; the burst goes to this version alone, since others may take all memory
+    that there is. A request that the server refuses is a failed row with its reason.
     """
     from inpaintrt_bench.commands.recording import record
     from inpaintrt_bench.schema import Scalar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ class MemorySettings:
 def measure_memory(settings: MemorySettings, tell: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
     """Send one request of each size to a fresh server of each kind, and a burst; after each all rows so far.
 
-    A server is idle once it has answered a request of the checkpoint's own size.
+    A server is idle once it has answered a request of the checkpoint's own size. The burst goes to this
+    version alone: an older one may take all memory that there is.
 
     Args:
         settings: What is measured.
@@ -63,6 +65,8 @@ def measure_memory(settings: MemorySettings, tell: Callable[[str], None]) -> Ite
         cases.append((settings.sizes[-1], settings.burst))
     for size, requests in cases:
         for name, python in settings.pythons:
+            if requests > 1 and python != sys.executable:
+                continue
             tell(f"{name}: {requests} x {size[0]} x {size[1]}")
             rows.append(_measure(settings, name, python, size, requests))
             yield tuple(rows)

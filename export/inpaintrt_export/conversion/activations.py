@@ -102,8 +102,8 @@ def _measure_run(folder: Path, scratch: Path, manifest: Manifest, name: str, sid
     if result.returncode:
         raise ExportError(
             f"the {name} does not run at {side * factor} x {side * factor}",
-            received=result.stderr.strip().splitlines()[-1:] or f"exit status {result.returncode}",
-            hint="is there enough memory? A smaller checkpoint needs less",
+            received=" ".join(result.stderr.split("\n")[-5:]).strip() or f"exit status {result.returncode}",
+            hint="check that this machine has enough memory for the checkpoint",
         )
     rows = profile["timestep"][0] if "timestep" in profile else 1
     return int(result.stdout) / rows
