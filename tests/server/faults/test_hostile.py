@@ -3,7 +3,6 @@
 from collections import Counter
 
 import psutil  # type: ignore[import-untyped]
-import pytest
 
 from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker
 from inpaintrt_bench.serve.hostile import judge, send_attacks
@@ -14,8 +13,6 @@ UPLOADS = 250
 MEBIBYTE = 2**20
 
 
-# Where a form ends in the middle of a file, Starlette leaves that file to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*SpooledTemporaryFile")
 def test_every_hostile_upload_is_refused_or_was_sound_after_all(
     server: str, service: BatchingService
 ) -> None:
