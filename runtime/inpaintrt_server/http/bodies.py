@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from inpaintrt_server.http.errors import field_error
+from inpaintrt_server.http.forms import Form, FormParser
 from inpaintrt_server.http.refusals import MalformedBodyError, MediaTypeError
 
-__all__ = ["Form", "checked", "content_type", "read_form", "read_json"]
-
-_MOST_FIELDS = 64
-_MOST_FILES = 16
-_LARGEST_FIELD = 1024 * 1024
-_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
+__all__ = ["checked", "content_type", "read_form", "read_json"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Form:
-    """The parts of a form, in the order of the body.
-
-    Attributes:
-        fields: The texts of each field.
-        files: The contents of each file; file names and types of clients are not believed, so not kept.
-    """
-
-    fields: Mapping[str, tuple[str, ...]]
-    files: Mapping[str, tuple[bytes, ...]]
 
 
 def content_type(request: Request) -> str:
     """The media type of a body, without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-class _MemoryParser(MultiPartParser):
-    """Keeps every file in memory: bodies are bounded, and the disk may be full."""
-
-    spool_max_size = 0  # A SpooledTemporaryFile takes this for "never".
 
 
 async def read_form(request: Request) -> Form:
@@ -64,40 +37,10 @@ async def read_form(request: Request) -> Form:
             received=content_type(request) or "no content type",
             expected="multipart/form-data",
         )
-    _check_charset(request)
-    fields: dict[str, tuple[str, ...]] = {}
-    files: dict[str, tuple[bytes, ...]] = {}
-    for name, value in (await _parse_form(request)).multi_items():
-        if isinstance(value, UploadFile):
-            files[name] = (*files.get(name, ()), await value.read())
-            await value.close()
-        else:
-            fields[name] = (*fields.get(name, ()), value)
-    return Form(fields, files)
-
-
-def _check_charset(request: Request) -> None:
-    """Python has encodings whose decoding takes time that grows with the square of the length."""
-    _, parameters = parse_options_header(request.headers.get("content-type"))
-    charset = parameters.get(b"charset", b"utf-8")
-    if charset.lower() not in _CHARSETS:
-        raise MediaTypeError(
-            "forms are read as UTF-8", received=f"charset {charset.decode('latin-1')}", expected="utf-8"
-        )
-
-
-async def _parse_form(request: Request) -> FormData:
-    parser = _MemoryParser(
-        request.headers,
-        request.stream(),
-        max_files=_MOST_FILES,
-        max_fields=_MOST_FIELDS,
-        max_part_size=_LARGEST_FIELD,
-    )
-    try:
-        return await parser.parse()
-    except MultiPartException as error:
-        raise MalformedBodyError(error.message) from error
+    parser = FormParser(request.headers["content-type"])
+    async for part in request.stream():
+        parser.feed(part)
+    return parser.form()
 
 
 async def read_json(request: Request, model: type[_Model]) -> _Model:

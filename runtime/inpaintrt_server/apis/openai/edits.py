@@ -19,11 +19,12 @@ from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.pictures import read_pictures
 from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.jobs import Finished, Permit, Started, Stepped
-from inpaintrt_server.http.bodies import Form, checked, read_form
+from inpaintrt_server.http.bodies import checked, read_form
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import Problem
 from inpaintrt_server.http.events import EventStream, Translate, sse
+from inpaintrt_server.http.forms import Form
 from inpaintrt_server.http.pictures import DEFAULT_QUALITY, as_base64
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError
