@@ -20,6 +20,8 @@ from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["make_apis"]
 
+_HAPROXY = frozenset({("OPTIONS", "/")})
+
 
 class StateBody(BaseModel):
     """How the server is."""
@@ -44,7 +46,7 @@ class InfoBody(BaseModel):
     uptime: float = Field(description="Seconds since the start.")
 
 
-def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
+def make_apis(settings: ServerSettings) -> tuple[Api, ...]:
     """The paths that need no key, and those that do."""
     del settings
     health = APIRouter()
@@ -55,8 +57,11 @@ def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
     health.add_api_route(
         "/readyz", readyz, response_model=StateBody, responses=unwell, summary="Is it ready?"
     )
+    # HAProxy asks for this where it is not told anything else.
+    health.add_api_route("/", readyz, methods=["OPTIONS"], include_in_schema=False)
+    about = APIRouter(responses=problem_responses(statuses=(401, 403)))
+    about.add_api_route("/info", info, response_model=InfoBody, summary="What the server is.")
     figures = APIRouter(responses=problem_responses(statuses=(401, 403)))
-    figures.add_api_route("/info", info, response_model=InfoBody, summary="What the server is.")
     figures.add_api_route(
         "/metrics",
         metrics,
@@ -65,8 +70,9 @@ def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
         summary="Figures for Prometheus.",
     )
     return (
-        Api("health", ("/healthz", "/readyz"), health, open=True),
-        Api("info", ("/info", "/metrics"), figures),
+        Api("health", ("/healthz", "/readyz"), health, open=True, monitoring=True, requests=_HAPROXY),
+        Api("metrics", ("/metrics",), figures, monitoring=True),
+        Api("info", ("/info",), about),
     )
 
 

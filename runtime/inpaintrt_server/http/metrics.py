@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from inpaintrt_server.batching.observing import Cache, Ending, Refusal, Snapshot, Stage
+    from inpaintrt_server.batching.observing import Cache, Ending, Snapshot, Stage
 
 __all__ = ["Metrics"]
 
@@ -61,8 +61,8 @@ class Metrics:
         """One stage of a request."""
         self._stage_seconds.labels(name).observe(seconds)
 
-    def refused(self, reason: Refusal) -> None:
-        """A request that was not taken in."""
+    def refused(self, reason: str) -> None:
+        """A request that was not taken in; beside the service's reasons, the code of a problem."""
         self._refused.labels(reason).inc()
 
     def cache(self, name: Cache, *, hit: bool) -> None:
