@@ -65,7 +65,7 @@ def _run(bundle: str, settings: ServerSettings) -> int:
     from inpaintrt_server.host_memory import return_freed_memory
     from inpaintrt_server.http.keys import KeyRing
     from inpaintrt_server.http.metrics import Metrics
-    from inpaintrt_server.logs import set_up_logging
+    from inpaintrt_server.logs import json_logging
     from inpaintrt_server.serving import Server, bound_socket
 
     if hasattr(signal, "SIGHUP"):
@@ -73,14 +73,14 @@ def _run(bundle: str, settings: ServerSettings) -> int:
             signal.SIGHUP, signal.SIG_IGN
         )  # It would end the process until the server listens to it.
     keys = KeyRing(settings.api_key_file)
-    with bound_socket(settings.host, settings.port) as listener:
+    with bound_socket(settings.host, settings.port) as listener, json_logging() as keep_logging:
         loaded = load_bundle(
             bundle,
             backend=settings.backend,
             verify=settings.verify,
             backend_options=settings.backend_options,
         )
-        set_up_logging()
+        keep_logging()
         return_freed_memory()
         metrics = Metrics()
         service = BatchingService(loaded, settings.batching, observer=metrics)

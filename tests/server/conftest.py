@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -34,12 +35,12 @@ class Logged:
     def text(self) -> str:
         return self.stream.getvalue()
 
-    def lines(self, **wanted: object) -> list[dict[str, object]]:
+    def lines(self, **wanted: object) -> list[dict[str, Any]]:
         """Lines with these values."""
         found = [json.loads(line) for line in self.text.splitlines()]
         return [line for line in found if all(line.get(name) == value for name, value in wanted.items())]
 
-    def only(self, **wanted: object) -> dict[str, object]:
+    def only(self, **wanted: object) -> dict[str, Any]:
         """The one line with these values, once it is written."""
         wait_until(lambda: bool(self.lines(**wanted)))
         (line,) = self.lines(**wanted)

@@ -16,6 +16,7 @@ from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.logs import losses
 from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["make_apis"]
@@ -27,6 +28,7 @@ class StateBody(BaseModel):
     """How the server is."""
 
     status: str = Field(description="ok, warming up, draining, or engine lost.")
+    log: str | None = Field(None, description="Why lines of the log are lost; absent where none are.")
 
 
 class InfoBody(BaseModel):
@@ -93,7 +95,9 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 def _state(status: str) -> JSONResponse:
-    return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
+    """Requests are served without a log, too, so a full disk is told and takes no server out of service."""
+    body = StateBody(status=status, log=losses.reason).model_dump(exclude_none=True)
+    return JSONResponse(body, status_code=200 if status == "ok" else 503)
 
 
 async def info(request: Request) -> InfoBody:

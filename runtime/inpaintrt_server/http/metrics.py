@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from inpaintrt_server.logs import losses
 
 if TYPE_CHECKING:
     from inpaintrt_server.batching.observing import Cache, Ending, Snapshot, Stage
@@ -107,6 +109,9 @@ class _State(Collector):
             ("engine_lost", "1 if the engine is gone.", int(now.engine_lost)),
         ):
             yield GaugeMetricFamily(f"inpaintrt_{name}", about, value=value)
+        yield CounterMetricFamily(
+            "inpaintrt_log_lines_lost", "Lines of the log that could not be written.", value=losses.count
+        )
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: the names need not be known before the first reading."""

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
@@ -80,3 +80,39 @@ def test_a_bug_is_logged_and_the_client_hears_little(broken: FastAPI, serve: Ser
     assert "secret" not in answer.text
     assert answer.headers["x-request-id"] == "job-5"
     assert "an inner secret" in str(log.only(request_id="job-5", message="a request failed")["exception"])
+
+
+FORWARDED = {
+    "X-Forwarded-For": "192.0.2.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "evil.example.org",
+    "Forwarded": "for=192.0.2.7;host=evil.example.org;proto=https",
+}
+
+
+def _add_path(application: FastAPI) -> None:
+    """A path that tells how a request is seen."""
+
+    def seen(request: Request) -> str:
+        return f"{request.url} {request.client and request.client.host}"
+
+    application.add_api_route("/seen", seen, methods=["GET"])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "client", "scheme"),
+    [
+        ((), "127.0.0.1", "http"),
+        (("10.0.0.1",), "127.0.0.1", "http"),
+        (("127.0.0.0/8",), "192.0.2.7", "https"),
+    ],
+)
+def test_what_a_proxy_forwards_counts_where_the_proxy_is_named(
+    service: BatchingService, serve: Serve, log: Logged, allowed: tuple[str, ...], client: str, scheme: str
+) -> None:
+    application = make_application(service, ServerSettings(forwarded_allow_ips=allowed))
+    _add_path(application)
+    address = serve(application)
+    seen = httpx.get(f"{address}/seen", headers={**FORWARDED, "X-Request-Id": "job-6"}).json()
+    assert seen == f"{address.replace('http', scheme)}/seen {client}"
+    assert log.only(request_id="job-6")["client"] == client

@@ -35,6 +35,16 @@ def connect(application: FastAPI, serve: Serve) -> Connect:
     return lambda: connected(address)
 
 
+def _ask_for_health(connection: socket.socket) -> None:
+    connection.sendall(ALIVE)
+    answer = b""
+    while not answer.endswith(b'{"status":"ok"}'):
+        received = connection.recv(1000)
+        assert received, "the connection was closed"
+        answer += received
+    assert b" 200 " in answer
+
+
 def test_silence_is_cut_off(connect: Connect) -> None:
     with connect() as connection:
         assert all_of(connection) == b""
@@ -85,11 +95,7 @@ def test_a_client_that_does_not_read_is_cut_off(application: FastAPI, connect: C
 def test_requests_in_a_row_are_served(connect: Connect) -> None:
     with connect() as connection:
         for _ in range(3):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b'{"status":"ok"}'):
-                answer += connection.recv(1000)
-            assert b" 200 " in answer
+            _ask_for_health(connection)
 
 
 def test_a_client_that_reads_gets_all(connect: Connect) -> None:
@@ -100,11 +106,9 @@ def test_a_client_that_reads_gets_all(connect: Connect) -> None:
 
 def test_an_idle_connection_is_kept_for_longer_than_headers_may_take(connect: Connect) -> None:
     with connect() as connection:
-        connection.sendall(ALIVE)
-        assert b" 200 " in connection.recv(1000)
+        _ask_for_health(connection)
         time.sleep(1)
-        connection.sendall(ALIVE)
-        assert b" 200 " in connection.recv(1000)
+        _ask_for_health(connection)
         assert all_of(connection) == b""  # in the end it is closed
 
 
@@ -132,6 +136,5 @@ def test_a_refused_body_that_comes_whole_leaves_the_connection_alive(connect: Co
             answer += connection.recv(1000)
         connection.sendall(bytes(10_000))
         time.sleep(0.6)
-        connection.sendall(ALIVE)
-        assert b" 200 " in connection.recv(1000)
+        _ask_for_health(connection)
         assert all_of(connection) == b""
