@@ -159,7 +159,7 @@ def problem_of(error: Exception) -> Problem:
         received=_text(error.received),
         expected=_text(error.expected),
         what_to_do=error.hint,
-        field=_text(getattr(error, "field", None)),
+        field=_text(_field_of(error)),
         headers=_headers(error),
     )
 
@@ -168,6 +168,10 @@ def log_failure(error: Exception, problem: Problem, request_id: str) -> None:
     """Log what failed inside, with its traceback; what was refused is in the access log alone."""
     if problem.status == _INTERNAL[0]:
         _log.error("a request failed", exc_info=error, extra={"request_id": request_id})
+
+
+def _field_of(error: InpaintError) -> str | None:
+    return error.parameter if isinstance(error, InputError) else getattr(error, "field", None)
 
 
 def _headers(error: InpaintError) -> Mapping[str, str]:

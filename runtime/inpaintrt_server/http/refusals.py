@@ -56,7 +56,27 @@ class BodyTooSlowError(RequestError):
 
 
 class PictureTooLargeError(RequestError):
-    """A picture has more pixels than the server takes."""
+    """A picture has more pixels than the server takes.
+
+    Args:
+        what: One sentence.
+        field: "image" or "mask".
+        received: Its size.
+        expected: The limit.
+        hint: What to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        field: str = "image",
+        received: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, received=received, expected=expected, hint=hint)
+        self.field = field
 
 
 class MediaTypeError(RequestError):

@@ -78,6 +78,7 @@ def check_upload(data: bytes, role: Literal["image", "mask"], *, max_pixels: int
     if width * height > max_pixels:
         raise PictureTooLargeError(
             f"the {role} has too many pixels",
+            field=role,
             received=f"{width} x {height}",
             expected=f"at most {max_pixels} pixels",
             hint="make it smaller",
