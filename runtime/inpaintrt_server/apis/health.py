@@ -16,6 +16,7 @@ from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.http.image_files import FORMATS
 from inpaintrt_server.logs import losses
 from inpaintrt_server.settings import ServerSettings
 
@@ -45,6 +46,7 @@ class InfoBody(BaseModel):
     queue: int
     mode: str
     limits: dict[str, float]
+    formats: list[str] = Field(description="Formats of images and masks.")
     uptime: float = Field(description="Seconds since the start.")
 
 
@@ -122,6 +124,7 @@ async def info(request: Request) -> InfoBody:
         mode=settings.mode,
         limits={name: getattr(settings, name) for name in names}
         | ({} if (budget := context.service.budget.limit) is None else {"memory_budget": budget}),
+        formats=list(FORMATS),
         uptime=time.time() - context.started,
     )
 

@@ -15,6 +15,7 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
+from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.jobs import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.bodies import checked, content_type, read_form, read_json
@@ -68,7 +69,7 @@ async def inpaint(request: Request) -> Response:
         fields, image, mask = await _read(request)
         answer = _choose_answer(fields, request.headers.get("accept", ""))
         count = fields.previews if answer == "events" else 0
-        wanted, shown = await anyio.to_thread.run_sync(_make, context, fields, image, mask, count)
+        wanted, shown = await in_picture_thread(context, lambda: _make(context, fields, image, mask, count))
         running = start_job(request, permit, wanted, preview_steps=shown)
         if answer == "events":
             return EventStream(running, _translator(fields), _sse_problem)

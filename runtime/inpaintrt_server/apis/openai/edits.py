@@ -49,7 +49,7 @@ async def edit_image(request: Request) -> Response:
     """Paint what the prompt says where the mask is transparent, or else where the picture is."""
     context = context_of(request)
     with admission(context) as permit:
-        edit = _read(await read_form(request), context)
+        edit = await _read_in_thread(await read_form(request), context)
         running = await _start(request, context, permit, edit)
         if edit.fields.stream:
             return EventStream(running, _translator(edit.fields), _event_of_problem)
@@ -62,6 +62,10 @@ async def edit_image(request: Request) -> Response:
         finished.warnings,
     )
     return JSONResponse(body.model_dump(), headers=server_timing(finished.timings))
+
+
+async def _read_in_thread(form: Form, context: Context) -> _Edit:
+    return await in_picture_thread(context, lambda: _read(form, context))
 
 
 def _read(form: Form, context: Context) -> _Edit:

@@ -182,7 +182,7 @@ def test_a_mask_that_paints_nothing_gives_the_picture_back_with_a_warning(client
         ({"init_images": ["/etc/hostname"]}, 400, "", "picture"),
         ({"init_images": ["file:///etc/hostname"]}, 400, "", "not opened"),
         ({"mask": "https://example.com/mask.png"}, 400, "", "not opened"),
-        ({"mask": "AAAA"}, 400, "", "not a picture"),
+        ({"mask": "AAAA"}, 400, "", "not an image"),
         ({"mask": base64_of(SCENE.mask.resize((64, 64)))}, 400, "", "mask 64 x 64, picture 128 x 128"),
     ],
 )
