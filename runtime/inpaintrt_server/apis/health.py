@@ -109,6 +109,7 @@ async def info(request: Request) -> InfoBody:
     height, width = manifest.architecture.native_resolution
     names = (
         "request_timeout",
+        "max_connections",
         *("max_body", "max_pixels", "max_run_pixels", "max_prompt", "max_steps", "max_results"),
     )
     return InfoBody(
