@@ -56,8 +56,10 @@ def _format_of(data: bytes) -> str | None:
 def _png_parts(data: bytes) -> tuple[int, int, str]:
     count, place = 0, len(_PNG_SIGNATURE)
     while place < len(data) and count <= _MOST_CHUNKS:
-        place += int.from_bytes(data[place : place + 4], "big") + _CHUNK_OVERHEAD
         count += 1
+        if data[place + 4 : place + 8] == b"IEND":
+            break
+        place += int.from_bytes(data[place : place + 4], "big") + _CHUNK_OVERHEAD
     return count, _MOST_CHUNKS, "chunks"
 
 

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 import httpx
 import pytest
 from fastapi import FastAPI
-from server.raw import all_of, connected
 
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.http.connections import Connection, Connections
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Logged, Serve, wait_until
+from server.raw import all_of, connected
 
 LIMIT = 3
 RESERVE = 64
