@@ -82,7 +82,27 @@ class InpaintError(Exception):
 
 
 class InputError(InpaintError, ValueError):
-    """A request cannot be served as it stands."""
+    """A request cannot be served as it stands.
+
+    Args:
+        what: One sentence that names the thing that is wrong.
+        received: The offending value, as the user would recognise it.
+        expected: What would have been right.
+        hint: What to do about it.
+        parameter: The pipeline's parameter that is to blame, where it is one.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        received: object = None,
+        expected: object = None,
+        hint: str | None = None,
+        parameter: str | None = None,
+    ) -> None:
+        super().__init__(what, received=received, expected=expected, hint=hint)
+        self.parameter = parameter
 
 
 class ImageError(InputError):

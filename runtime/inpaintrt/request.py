@@ -231,14 +231,19 @@ def _check_latents(latents: object) -> None:
 def _positive(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ParameterError(
-            f"{name} is not a positive integer", received=repr(value), expected="an integer from 1"
+            f"{name} is not a positive integer",
+            received=repr(value),
+            expected="an integer from 1",
+            parameter=name,
         )
     return int(value)
 
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ParameterError(f"{name} is not a number", received=repr(value), expected="a number")
+        raise ParameterError(
+            f"{name} is not a number", received=repr(value), expected="a number", parameter=name
+        )
     return float(value)
 
 
@@ -295,6 +300,7 @@ def _resolve_seeds(
             "seeds and pictures do not match in number",
             received=f"{len(seed)} seeds for {total} pictures",
             expected=f"one seed, or {total}",
+            parameter="seed",
         )
     return tuple(seed), tuple(seed)
 

@@ -14,11 +14,13 @@ from starlette.responses import Response
 from inpaintrt_server.apis import health, inpaint, openai, webui
 from inpaintrt_server.http.access import AccessLayer
 from inpaintrt_server.http.api import Api
+from inpaintrt_server.http.connections import ConnectionLayer, Connections
 from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.gate import Gate
 from inpaintrt_server.http.keys import KeyRing
 from inpaintrt_server.http.limits import BodyLayer
 from inpaintrt_server.http.metrics import Metrics
+from inpaintrt_server.http.wellformed import WellFormedLayer
 from inpaintrt_server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ def make_application(
     metrics.watch(lambda: service.snapshot)
     apis = _make_apis(settings)
     application = FastAPI(title="inpaintrt", version=version("inpaintrt"), docs_url=None, redoc_url=None)
-    application.state.context = Context(service, settings, keys, metrics, apis)
+    connections = Connections(settings.max_connections)
+    application.state.context = Context(service, settings, keys, metrics, apis, connections)
     for api in apis:
         application.include_router(api.router)
     for kind in (HTTPException, RequestValidationError):
@@ -58,6 +61,8 @@ def make_application(
     # From the innermost to the outermost.
     application.add_middleware(BodyLayer, limits=settings.body_limits)
     application.add_middleware(Gate, keys=keys, trust_everybody=settings.insecure)
+    application.add_middleware(ConnectionLayer, connections=connections)
+    application.add_middleware(WellFormedLayer)
     application.add_middleware(AccessLayer, apis=apis, metrics=metrics)
     if settings.ui:
         # Gradio takes seconds to import.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -38,7 +38,8 @@ def serve(bundle: str, **given: object) -> None:
 
     settings = read_settings({name: value for name, value in given.items() if value is not None})
     check_exposure(settings)
-    sys.exit(_run(bundle, settings))
+    # Of 1.1 s from SIGTERM to the end, taking the interpreter apart took 0.85. Nothing is left to be written.
+    os._exit(_run(bundle, settings))
 
 
 def check_exposure(settings: ServerSettings) -> None:
@@ -65,7 +66,7 @@ def _run(bundle: str, settings: ServerSettings) -> int:
     from inpaintrt_server.host_memory import return_freed_memory
     from inpaintrt_server.http.keys import KeyRing
     from inpaintrt_server.http.metrics import Metrics
-    from inpaintrt_server.logs import set_up_logging
+    from inpaintrt_server.logs import json_logging
     from inpaintrt_server.serving import Server, bound_socket
 
     if hasattr(signal, "SIGHUP"):
@@ -73,14 +74,14 @@ def _run(bundle: str, settings: ServerSettings) -> int:
             signal.SIGHUP, signal.SIG_IGN
         )  # It would end the process until the server listens to it.
     keys = KeyRing(settings.api_key_file)
-    with bound_socket(settings.host, settings.port) as listener:
+    with bound_socket(settings.host, settings.port) as listener, json_logging() as keep_logging:
         loaded = load_bundle(
             bundle,
             backend=settings.backend,
             verify=settings.verify,
             backend_options=settings.backend_options,
         )
-        set_up_logging()
+        keep_logging()
         return_freed_memory()
         metrics = Metrics()
         service = BatchingService(loaded, settings.batching, observer=metrics)

@@ -31,7 +31,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _default(value: object) -> str:
-    return "" if value is None or value == {} else f"  [{value}]"
+    return "" if value in (None, {}, ()) else f"  [{value}]"
 
 
 def _metavar(field: FieldInfo) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from inpaintrt_server.http.context import Context
 
-__all__ = ["ENGINE_LOST", "STOPPED_EARLY", "Server", "bound_socket"]
+__all__ = ["ENGINE_LOST", "STOPPED_EARLY", "Server", "bound_socket", "server_config"]
 
 STOPPED_EARLY = 1
 """Exit status: requests were cut off, by a second signal or because they took too long."""
@@ -33,6 +33,24 @@ ENGINE_LOST = 3
 _SECONDS_FOR_LAST_ANSWERS = 10
 _STOPPED = b'{"level": "warning", "logger": "inpaintrt.server", "message": "stopped by a second signal"}\n'
 _log = logging.getLogger("inpaintrt.server")
+
+
+def server_config(application: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves an application made by `make_application`."""
+    context: Context = application.state.context
+    settings = context.settings
+    return uvicorn.Config(
+        application,
+        http=patient_protocol(context),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.forwarded_allow_ips),
+        forwarded_allow_ips=list(settings.forwarded_allow_ips),
+        timeout_keep_alive=settings.keep_alive,
+        timeout_graceful_shutdown=_SECONDS_FOR_LAST_ANSWERS,
+    )
 
 
 class Server(uvicorn.Server):
@@ -51,21 +69,8 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, application: FastAPI) -> None:
-        context: Context = application.state.context
-        settings = context.settings
-        super().__init__(
-            uvicorn.Config(
-                application,
-                http=patient_protocol(settings),
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                limit_concurrency=settings.max_connections,
-                timeout_graceful_shutdown=_SECONDS_FOR_LAST_ANSWERS,
-            )
-        )
-        self._context = context
+        super().__init__(server_config(application))
+        self._context: Context = application.state.context
         self._asked_to_end = False
         self._hangups = 0
         self._drains_until: float | None = None

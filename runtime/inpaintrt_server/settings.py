@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,16 @@ def _scalar(text: str) -> bool | int | str:
 def _numbers(value: object) -> object:
     """`1,2,4` as a tuple."""
     return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    """`10.0.0.0/8,::1` as a tuple; `*` stands alone."""
+    names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or names == ["*"]:
+        return names
+    for name in names:
+        ipaddress.ip_network(name)
+    return tuple(names)
 
 
 class ServerSettings(BaseSettings):
@@ -94,6 +105,16 @@ class ServerSettings(BaseSettings):
     header_timeout: float = Field(
         default=10.0, gt=0, description="Seconds a client has for a request's headers."
     )
+    keep_alive: int = Field(
+        default=75,
+        ge=1,
+        description="Seconds an idle connection is kept for a next request; more than proxies keep theirs.",
+    )
+    forwarded_allow_ips: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        default=(),
+        description="Addresses of proxies, such as 10.0.0.0/8,::1, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed; * believes everybody. Default: nobody.",
+    )
     body_timeout: float = Field(default=60.0, gt=0, description="Seconds a client has for a request's body.")
     min_rate: float = Field(
         default=1024.0,
@@ -106,7 +127,9 @@ class ServerSettings(BaseSettings):
     drain_timeout: float = Field(
         default=60.0, ge=0, description="Seconds that running requests have to finish after SIGTERM."
     )
-    max_connections: int = Field(default=512, ge=1, description="Connections at a time; more get 503.")
+    max_connections: int = Field(
+        default=512, ge=1, description="Connections at a time; more get 503, unless they ask for the health."
+    )
     max_body: int = Field(default=20 * _MEBIBYTE, ge=1024, description="Bytes of a request's body.")
     max_pixels: int = Field(
         default=32_000_000, ge=64, description="Pixels of a picture, a mask and a result, each."

@@ -220,10 +220,11 @@ def test_a_study_has_a_row_for_every_mode_and_load() -> None:
     assert ours.values["requests"] == theirs.values["requests"]
 
 
+SMALL_RUNS = ["--server-option=--max-run-pixels=16384", "--server-option=--max-connections=20"]
 COMMANDS = {
     "serve": ["--mode=continuous", "--load=0.5", "--seconds=1", "--capacity-seconds=1", "--rounds=1"],
     "soak": ["--minutes=0.03", "--window=1"],
-    "hostile": ["--uploads=25"],
+    "hostile": ["--uploads=25", "--largest-runs=1", *SMALL_RUNS],
 }
 MIXTURE = ["--tasks=2", "--fewest-steps=2", "--most-steps=3"]
 

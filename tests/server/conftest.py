@@ -1,9 +1,13 @@
 """A real service on the demo bundle, a real application around it, and a real server on a free port."""
 
+import io
+import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -14,10 +18,50 @@ from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.batching.settings import BatchingSettings
 from inpaintrt_server.http.metrics import Metrics
-from inpaintrt_server.http.protocol import patient_protocol
+from inpaintrt_server.logs import JsonFormatter
+from inpaintrt_server.serving import server_config
 from inpaintrt_server.settings import ServerSettings
 
 Serve = Callable[[FastAPI], str]
+
+
+class Logged:
+    """What the server logs, as JSON lines."""
+
+    def __init__(self) -> None:
+        self.stream = io.StringIO()
+
+    @property
+    def text(self) -> str:
+        return self.stream.getvalue()
+
+    def lines(self, **wanted: object) -> list[dict[str, Any]]:
+        """Lines with these values."""
+        found = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in found if all(line.get(name) == value for name, value in wanted.items())]
+
+    def only(self, **wanted: object) -> dict[str, Any]:
+        """The one line with these values, once it is written."""
+        wait_until(lambda: bool(self.lines(**wanted)))
+        (line,) = self.lines(**wanted)
+        return line
+
+
+@pytest.fixture
+def log() -> Iterator[Logged]:
+    """What is logged while a test runs."""
+    logged = Logged()
+    handler = logging.StreamHandler(logged.stream)
+    handler.setFormatter(JsonFormatter())
+    loggers = [logging.getLogger(name) for name in ("inpaintrt.access", "inpaintrt.server")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    yield logged
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +120,8 @@ def server(application: FastAPI) -> Iterator[str]:
 @contextmanager
 def serving(application: FastAPI) -> Iterator[str]:
     """Serve in a thread, on a free port; gives the address."""
-    limits: ServerSettings = application.state.context.settings
-    protocol = patient_protocol(limits)
-    config = uvicorn.Config(application, port=0, http=protocol, log_config=None, access_log=False, ws="none")
+    config = server_config(application)
+    config.port = 0
     server = uvicorn.Server(config)
     application.state.server = server  # for tests that look at its connections
     thread = threading.Thread(target=server.run)

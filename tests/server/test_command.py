@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -17,6 +19,7 @@ from click.testing import CliRunner
 from inpaintrt.cli import app
 from inpaintrt.errors import InpaintError
 from server.conftest import wait_until
+from server.raw import connected
 from server.uploads import as_json
 
 COMMAND = Path(sys.executable).parent / "inpaintrt"
@@ -109,6 +112,25 @@ def test_a_second_signal_stops_at_once(start: Start) -> None:
         server.signal(signal.SIGTERM)
         assert server.status() == 1
     assert server.lines("stopped by a second signal")
+
+
+def test_idle_connections_do_not_delay_the_end(start: Start) -> None:
+    server = start()
+    with ExitStack() as ends:
+        silent, kept, begun, second = (ends.enter_context(connected(server.address)) for _ in range(4))
+        for connection in (kept, second):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert b" 200 " in connection.recv(1000)
+        begun.sendall(b"POST /v1/inpaint HTTP/1.1\r\nHost: 127")
+        second.sendall(b"GET /healthz HT")
+        with httpx.Client(timeout=60) as client:
+            body = {**LONG, "stream": True, "num_inference_steps": 2}
+            assert "event: result" in client.post(f"{server.address}/v1/inpaint", json=body).text
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            assert server.status() == 0
+        assert time.monotonic() - began < 1
+        assert silent.recv(1000) == b""
 
 
 def test_requests_that_take_too_long_are_cut_off(start: Start) -> None:

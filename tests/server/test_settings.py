@@ -26,6 +26,8 @@ def test_every_option_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
         "row_buckets": ("1,2,4", (1, 2, 4)),
         "api_key_file": (str(tmp_path), tmp_path),
         "insecure": ("1", True),
+        "keep_alive": ("90", 90),
+        "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
         "request_timeout": ("2.5", 2.5),
         "mode": ("one-at-a-time", "one-at-a-time"),
     }
@@ -52,6 +54,9 @@ def test_every_option_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
         ("backend_options", "threads"),
         ("insecure", "perhaps"),
         ("max_body", "20M"),
+        ("keep_alive", "0"),
+        ("forwarded_allow_ips", "proxy.example.org"),
+        ("forwarded_allow_ips", "*,10.0.0.1"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_names(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -80,3 +85,8 @@ def test_every_setting_is_an_option_of_the_command() -> None:
     for name, field in ServerSettings.model_fields.items():
         assert f"--{name.replace('_', '-')}" in shown.output
         assert field.description
+
+
+def test_no_proxy_is_believed_unless_it_is_named() -> None:
+    assert read_settings().forwarded_allow_ips == ()
+    assert read_settings({"forwarded_allow_ips": "*"}).forwarded_allow_ips == ("*",)

@@ -18,6 +18,13 @@ __all__ = ["hostile"]
     "--uploads", type=click.IntRange(1), default=10_000, show_default=True, help="Hostile requests to send."
 )
 @click.option("--clients", type=click.IntRange(1), default=4, show_default=True, help="Requests in flight.")
+@click.option(
+    "--largest-runs",
+    type=click.IntRange(0),
+    default=4,
+    show_default=True,
+    help="Requests of the largest size to run at, all at once.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed sends the same requests.")
 @click.option(
     "--server-option",
@@ -28,9 +35,17 @@ __all__ = ["hostile"]
 )
 @output_option
 def hostile(
-    bundle: str, uploads: int, clients: int, seed: int, server_options: tuple[str, ...], output: Path | None
+    bundle: str,
+    uploads: int,
+    clients: int,
+    largest_runs: int,
+    seed: int,
+    server_options: tuple[str, ...],
+    output: Path | None,
 ) -> None:
     """What the server does with damaged, enormous and lying requests, on all its interfaces.
+
+    After them comes a flood of connections, with health probes beside it, and requests of the largest size.
 
     Exits with status 1 unless everything was refused that has to be. Results are written as they come.
     """
@@ -39,12 +54,18 @@ def hostile(
     from inpaintrt_bench.serve.hostile import HostileSettings, run_hostile
 
     settings = HostileSettings(
-        bundle, uploads=uploads, clients=clients, seed=seed, server_options=server_options
+        bundle,
+        uploads=uploads,
+        clients=clients,
+        largest_runs=largest_runs,
+        seed=seed,
+        server_options=server_options,
     )
     described: dict[str, Scalar | list[Scalar]] = {
         "bundle": bundle,
         "uploads": uploads,
         "clients": clients,
+        "largest_runs": largest_runs,
         "seed": seed,
     }
     snapshots = run_hostile(settings, lambda text: click.echo(text, err=True))

@@ -15,15 +15,26 @@ def hostile_table(report: Report) -> str:
         for row in report.rows
         if "requests" in row.values
     ]
-    found = "\n\n".join(map(_server_line, (row for row in report.rows if "requests" not in row.values)))
+    others = [row for row in report.rows if "requests" not in row.values]
+    found = "\n\n".join(_flood_line(row) if "probes" in row.values else _server_line(row) for row in others)
     return "\n\n".join([table(("requests", "sent", "refused", "accepted", "verdict"), rows), found])
 
 
 def _server_line(row: Row) -> str:
     first, last = (amount(value_of(row, f"{name}_resident_bytes")) for name in ("first", "last"))
-    return (
-        f"The server's memory: {first} after the first batch, {last} after the last. {verdict(row)}".strip()
-    )
+    line = f"The server's memory: {first} after the first batch, {last} after the last."
+    growth = value_of(row, "memory_growth")
+    if growth is not None:
+        line += f" From the second quarter to the last it changed by {growth:+.1%}."
+    return f"{line} {verdict(row)}".strip()
+
+
+def _flood_line(row: Row) -> str:
+    probes, failed = (value_of(row, name) or 0 for name in ("probes", "probes_failed"))
+    connections = value_of(row, "connections") or 0
+    answered = f"{probes - failed:.0f} of {probes:.0f} health probes were answered"
+    line = f"With {connections:.0f} connections open, {answered}."
+    return f"{line} {verdict(row)}".strip()
 
 
 def soak_table(report: Report) -> str:

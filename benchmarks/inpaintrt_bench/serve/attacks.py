@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from inpaintrt_bench.serve import damage
+from inpaintrt_bench.serve import damage, raw_attacks
 
-__all__ = ["KINDS", "Attack", "Attacker"]
+__all__ = ["KINDS", "Attack", "Attacker", "largest_run"]
 
 _ADDRESSES = (
     *("http://127.0.0.1:9/a.png", "file:///etc/passwd", "/etc/passwd", "../../../etc/passwd"),
@@ -49,6 +50,7 @@ class Attack:
         headers: Its headers.
         body: Its body.
         refused: Whether it has to be refused; a damaged picture may still be a picture.
+        raw: The whole request, where it is not what an HTTP client sends; the others do not count then.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Attack:
     headers: Mapping[str, str]
     body: bytes
     refused: bool
+    raw: bytes | None = None
 
 
 class Attacker:
@@ -90,6 +93,47 @@ class Attacker:
 
     def _bomb(self, kind: str) -> Attack:
         return self._with_file(kind, damage.bomb(self._choice), refused=True)
+
+    def _parts_of_file(self, kind: str) -> Attack:
+        """A small number of pixels, or a small file, that takes a decoder for ever."""
+        return self._with_file(kind, damage.countless_parts(self._choice), refused=True)
+
+    def _traversal(self, kind: str) -> Attack:
+        return Attack(kind, "", {}, b"", refused=True, raw=raw_attacks.traversal(self._choice))
+
+    def _framing(self, kind: str) -> Attack:
+        return Attack(kind, "", {}, b"", refused=True, raw=raw_attacks.framing(self._choice))
+
+    def _address_anywhere(self, kind: str) -> Attack:
+        """The address of a file where any field's value should be, on every interface."""
+        write, names = self._choice.choice(_EVERY_FIELD)
+        path, parts = write(self._image, self._image)
+        name, address = self._choice.choice(names), self._choice.choice(_ADDRESSES)
+        values = parts["json"] if "json" in parts else parts["data"]
+        values[name] = (
+            self._choice.choice((address, [address], {"path": address})) if "json" in parts else address
+        )
+        if name in parts.get("files", {}):
+            del parts["files"][name]
+        return _attack(
+            kind, path, parts, refused=not isinstance(values[name], str) or name not in _FREE_TEXTS
+        )
+
+    def _page(self, kind: str) -> Attack:
+        """What read files through the page that there once was, and layers without number."""
+        file = {"path": self._choice.choice(_ADDRESSES), "meta": {"_type": "gradio.FileData"}}
+        layers = [base64.b64encode(self._image).decode()] * self._choice.choice((1, 20, 500))
+        data = self._choice.choice(([file, None], [{"background": file, "layers": []}], [{"layers": layers}]))
+        path = self._choice.choice(("/ui/gradio_api/queue/join", "/ui/gradio_api/upload", "/ui", "/ui/api"))
+        return _attack(kind, path, {"json": {"fn_index": 0, "data": data, "session_hash": "a"}}, refused=True)
+
+    def _large_form(self, kind: str) -> Attack:
+        """Megabytes in parts that nobody asked for."""
+        part, count = bytes(self._choice.choice((10_000, 1_000_000))), self._choice.choice((2, 15, 60))
+        files = [(self._choice.choice(("image", "mask", "layer")), ("a.png", part))] * min(count, 15)
+        fields = {f"field{index}": "a" * 10_000 for index in range(count)}
+        path = self._choice.choice(("/v1/inpaint", "/v1/images/edits"))
+        return _attack(kind, path, {"data": fields, "files": files}, refused=True)
 
     def _mask_size(self, kind: str) -> Attack:
         return self._make(kind, self._image, damage.of_another_size(self._choice), refused=True)
@@ -150,6 +194,19 @@ class Attacker:
         return _attack(kind, "/v1/inpaint", {"data": {"prompt": "a cloud"}, "files": files}, refused=True)
 
 
+def largest_run(pixels: int) -> Attack:
+    """A sound request of the largest size to run at.
+
+    Args:
+        pixels: The server's limit.
+    """
+    side = math.isqrt(pixels) // 8 * 8
+    image = damage.pictures()[0]
+    path, parts = _as_json(image, damage.white_mask())
+    parts["json"] |= {"height": side, "width": side}
+    return _attack("largest run", path, parts, refused=False)
+
+
 def _attack(kind: str, path: str, parts: Mapping[str, Any], *, refused: bool) -> Attack:
     if "json" in parts:
         body = json.dumps(parts["json"]).encode("utf-8", "surrogatepass")
@@ -178,6 +235,30 @@ def _as_webui(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
     return "/sdapi/v1/img2img", {"json": {"prompt": "a cloud", "steps": 1, **pictures}}
 
 
+# Where a text that looks like an address is a text like any other.
+_FREE_TEXTS = ("prompt", "negative_prompt", "user", "safety_identifier", "force_task_id")
+_EVERY_FIELD: Sequence[tuple[Callable[[bytes, bytes], tuple[str, dict[str, Any]]], Sequence[str]]] = (
+    (_as_json, ("image", "mask", "prompt", "negative_prompt", "scheduler", "fill", *_FIELDS)),
+    (_as_form, ("image", "mask", "prompt", "negative_prompt", "scheduler", "fill", *_FIELDS)),
+    (
+        _as_openai,
+        ("image", "mask", "prompt", "model", "size", "quality", "output_format", "scheduler", "user", "n"),
+    ),
+    (
+        _as_webui,
+        (
+            "init_images",
+            "mask",
+            "prompt",
+            "sampler_name",
+            "scheduler",
+            "override_settings",
+            "styles",
+            "width",
+        ),
+    ),
+)
+
 _MAKERS: Mapping[str, Callable[[Attacker, str], Attack]] = {
     "damaged picture": Attacker._damaged,
     "truncated picture": Attacker._truncated,
@@ -188,6 +269,12 @@ _MAKERS: Mapping[str, Callable[[Attacker, str], Attack]] = {
     "value out of range": Attacker._field,
     "damaged body": Attacker._body,
     "parts of a form": Attacker._parts,
+    "megabytes in a form": Attacker._large_form,
+    "image with countless parts": Attacker._parts_of_file,
+    "path outside the page": Attacker._traversal,
+    "request that is not HTTP": Attacker._framing,
+    "address in any field": Attacker._address_anywhere,
+    "request for the former page": Attacker._page,
 }
 
 # Damaged pictures three times as often as anything else.

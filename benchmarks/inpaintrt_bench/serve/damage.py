@@ -13,7 +13,16 @@ from PIL import Image
 
 from inpaintrt.demo import load_scene
 
-__all__ = ["bomb", "damage", "of_another_size", "pictures", "polyglot", "truncate"]
+__all__ = [
+    "bomb",
+    "countless_parts",
+    "damage",
+    "of_another_size",
+    "pictures",
+    "polyglot",
+    "truncate",
+    "white_mask",
+]
 
 _SIDE = 64
 _FORMATS: Sequence[tuple[str, str, dict[str, Any]]] = (
@@ -37,7 +46,7 @@ _FORMATS: Sequence[tuple[str, str, dict[str, Any]]] = (
 
 
 def pictures() -> tuple[bytes, ...]:
-    """Sound files of every format and mode that the server takes."""
+    """Sound files of many formats and modes, of which the server takes some."""
     scene = load_scene().image.resize((_SIDE, _SIDE))
     return tuple(_saved(scene, kind, mode, settings) for kind, mode, settings in _FORMATS)
 
@@ -119,8 +128,26 @@ def bomb(choice: random.Random) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
 
 
+def countless_parts(choice: random.Random) -> bytes:
+    """A PNG of chunks without content, or a JPEG of scans that change nothing."""
+    scene = load_scene().image.resize((_SIDE, _SIDE))
+    if choice.choice((True, False)):
+        file = _saved(scene, "PNG", "RGB", {})
+        header = file.index(b"IDAT") - 4
+        return file[:header] + _chunk(b"abCD", b"") * 100_000 + file[header:]
+    file = _saved(scene, "JPEG", "L", {"progressive": True})
+    return file[:-2] + file[file.rindex(b"\xff\xda") : -2] * 5000 + file[-2:]
+
+
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def white_mask() -> bytes:
+    """A mask of the pictures' size that has everything painted."""
+    file = io.BytesIO()
+    Image.new("L", (_SIDE, _SIDE), 255).save(file, "PNG")
+    return file.getvalue()
 
 
 def of_another_size(choice: random.Random) -> bytes:

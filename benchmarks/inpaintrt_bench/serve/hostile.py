@@ -11,15 +11,21 @@ import httpx
 
 from inpaintrt_bench.isolation import run_alone
 from inpaintrt_bench.schema import Row, Scalar
-from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker
+from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker, largest_run
+from inpaintrt_bench.serve.raw import flood_connections, send_raw
 from inpaintrt_bench.serve.server import ServedProcess
+from inpaintrt_bench.serve.soak import relative_growth
 from inpaintrt_bench.statistics import make_series
 
 __all__ = ["HostileSettings", "Verdict", "judge", "run_hostile", "send_attacks"]
 
 _TIMEOUT = 120.0
 _SUCCESS = range(200, 300)
-_REFUSAL = range(400, 500)
+_REFUSAL = range(300, 500)
+# Of a file that requests ask for, as it is and in base64.
+_TOLD = (b"root:x:0", b"cm9vdDp4")
+_BEYOND_RESERVE = 100
+_GROWTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ class HostileSettings:
         uploads: How many requests.
         batch: Requests between two looks at the server.
         clients: Requests in flight.
+        largest_runs: Requests of the largest size to run at, all at once.
         seed: What the requests depend on.
         server_options: Further words of the server's command line.
     """
@@ -39,6 +46,7 @@ class HostileSettings:
     uploads: int = 10_000
     batch: int = 500
     clients: int = 4
+    largest_runs: int = 4
     seed: int = 0
     server_options: tuple[str, ...] = ()
 
@@ -58,8 +66,19 @@ class Verdict:
     bad: str | None = None
 
 
-def judge(attack: Attack, status: int) -> Verdict:
-    """Whether an answer is right: a refusal, or success where the attack may be a sound request."""
+def judge(attack: Attack, status: int, content: bytes = b"", answers: int = 1) -> Verdict:
+    """Whether an answer is right: a refusal, or success where the attack may be a sound request.
+
+    Args:
+        attack: What was sent.
+        status: The HTTP status; 0 where there was no answer.
+        content: The answer's body.
+        answers: How many answers came.
+    """
+    if any(told in content for told in _TOLD):
+        return Verdict(attack.kind, status, "told what a file holds")
+    if answers > 1:
+        return Verdict(attack.kind, status, "had an answer to a hidden request")
     if status in _REFUSAL:
         return Verdict(attack.kind, status)
     if status in _SUCCESS:
@@ -78,11 +97,14 @@ async def _send_all(url: str, attacks: Sequence[Attack], clients: int) -> list[V
 
         async def send(attack: Attack) -> Verdict:
             async with free:
+                if attack.raw is not None:
+                    came = await asyncio.to_thread(send_raw, url, attack.raw)
+                    return judge(attack, came.status, came.content, came.answers)
                 try:
                     answer = await client.post(attack.path, content=attack.body, headers=dict(attack.headers))
                 except httpx.TransportError:
                     return judge(attack, 0)
-                return judge(attack, answer.status_code)
+                return judge(attack, answer.status_code, answer.content)
 
         return await asyncio.gather(*map(send, attacks))
 
@@ -106,29 +128,72 @@ def run_hostile(settings: HostileSettings, tell: Callable[[str], None]) -> Itera
             if server.alive:
                 resident.append(server.resident_bytes())
                 yield (*_kind_rows(verdicts), _server_row(server, resident))
-        if not server.alive:
+        special = _special_rows(server, settings) if server.alive else ()
+        tell("floods and largest runs sent")
+        if server.alive:
+            yield (*_kind_rows(verdicts), *special, _server_row(server, resident))
+        else:
             yield (*_kind_rows(verdicts), Row(name="server", status="failed", reason="the server ended"))
+
+
+def _special_rows(server: ServedProcess, settings: HostileSettings) -> tuple[Row, ...]:
+    """What is sent once, after everything else."""
+    return _flood_row(server), _largest_row(server, settings.largest_runs)
+
+
+def _flood_row(server: ServedProcess) -> Row:
+    """More connections than there are places, and health probes beside them."""
+    limit = int(server.information()["limits"]["max_connections"])
+    outcome = run_alone(flood_connections, server.url, limit + _BEYOND_RESERVE)
+    reasons = []
+    if outcome.failed:
+        reasons.append(f"{outcome.failed} health probes failed")
+    if not outcome.refused:
+        reasons.append("a request beyond the limit was not refused")
+    return Row(
+        name="connection flood",
+        status="failed" if reasons else "ok",
+        reason=", ".join(reasons) or None,
+        values={
+            "connections": outcome.connections,
+            "probes": outcome.probes,
+            "probes_failed": outcome.failed,
+            "resident_bytes": server.resident_bytes(),
+        },
+    )
+
+
+def _largest_row(server: ServedProcess, count: int) -> Row:
+    """As much as the limits allow, several times at once: served, or refused because of its size."""
+    attack = largest_run(int(server.information()["limits"]["max_run_pixels"]))
+    verdicts = run_alone(send_attacks, server.url, [attack] * count, count) if count else []
+    row = _kind_row(attack.kind, verdicts)
+    values = {**row.values, "resident_bytes": server.resident_bytes() if server.alive else None}
+    return Row(name=row.name, status=row.status, reason=row.reason, values=values)
 
 
 def _kind_rows(verdicts: Sequence[Verdict]) -> Iterator[Row]:
     for kind in dict.fromkeys(KINDS):
-        own = [verdict for verdict in verdicts if verdict.kind == kind]
-        bad = Counter(verdict.bad for verdict in own if verdict.bad is not None)
-        statuses = Counter(f"status_{verdict.status}" for verdict in own)
-        values: dict[str, Scalar] = {
-            "requests": len(own),
-            "refused": sum(verdict.status in _REFUSAL for verdict in own),
-            "accepted": sum(verdict.status in _SUCCESS for verdict in own),
-            "bad": bad.total(),
-            **dict(sorted(statuses.items())),
-        }
-        reason = ", ".join(f"{count} {what}" for what, count in sorted(bad.items())) or None
-        yield Row(name=kind, status="failed" if bad else "ok", reason=reason, values=values)
+        yield _kind_row(kind, [verdict for verdict in verdicts if verdict.kind == kind])
+
+
+def _kind_row(kind: str, verdicts: Sequence[Verdict]) -> Row:
+    bad = Counter(verdict.bad for verdict in verdicts if verdict.bad is not None)
+    statuses = Counter(f"status_{verdict.status}" for verdict in verdicts)
+    values: dict[str, Scalar] = {
+        "requests": len(verdicts),
+        "refused": sum(verdict.status in _REFUSAL for verdict in verdicts),
+        "accepted": sum(verdict.status in _SUCCESS for verdict in verdicts),
+        "bad": bad.total(),
+        **dict(sorted(statuses.items())),
+    }
+    reason = ", ".join(f"{count} {what}" for what, count in sorted(bad.items())) or None
+    return Row(name=kind, status="failed" if bad else "ok", reason=reason, values=values)
 
 
 def _server_row(server: ServedProcess, resident: Sequence[float]) -> Row:
-    """What is left in the server, and its memory after each batch."""
-    taken = int(server.metrics()["inpaintrt_places_taken"])
+    """What is left in the server, its memory after each batch, and whether that grew."""
+    taken, growth = int(server.metrics()["inpaintrt_places_taken"]), relative_growth(resident)
     return Row(
         name="server",
         status="failed" if taken else "ok",
@@ -137,6 +202,9 @@ def _server_row(server: ServedProcess, resident: Sequence[float]) -> Row:
             "places_taken": taken,
             "first_resident_bytes": int(resident[0]),
             "last_resident_bytes": int(resident[-1]),
+            "largest_resident_bytes": int(max(resident)),
+            "memory_growth": growth,
+            "memory_grew": growth > _GROWTH,
         },
         series={"resident": make_series(resident, "bytes")},
     )

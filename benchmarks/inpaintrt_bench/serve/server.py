@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import psutil  # type: ignore[import-untyped]
@@ -96,6 +96,11 @@ class ServedProcess:
             for sample in family.samples
             if not sample.labels
         }
+
+    def information(self) -> dict[str, Any]:
+        """What `/info` says."""
+        found: dict[str, Any] = httpx.get(f"{self.url}/info", timeout=_STOP_TIMEOUT, trust_env=False).json()
+        return found
 
     def stop(self) -> int | None:
         """Ask the server to finish what it has and to end; its exit status."""

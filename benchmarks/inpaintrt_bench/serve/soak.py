@@ -16,7 +16,7 @@ from inpaintrt_bench.serve.study import paint_references
 from inpaintrt_bench.serve.tasks import Task
 from inpaintrt_bench.serve.wire import make_call
 
-__all__ = ["SoakSettings", "memory_growth", "run_soak"]
+__all__ = ["SoakSettings", "memory_growth", "relative_growth", "run_soak"]
 
 _PATIENCE = 30.0
 _POLL = 0.1
@@ -90,7 +90,15 @@ def memory_growth(rows: Sequence[Row]) -> float:
     Returns:
         A share of the second quarter's median; 0.1 is a tenth more.
     """
-    sizes = [float(row.values.get("resident_bytes") or 0) for row in rows]
+    return relative_growth([float(row.values.get("resident_bytes") or 0) for row in rows])
+
+
+def relative_growth(sizes: Sequence[float]) -> float:
+    """How much larger the last quarter of some sizes is than the second, as a share of that.
+
+    Args:
+        sizes: One after another; fewer than four tell nothing.
+    """
     quarter = len(sizes) // 4
     if not quarter:
         return 0.0

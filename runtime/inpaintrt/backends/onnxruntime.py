@@ -28,7 +28,8 @@ __all__ = ["FAILURES", "OnnxRuntimeEngine", "check_names", "open_engine", "open_
 
 _BACKEND = "onnxruntime"
 _OPTIONS = ("threads", "variants")
-_ERRORS_ONLY = 3
+# Errors are raised; printed as well, they would be lines of their own between those of a log.
+_FATAL_ONLY = 4
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _ROWS_KEPT, _IMAGES_KEPT = 8, 2
 # The exceptions of the binding have no common base but Exception.
@@ -71,7 +72,7 @@ class OnnxRuntimeEngine:
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry(*_SHRINK)
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = _ERRORS_ONLY
+        settings.log_severity_level = _FATAL_ONLY
         if threads is not None:
             settings.intra_op_num_threads = threads
         self._session: Any = open_session(path, settings, ["CPUExecutionProvider"])

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 _CUDA = "CUDAExecutionProvider"
 _BACKEND = "onnxruntime-cuda"
 _OPTIONS = ("device", "max_rows", "cuda_graph", "variants")
-_ERRORS_ONLY = 3
+# Errors are raised; printed as well, they would be lines of their own between those of a log.
+_FATAL_ONLY = 4
 _MOST_NAMES = 5
 # What ONNX Runtime computes on the CPU by choice even for a GPU: arithmetic on shapes.
 _ON_SHAPES = frozenset(
@@ -97,7 +98,7 @@ class OrtNetwork:
         self._place = ("cuda" if provider == _CUDA else "cpu", device_index)
         self._graphs = 0
         settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = _ERRORS_ONLY
+        settings.log_severity_level = _FATAL_ONLY
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._session: Any = open_session(path, settings, [(provider, dict(provider_options))])
         _check_started(self._session, provider)

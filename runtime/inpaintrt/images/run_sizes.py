@@ -48,6 +48,7 @@ class RunSizes:
                 expected=f"multiples of {self.multiple}",
                 hint=f"for example height={nearest_multiple(run[1], self.multiple)}, "
                 f"width={nearest_multiple(run[0], self.multiple)}",
+                parameter="height" if run[1] % self.multiple else "width",
             )
         if not self.runs(run):
             raise ParameterError(
@@ -56,6 +57,7 @@ class RunSizes:
                 expected=" or ".join(f"height={height}, width={width}" for width, height in self.built),
                 hint=f"give a size that was built, or add this one: `inpaintrt build` with "
                 f"--resolution {run[0]}x{run[1]}",
+                parameter="height",
             )
 
     def asked(self, options: ImageOptions) -> Size:

@@ -160,7 +160,10 @@ def _hybrid_members(config: Mapping[str, object], name: str, steps: int) -> list
         done += count
     if done != steps:
         raise ParameterError(
-            f"the steps of {name!r} do not add up", received=f"steps = {steps}", expected=f"steps = {done}"
+            f"the steps of {name!r} do not add up",
+            received=f"steps = {steps}",
+            expected=f"steps = {done}",
+            parameter="num_inference_steps",
         )
     return members
 
@@ -168,7 +171,9 @@ def _hybrid_members(config: Mapping[str, object], name: str, steps: int) -> list
 def _check_fractions(strength: float, eta: float) -> None:
     for what, value in (("strength", strength), ("eta", eta)):
         if not _is_between(value, 0.0, 1.0, Real):
-            raise ParameterError(f"{what} is out of range", received=value, expected="a number from 0 to 1")
+            raise ParameterError(
+                f"{what} is out of range", received=value, expected="a number from 0 to 1", parameter=what
+            )
 
 
 def _is_between(value: object, least: float, most: float, kind: type[Any]) -> bool:
@@ -179,7 +184,10 @@ def _check_steps(members: list[Member], steps: int) -> None:
     limit = min(member.settings.training.num_train_timesteps for member in members)
     if not _is_between(steps, 1, limit, Integral):
         raise ParameterError(
-            "steps is out of range", received=steps, expected=f"a whole number from 1 to {limit}"
+            "steps is out of range",
+            received=steps,
+            expected=f"a whole number from 1 to {limit}",
+            parameter="num_inference_steps",
         )
 
 
@@ -189,6 +197,7 @@ def _check_eta(members: list[Member], eta: float) -> None:
             "eta has no meaning for this sampler",
             received=f"eta = {eta} with {members[0].class_name}",
             expected=f"eta = 0, or one of {', '.join(sorted(TAKES_ETA))}",
+            parameter="eta",
         )
 
 
@@ -200,5 +209,6 @@ def _first_step(steps: int, strength: float) -> int:
             received=f"strength = {strength} with steps = {steps}",
             expected=f"steps * strength at least 1, so strength at least {1 / steps:.4g}",
             hint="raise the strength or the number of steps",
+            parameter="strength",
         )
     return steps - left

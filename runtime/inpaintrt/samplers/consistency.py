@@ -119,6 +119,7 @@ def _distilled_timesteps(settings: Settings, steps: int) -> FloatArray:
             "a distilled sampler takes no more steps than its distillation had",
             received=steps,
             expected=f"at most original_inference_steps = {original}",
+            parameter="num_inference_steps",
         )
     stride = settings.training.num_train_timesteps // original
     descending: FloatArray = (np.arange(1.0, original + 1.0) * stride - 1.0)[::-1]

@@ -16,15 +16,20 @@ from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.http.image_files import FORMATS
+from inpaintrt_server.logs import losses
 from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["make_apis"]
+
+_HAPROXY = frozenset({("OPTIONS", "/")})
 
 
 class StateBody(BaseModel):
     """How the server is."""
 
     status: str = Field(description="ok, warming up, draining, or engine lost.")
+    log: str | None = Field(None, description="Why lines of the log are lost; absent where none are.")
 
 
 class InfoBody(BaseModel):
@@ -41,10 +46,11 @@ class InfoBody(BaseModel):
     queue: int
     mode: str
     limits: dict[str, float]
+    formats: list[str] = Field(description="Formats of images and masks.")
     uptime: float = Field(description="Seconds since the start.")
 
 
-def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
+def make_apis(settings: ServerSettings) -> tuple[Api, ...]:
     """The paths that need no key, and those that do."""
     del settings
     health = APIRouter()
@@ -55,8 +61,11 @@ def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
     health.add_api_route(
         "/readyz", readyz, response_model=StateBody, responses=unwell, summary="Is it ready?"
     )
+    # HAProxy asks for this where it is not told anything else.
+    health.add_api_route("/", readyz, methods=["OPTIONS"], include_in_schema=False)
+    about = APIRouter(responses=problem_responses(statuses=(401, 403)))
+    about.add_api_route("/info", info, response_model=InfoBody, summary="What the server is.")
     figures = APIRouter(responses=problem_responses(statuses=(401, 403)))
-    figures.add_api_route("/info", info, response_model=InfoBody, summary="What the server is.")
     figures.add_api_route(
         "/metrics",
         metrics,
@@ -65,8 +74,9 @@ def make_apis(settings: ServerSettings) -> tuple[Api, Api]:
         summary="Figures for Prometheus.",
     )
     return (
-        Api("health", ("/healthz", "/readyz"), health, open=True),
-        Api("info", ("/info", "/metrics"), figures),
+        Api("health", ("/healthz", "/readyz"), health, open=True, monitoring=True, requests=_HAPROXY),
+        Api("metrics", ("/metrics",), figures, monitoring=True),
+        Api("info", ("/info",), about),
     )
 
 
@@ -87,7 +97,9 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 def _state(status: str) -> JSONResponse:
-    return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
+    """Requests are served without a log, too, so a full disk is told and takes no server out of service."""
+    body = StateBody(status=status, log=losses.reason).model_dump(exclude_none=True)
+    return JSONResponse(body, status_code=200 if status == "ok" else 503)
 
 
 async def info(request: Request) -> InfoBody:
@@ -97,6 +109,7 @@ async def info(request: Request) -> InfoBody:
     height, width = manifest.architecture.native_resolution
     names = (
         "request_timeout",
+        "max_connections",
         *("max_body", "max_pixels", "max_run_pixels", "max_prompt", "max_steps", "max_results"),
     )
     return InfoBody(
@@ -112,6 +125,7 @@ async def info(request: Request) -> InfoBody:
         mode=settings.mode,
         limits={name: getattr(settings, name) for name in names}
         | ({} if (budget := context.service.budget.limit) is None else {"memory_budget": budget}),
+        formats=list(FORMATS),
         uptime=time.time() - context.started,
     )
 

@@ -15,15 +15,17 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
+from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.jobs import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
-from inpaintrt_server.http.bodies import Form, checked, content_type, read_form, read_json
+from inpaintrt_server.http.bodies import checked, content_type, read_form, read_json
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import Problem, own_shape
 from inpaintrt_server.http.errors_schema import problem_responses
 from inpaintrt_server.http.events import EventStream, Translate, sse
 from inpaintrt_server.http.form_schema import form_schema, json_schema
+from inpaintrt_server.http.forms import Form
 from inpaintrt_server.http.pictures import MEDIA_TYPES, as_base64, encode_pictures
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError, MediaTypeError
@@ -67,7 +69,7 @@ async def inpaint(request: Request) -> Response:
         fields, image, mask = await _read(request)
         answer = _choose_answer(fields, request.headers.get("accept", ""))
         count = fields.previews if answer == "events" else 0
-        wanted, shown = await anyio.to_thread.run_sync(_make, context, fields, image, mask, count)
+        wanted, shown = await in_picture_thread(context, lambda: _make(context, fields, image, mask, count))
         running = start_job(request, permit, wanted, preview_steps=shown)
         if answer == "events":
             return EventStream(running, _translator(fields), _sse_problem)

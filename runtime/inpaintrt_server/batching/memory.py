@@ -107,6 +107,7 @@ class MemoryBudget:
                 received=f"{pixels} pixels, which take about {_megabytes(needed)}",
                 expected=f"at most {_megabytes(self.limit)}",
                 hint="ask for a smaller height and width, or start the server with a larger --memory-budget",
+                parameter="height",
             )
 
 

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from inpaintrt_server.http.errors import field_error
+from inpaintrt_server.http.forms import Form, FormParser
 from inpaintrt_server.http.refusals import MalformedBodyError, MediaTypeError
 
-__all__ = ["Form", "checked", "content_type", "read_form", "read_json"]
-
-_MOST_FIELDS = 64
-_MOST_FILES = 16
-_LARGEST_FIELD = 1024 * 1024
+__all__ = ["checked", "content_type", "read_form", "read_json"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Form:
-    """The parts of a form, in the order of the body.
-
-    Attributes:
-        fields: The texts of each field.
-        files: The contents of each file; file names and types of clients are not believed, so not kept.
-    """
-
-    fields: Mapping[str, tuple[str, ...]]
-    files: Mapping[str, tuple[bytes, ...]]
 
 
 def content_type(request: Request) -> str:
@@ -42,11 +24,11 @@ def content_type(request: Request) -> str:
 
 
 async def read_form(request: Request) -> Form:
-    """Read a `multipart/form-data` body; large files wait on the disk until all is there.
+    """Read a `multipart/form-data` body; nothing of it is written to the disk.
 
     Raises:
-        MediaTypeError: The body is of another type.
-        HTTPException: The form is damaged or has too many parts (400).
+        MediaTypeError: The body is of another type, or in another encoding than UTF-8.
+        MalformedBodyError: The form is damaged or has too many parts.
         RequestError: The body is too large or too slow.
     """
     if content_type(request) != "multipart/form-data":
@@ -55,17 +37,10 @@ async def read_form(request: Request) -> Form:
             received=content_type(request) or "no content type",
             expected="multipart/form-data",
         )
-    fields: dict[str, tuple[str, ...]] = {}
-    files: dict[str, tuple[bytes, ...]] = {}
-    async with request.form(
-        max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_LARGEST_FIELD
-    ) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                files[name] = (*files.get(name, ()), await value.read())
-            else:
-                fields[name] = (*fields.get(name, ()), value)
-    return Form(fields, files)
+    parser = FormParser(request.headers["content-type"])
+    async for part in request.stream():
+        parser.feed(part)
+    return parser.form()
 
 
 async def read_json(request: Request, model: type[_Model]) -> _Model:

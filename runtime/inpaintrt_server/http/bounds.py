@@ -27,13 +27,20 @@ def check_bounds(request: Request, picture: Upload, context: Context) -> None:
         ParameterError: More steps, results, pixels or memory are asked for than the server gives.
         PictureTooLargeError: The picture with its margins is too large.
     """
-    options, settings = request.options, context.settings
-    longest = max(map(len, (*request.prompts, *(request.negatives or ()))))
-    _check("the prompt is too long", longest, settings.max_prompt, "characters", PromptError)
-    _check("there are too many steps", options["num_inference_steps"], settings.max_steps, "steps")
-    _check("too many results are asked for", len(request.prompts), settings.max_results, "results")
+    settings = context.settings
+    _check_prompts(request, settings)
+    steps, results = request.options["num_inference_steps"], len(request.prompts)
+    _check("there are too many steps", steps, settings.max_steps, "steps", "num_inference_steps")
+    what = "too many results are asked for"
+    _check(what, results, settings.max_results, "results", "num_images_per_prompt")
     _check_canvas(request, picture, settings)
     _check_run(request, picture, context)
+
+
+def _check_prompts(request: Request, settings: ServerSettings) -> None:
+    for parameter, texts in (("prompt", request.prompts), ("negative_prompt", request.negatives or ("",))):
+        longest = max(map(len, texts))
+        _check("the prompt is too long", longest, settings.max_prompt, "characters", parameter, PromptError)
 
 
 def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -> None:
@@ -62,12 +69,18 @@ def _check_run(request: Request, picture: Upload, context: Context) -> None:
     elongation = max(picture.width, picture.height) / min(picture.width, picture.height)
     given = height or width or 0
     pixels = int(height * width if height and width else given * given * elongation)
-    _check("the size to run at is too large", pixels, context.settings.max_run_pixels, "pixels")
+    what, parameter = "the size to run at is too large", "height" if height else "width"
+    _check(what, pixels, context.settings.max_run_pixels, "pixels", parameter)
     context.service.budget.check(request, pixels)
 
 
 def _check(
-    what: str, received: int, limit: int, unit: str, refusal: type[InputError] = ParameterError
+    what: str,
+    received: int,
+    limit: int,
+    unit: str,
+    parameter: str,
+    refusal: type[InputError] = ParameterError,
 ) -> None:
     if received > limit:
-        raise refusal(what, received=f"{received} {unit}", expected=f"at most {limit}")
+        raise refusal(what, received=f"{received} {unit}", expected=f"at most {limit}", parameter=parameter)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from inpaintrt_server.batching.service import BatchingService
     from inpaintrt_server.http.api import Api
+    from inpaintrt_server.http.connections import Connections
     from inpaintrt_server.http.keys import KeyRing
     from inpaintrt_server.http.metrics import Metrics
     from inpaintrt_server.settings import ServerSettings
@@ -33,6 +34,7 @@ class Context:
         keys: Who may enter.
         metrics: Figures.
         apis: The interfaces.
+        connections: The open connections.
         picture_threads: Bounds how many pictures the interfaces hold decoded at a time.
         started: When the server was made, on `time.time()`.
     """
@@ -42,6 +44,7 @@ class Context:
     keys: KeyRing
     metrics: Metrics
     apis: Sequence[Api]
+    connections: Connections
     picture_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_PICTURES_AT_A_TIME))
     started: float = field(default_factory=time.time)
 

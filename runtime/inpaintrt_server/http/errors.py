@@ -42,9 +42,11 @@ from inpaintrt_server.http.refusals import (
     FieldError,
     ForeignOriginError,
     MalformedBodyError,
+    MalformedRequestError,
     MediaTypeError,
     NotFoundError,
     PictureTooLargeError,
+    TooManyConnectionsError,
     UnauthorizedError,
 )
 
@@ -67,6 +69,7 @@ CLIENT_CLOSED_REQUEST = 499
 _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     ImageError: (400, "invalid_image"),
     MaskError: (400, "invalid_mask"),
+    MalformedRequestError: (400, "malformed_request"),
     MalformedBodyError: (400, "malformed_body"),
     UnauthorizedError: (401, "unauthorized"),
     ForeignOriginError: (403, "foreign_origin"),
@@ -87,12 +90,15 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     EngineMemoryError: (503, "out_of_memory"),
     EngineLostError: (503, "engine_lost"),
     DrainingError: (503, "draining"),
+    TooManyConnectionsError: (503, "too_many_connections"),
     DeadlineError: (504, "deadline_exceeded"),
 }
 _INTERNAL = (500, "internal_error")
 # Chromium only asks for a password where Basic comes first.
 _CHALLENGE = 'Basic realm="inpaintrt", Bearer realm="inpaintrt"'
 _RETRY_WHEN_STOPPING = 5
+_RETRY_WHEN_CROWDED = 1
+_CLOSE = {"Connection": "close"}
 _LONGEST_VALUE = 2000
 
 
@@ -149,11 +155,11 @@ def problem_of(error: Exception) -> Problem:
     return Problem(
         status,
         code,
-        error.what,
+        _shortened(error.what),
         received=_text(error.received),
         expected=_text(error.expected),
         what_to_do=error.hint,
-        field=getattr(error, "field", None),
+        field=_text(_field_of(error)),
         headers=_headers(error),
     )
 
@@ -164,12 +170,20 @@ def log_failure(error: Exception, problem: Problem, request_id: str) -> None:
         _log.error("a request failed", exc_info=error, extra={"request_id": request_id})
 
 
+def _field_of(error: InpaintError) -> str | None:
+    return error.parameter if isinstance(error, InputError) else getattr(error, "field", None)
+
+
 def _headers(error: InpaintError) -> Mapping[str, str]:
     match error:
         case QueueFullError():
             return {"Retry-After": str(max(1, round(error.retry_after)))}
         case DrainingError():
             return {"Retry-After": str(_RETRY_WHEN_STOPPING)}
+        case TooManyConnectionsError():
+            return {"Retry-After": str(_RETRY_WHEN_CROWDED), **_CLOSE}
+        case MalformedRequestError():
+            return _CLOSE
         case UnauthorizedError():
             return {"WWW-Authenticate": _CHALLENGE}
         case _:
@@ -177,10 +191,19 @@ def _headers(error: InpaintError) -> Mapping[str, str]:
 
 
 def _plain_problem(error: HTTPException) -> Problem:
-    """What the framework itself refuses: unknown paths, wrong methods, forms that cannot be parsed."""
+    """What the framework itself refuses: unknown paths and wrong methods."""
     code = {400: "malformed_body"}.get(error.status_code)
     code = code or HTTPStatus(error.status_code).name.lower()
-    return Problem(error.status_code, code, str(error.detail), headers=error.headers or {})
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = _with_head(headers["Allow"])
+    return Problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _with_head(methods: str) -> str:
+    """Where GET is allowed, so is HEAD."""
+    allowed = {method.strip() for method in methods.split(",")}
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
 
 
 def field_error(details: Mapping[str, Any]) -> FieldError:
@@ -206,9 +229,10 @@ def field_error(details: Mapping[str, Any]) -> FieldError:
 
 
 def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    text = str(value)
+    return None if value is None else _shortened(str(value))
+
+
+def _shortened(text: str) -> str:
     shown = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 

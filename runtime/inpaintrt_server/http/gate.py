@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inpaintrt_server.http.keys import KeyRing, given_key
+from inpaintrt_server.http.api import Api
+from inpaintrt_server.http.keys import KeyRing, given_keys
 from inpaintrt_server.http.record import record_of
 from inpaintrt_server.http.refusals import ForeignOriginError, UnauthorizedError
+from inpaintrt_server.http.wellformed import host_name
 
 __all__ = ["Gate", "is_loopback"]
 
@@ -45,39 +46,50 @@ class Gate:
         await self._app(scope, receive, send)
 
     def _check(self, connection: HTTPConnection) -> None:
+        api = record_of(connection).api
+        if api.open:
+            return
         if self._keys.required:
-            if not record_of(connection).api.open:
-                self._check_key(connection.headers)
-        elif not self._trust_everybody:
+            self._check_key(connection.headers)
+        elif not self._trust_everybody and not _is_probe(api, connection.headers):
             _check_origin(connection.headers)
 
     def _check_key(self, headers: Headers) -> None:
-        if not self._keys.admits(given_key(headers)):
+        given = given_keys(headers)
+        if self._keys.admitted(given) is None:
             raise UnauthorizedError(
                 "this server needs an API key",
-                received="none" if given_key(headers) is None else "a wrong one",
+                received="none" if not given else "a wrong one",
                 expected="Authorization: Bearer KEY, X-API-Key: KEY, or basic authentication with it",
             )
 
 
+def _is_probe(api: Api, headers: Headers) -> bool:
+    """Whether this is monitoring that knows no name of the server; a browser always sends one."""
+    return api.monitoring and "host" not in headers and "origin" not in headers
+
+
 def _check_origin(headers: Headers) -> None:
     host = headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
     origin = headers.get("origin")
-    if not is_loopback(name):
+    if not is_loopback(host_name(headers)):
         raise ForeignOriginError(
             "this server has no API keys, so it answers under this machine's own names only",
             received=f"Host: {host}",
             expected="localhost, 127.0.0.1 or [::1]",
             hint="give the server --api-key-file, or --insecure",
         )
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin.lower() not in _origins(host):
         raise ForeignOriginError(
             "this server has no API keys, so it does not answer web pages from elsewhere",
             received=f"Origin: {origin}",
             expected=f"its own, {host}",
             hint="give the server --api-key-file, or --insecure",
         )
+
+
+def _origins(host: str) -> tuple[str, ...]:
+    return tuple(f"{scheme}://{host.lower()}" for scheme in ("http", "https"))
 
 
 def is_loopback(host: str) -> bool:

@@ -6,13 +6,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.datastructures import Headers
 
 from inpaintrt.errors import ParameterError
 
-__all__ = ["KeyRing", "given_key"]
+__all__ = ["KeyRing", "given_keys"]
 
 _SHORTEST_KEY = 16
 
@@ -49,27 +50,40 @@ class KeyRing:
         if self._path is not None:
             self._digests = tuple(_digest(key) for key in _read_keys(self._path))
 
-    def admits(self, key: str | None) -> bool:
-        """Whether a key is one of ours; the time that takes does not depend on how much of it is right."""
-        given = _digest(key or "")
+    def admitted(self, given: Sequence[str]) -> str | None:
+        """The first right one of the keys that a request brings; None if none is.
+
+        The time that takes does not depend on how much of a key is right.
+        """
+        right = [key for key in given if self._is_right(key)]
+        return right[0] if right else None
+
+    def _is_right(self, key: str) -> bool:
+        given = _digest(key)
         # A list, not a generator: every key is compared, whichever fits.
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         return any(matches)
 
 
-def given_key(headers: Headers) -> str | None:
-    """The key that a request brings: a bearer token, `X-API-Key`, or the password of basic authentication.
+def given_keys(headers: Headers) -> tuple[str, ...]:
+    """The keys that a request brings: bearer tokens, passwords of basic authentication, and `X-API-Key`.
 
-    Browsers ask people for the latter; its user name does not matter.
+    Browsers ask people for passwords; the user's name does not matter. Every one counts: programs add a
+    header of their own beside the one that a person gave them.
     """
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    keys = [_credentials(value) for value in headers.getlist("authorization")]
+    return tuple(key for key in (*keys, *headers.getlist("x-api-key")) if key)
+
+
+def _credentials(authorization: str) -> str | None:
+    scheme, _, credentials = authorization.partition(" ")
     match scheme.lower():
         case "bearer":
             return credentials.strip()
         case "basic":
             return _password(credentials.strip())
         case _:
-            return headers.get("x-api-key")
+            return None
 
 
 def _password(credentials: str) -> str | None:

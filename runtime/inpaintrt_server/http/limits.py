@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inpaintrt_server.http.connections import Connection, connection_of
 from inpaintrt_server.http.record import RequestRecord, record_of
-from inpaintrt_server.http.refusals import BodyTooLargeError, BodyTooSlowError
+from inpaintrt_server.http.refusals import BodyTooLargeError, BodyTooSlowError, MalformedRequestError
 
 __all__ = ["BodyLayer", "BodyLimits"]
 
@@ -54,6 +55,7 @@ class BodyLayer:
         Raises:
             BodyTooLargeError: The body is too large, by its header or by its bytes.
             BodyTooSlowError: The body does not arrive in time.
+            MalformedRequestError: The body is not what HTTP has bodies be.
         """
         if scope["type"] == "http":
             connection = HTTPConnection(scope)
@@ -61,16 +63,20 @@ class BodyLayer:
             # isdecimal alone would let other scripts' digits through.
             if announced.isascii() and announced.isdecimal():
                 _check_size(int(announced), self._limits)
-            receive = _Meter(receive, record_of(connection), self._limits).receive
+            came_by = connection_of(scope) or Connection()
+            receive = _Meter(receive, record_of(connection), came_by, self._limits).receive
         await self._app(scope, receive, send)
 
 
 class _Meter:
     """Counts and times one body."""
 
-    def __init__(self, receive: Receive, record: RequestRecord, limits: BodyLimits) -> None:
+    def __init__(
+        self, receive: Receive, record: RequestRecord, connection: Connection, limits: BodyLimits
+    ) -> None:
         self._receive = receive
         self._record = record
+        self._connection = connection
         self._limits = limits
         self._started: float | None = None
         self._complete = False
@@ -86,6 +92,8 @@ class _Meter:
                 message = await self._receive()
         except TimeoutError as error:
             raise self._too_slow() from error
+        if self._connection.malformed is not None:
+            raise MalformedRequestError("the body is not HTTP", received=self._connection.malformed)
         self._record.received += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         _check_size(self._record.received, self._limits)

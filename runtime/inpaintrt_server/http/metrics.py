@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from inpaintrt_server.logs import losses
+
 if TYPE_CHECKING:
-    from inpaintrt_server.batching.observing import Cache, Ending, Refusal, Snapshot, Stage
+    from inpaintrt_server.batching.observing import Cache, Ending, Snapshot, Stage
 
 __all__ = ["Metrics"]
 
@@ -61,8 +63,8 @@ class Metrics:
         """One stage of a request."""
         self._stage_seconds.labels(name).observe(seconds)
 
-    def refused(self, reason: Refusal) -> None:
-        """A request that was not taken in."""
+    def refused(self, reason: str) -> None:
+        """A request that was not taken in; beside the service's reasons, the code of a problem."""
         self._refused.labels(reason).inc()
 
     def cache(self, name: Cache, *, hit: bool) -> None:
@@ -107,6 +109,9 @@ class _State(Collector):
             ("engine_lost", "1 if the engine is gone.", int(now.engine_lost)),
         ):
             yield GaugeMetricFamily(f"inpaintrt_{name}", about, value=value)
+        yield CounterMetricFamily(
+            "inpaintrt_log_lines_lost", "Lines of the log that could not be written.", value=losses.count
+        )
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: the names need not be known before the first reading."""

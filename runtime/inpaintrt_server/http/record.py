@@ -13,7 +13,7 @@ from starlette.types import Scope
 from inpaintrt_server.batching.jobs import JobTimings
 from inpaintrt_server.http.api import Api
 
-__all__ = ["RequestRecord", "choose_id", "keep", "record_of"]
+__all__ = ["RequestRecord", "choose_id", "find_record", "keep", "record_of"]
 
 _KEY = "inpaintrt_record"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -52,6 +52,12 @@ def choose_id(wanted: str | None) -> str:
 def keep(scope: Scope, record: RequestRecord) -> None:
     """Attach a record to the request."""
     scope.setdefault("state", {})[_KEY] = record
+
+
+def find_record(scope: Scope) -> RequestRecord | None:
+    """The record of a request; None for what is no request."""
+    found: RequestRecord | None = scope.get("state", {}).get(_KEY)
+    return found
 
 
 def record_of(connection: HTTPConnection) -> RequestRecord:

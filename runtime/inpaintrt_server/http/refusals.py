@@ -2,6 +2,7 @@
 
 ServerError
 └── RequestError
+    ├── MalformedRequestError   not HTTP, or HTTP that two programs may read in two ways
     ├── MalformedBodyError      not the JSON or the form that it says it is
     ├── BodyTooLargeError       more bytes than the server takes
     ├── BodyTooSlowError        the body does not arrive in time
@@ -10,7 +11,8 @@ ServerError
     ├── FieldError              a field that is unknown, missing or out of its range
     ├── NotFoundError           a path or a name that is not served here
     ├── UnauthorizedError       no key, or a wrong one
-    └── ForeignOriginError      a web page of somebody else speaks to a server that has no keys
+    ├── ForeignOriginError      a web page of somebody else speaks to a server that has no keys
+    └── TooManyConnectionsError the connection has no place
 """
 
 from __future__ import annotations
@@ -23,16 +25,22 @@ __all__ = [
     "FieldError",
     "ForeignOriginError",
     "MalformedBodyError",
+    "MalformedRequestError",
     "MediaTypeError",
     "NotFoundError",
     "PictureTooLargeError",
     "RequestError",
+    "TooManyConnectionsError",
     "UnauthorizedError",
 ]
 
 
 class RequestError(ServerError):
     """An HTTP request is refused before it becomes a job."""
+
+
+class MalformedRequestError(RequestError):
+    """A request is not HTTP, or such that two programs may read it in two ways; its connection is closed."""
 
 
 class MalformedBodyError(RequestError):
@@ -48,7 +56,27 @@ class BodyTooSlowError(RequestError):
 
 
 class PictureTooLargeError(RequestError):
-    """A picture has more pixels than the server takes."""
+    """A picture has more pixels than the server takes.
+
+    Args:
+        what: One sentence.
+        field: "image" or "mask".
+        received: Its size.
+        expected: The limit.
+        hint: What to do about it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        field: str = "image",
+        received: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what, received=received, expected=expected, hint=hint)
+        self.field = field
 
 
 class MediaTypeError(RequestError):
@@ -102,3 +130,7 @@ class UnauthorizedError(RequestError):
 
 class ForeignOriginError(RequestError):
     """A web page from elsewhere speaks to a server that has no keys."""
+
+
+class TooManyConnectionsError(RequestError):
+    """A connection has no place, so it may ask for the server's health alone; it is closed."""

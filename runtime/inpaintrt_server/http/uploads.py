@@ -13,6 +13,7 @@ from typing import Literal
 
 from inpaintrt.errors import ImageError, MaskError
 from inpaintrt.images import picture_size
+from inpaintrt_server.http.image_files import check_file
 from inpaintrt_server.http.refusals import PictureTooLargeError
 
 __all__ = ["Upload", "check_upload", "decode_base64"]
@@ -70,14 +71,16 @@ def check_upload(data: bytes, role: Literal["image", "mask"], *, max_pixels: int
         max_pixels: The most pixels.
 
     Raises:
-        ImageError: This is not a picture.
-        MaskError: This is not a picture, and was to be a mask.
+        ImageError: This is not a picture, or of a format that is not taken.
+        MaskError: The same of a mask.
         PictureTooLargeError: It has too many pixels.
     """
+    check_file(data, _refusal(role))
     width, height = picture_size(data, refusal=_refusal(role))
     if width * height > max_pixels:
         raise PictureTooLargeError(
             f"the {role} has too many pixels",
+            field=role,
             received=f"{width} x {height}",
             expected=f"at most {max_pixels} pixels",
             hint="make it smaller",

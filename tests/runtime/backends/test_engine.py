@@ -67,11 +67,14 @@ def test_an_engine_runs_and_closes(tmp_path: Path) -> None:
         engine.run(_inputs())
 
 
-def test_a_failure_while_running_has_a_name(tmp_path: Path) -> None:
+def test_a_failure_while_running_has_a_name_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     engine = plain_engine(tmp_path)
     inputs = {**_inputs(), "sample": np.zeros((2, 9, 0, 0), np.float32)}
     with pytest.raises(EngineRunError, match="ONNX Runtime"):
         engine.run({**inputs, "encoder_hidden_states": np.zeros((3, 7, 12), np.float32)[:2, :0]})
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_information(server: str, application: FastAPI) -> None:
     assert answer["native_size"] == [128, 128]
     assert answer["samplers"] == list(sampler_names())
     assert answer["limits"]["max_body"] == settings.max_body
+    assert answer["formats"] == ["PNG", "JPEG", "WebP"]
     assert answer["uptime"] >= 0
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 
 import psutil  # type: ignore[import-untyped]
-import pytest
 
 from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker
 from inpaintrt_bench.serve.hostile import judge, send_attacks
@@ -14,8 +13,6 @@ UPLOADS = 250
 MEBIBYTE = 2**20
 
 
-# Where a form ends in the middle of a file, Starlette leaves that file to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*SpooledTemporaryFile")
 def test_every_hostile_upload_is_refused_or_was_sound_after_all(
     server: str, service: BatchingService
 ) -> None:
@@ -51,3 +48,10 @@ def test_anything_but_a_refusal_or_a_sound_request_is_bad() -> None:
         "had no answer",
     ]
     assert [judge(may, status).bad for status in (422, 200, 503)] == [None, None, "was answered with 503"]
+
+
+def test_a_file_that_is_told_and_a_hidden_request_that_is_answered_are_bad() -> None:
+    must = Attack("any", "/", {}, b"", refused=True)
+    for content in (b"root:x:0:0:root", b'"cm9vdDp4OjA6"'):
+        assert judge(must, 404, content).bad == "told what a file holds"
+    assert judge(must, 400, answers=2).bad == "had an answer to a hidden request"

@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from inpaintrt.errors import EngineRunError, ExportError, InpaintError, InputError, MaskError, ParameterError
+from inpaintrt.errors import EngineRunError, ExportError, InpaintError, InputError, MaskError
 from inpaintrt_server.errors import DrainingError, QueueFullError, ServerError
 from inpaintrt_server.http.errors import own_shape, problem_of, respond
 from inpaintrt_server.http.refusals import FieldError, RequestError, UnauthorizedError
@@ -73,7 +73,7 @@ def test_headers_say_when_to_come_back_and_which_key_is_asked_for() -> None:
 def test_what_the_framework_refuses_has_our_words() -> None:
     assert problem_of(HTTPException(404)).code == "not_found"
     assert problem_of(HTTPException(400, "bad part")).code == "malformed_body"
-    assert problem_of(HTTPException(405, headers={"Allow": "GET"})).headers == {"Allow": "GET"}
+    assert problem_of(HTTPException(405, headers={"Allow": "GET"})).headers == {"Allow": "GET, HEAD"}
     assert problem_of(ClientDisconnect()).status == 499
     details = [{"loc": ("body", "steps"), "type": "missing", "msg": "Field required", "input": {}}]
     problem = problem_of(RequestValidationError(details))
@@ -81,10 +81,12 @@ def test_what_the_framework_refuses_has_our_words() -> None:
 
 
 def test_long_and_odd_values_do_not_break_the_answer() -> None:
-    answer = respond(problem_of(ParameterError("bad", received="\ud800" + "a" * 10_000)), own_shape)
-    received = json.loads(bytes(answer.body))["error"]["received"]
-    assert received.startswith("\\ud800")
-    assert len(received) < 3000
+    long = "\ud800" + "a" * 10_000
+    answer = respond(problem_of(FieldError(long, field=long, received=long)), own_shape)
+    told = json.loads(bytes(answer.body))["error"]
+    for name in ("message", "field", "received"):
+        assert told[name].startswith("\\ud800")
+        assert len(told[name]) < 3000
 
 
 def test_a_refusal_of_the_http_layer_is_a_server_error() -> None:

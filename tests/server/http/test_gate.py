@@ -10,6 +10,7 @@ from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.http.gate import is_loopback
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Serve
+from server.raw import ask
 from server.uploads import FORM, files
 
 KEY = "a-key-of-good-length"
@@ -42,6 +43,22 @@ def test_pictures_need_a_key_before_anything_is_read(guarded: str, service: Batc
         assert answer.status_code == 200
 
 
+def test_a_wrong_key_does_not_hide_a_right_one(guarded: str) -> None:
+    wrong, right = "Bearer wrong-key-of-good-length", f"Bearer {KEY}"
+    basic = httpx.BasicAuth("me", "wrong")._auth_header
+    for headers in (
+        [("Authorization", wrong), ("X-API-Key", KEY)],
+        [("Authorization", basic), ("X-API-Key", KEY)],
+        [("Authorization", right), ("X-API-Key", "wrong")],
+        [("Authorization", wrong), ("Authorization", right)],
+        [("X-API-Key", "wrong"), ("X-API-Key", KEY)],
+    ):
+        assert httpx.get(f"{guarded}/info", headers=headers).status_code == 200
+        assert httpx.get(f"{guarded}/sdapi/v1/progress", headers=headers).status_code == 200
+    both = {"Authorization": wrong, "X-API-Key": "wrong-too"}
+    assert httpx.get(f"{guarded}/info", headers=both).status_code == 401
+
+
 def test_health_needs_no_key(guarded: str) -> None:
     assert httpx.get(f"{guarded}/healthz").status_code == 200
     assert httpx.get(f"{guarded}/readyz").status_code == 200
@@ -61,6 +78,7 @@ def test_with_keys_names_and_origins_do_not_matter(guarded: str) -> None:
         {"Origin": "https://elsewhere.example.org"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "http://["},
     ],
 )
 def test_without_keys_web_pages_from_elsewhere_are_turned_away(server: str, headers: dict[str, str]) -> None:
@@ -79,6 +97,36 @@ def test_the_insecure_trust_everybody(service: BatchingService, serve: Serve) ->
     address = serve(make_application(service, ServerSettings(insecure=True)))
     headers = {"Host": "paint.example.org", "Origin": "https://elsewhere.example.org"}
     assert httpx.get(f"{address}/info", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_answers_under_every_name(server: str, path: str) -> None:
+    headers = {"Host": "balancer.example.org", "Origin": "https://elsewhere.example.org"}
+    assert httpx.get(server + path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_probes_need_no_host(server: str, method: str, path: str) -> None:
+    head, _, body = ask(server, f"{method} {path} HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert bool(body) == (method == "GET")
+
+
+def test_haproxys_own_check_is_about_readiness(server: str, guarded: str) -> None:
+    for address in (server, guarded):
+        assert ask(address, "OPTIONS / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_all_else_without_a_host_is_refused(server: str, guarded: str) -> None:
+    assert ask(server, "GET /info HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    foreign = "GET /metrics HTTP/1.0\r\nOrigin: http://elsewhere.example.org\r\n\r\n"
+    assert ask(server, foreign).startswith(b"HTTP/1.1 403 ")
+    assert ask(guarded, "GET /metrics HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+
+
+def test_figures_are_not_for_foreign_pages(server: str) -> None:
+    assert httpx.get(f"{server}/metrics", headers={"Host": "rebound.example.org"}).status_code == 403
 
 
 @pytest.mark.parametrize(

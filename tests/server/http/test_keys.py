@@ -7,7 +7,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inpaintrt.errors import ParameterError
-from inpaintrt_server.http.keys import KeyRing, given_key
+from inpaintrt_server.http.keys import KeyRing, given_keys
 
 FIRST, SECOND = "first-key-0123456789", "second-key-0123456789"
 
@@ -23,23 +23,25 @@ def test_every_key_of_the_file_opens(path: Path) -> None:
     ring = KeyRing(path)
     assert ring.required
     assert len(ring) == 2
-    assert ring.admits(FIRST)
-    assert ring.admits(SECOND)
-    for wrong in (None, "", "# the team", FIRST[:-1], f"{FIRST} ", FIRST.upper(), "schlüssel", "\udc80"):
-        assert not ring.admits(wrong)
+    assert ring.admitted([FIRST])
+    assert ring.admitted([SECOND])
+    for wrong in ("", "# the team", FIRST[:-1], f"{FIRST} ", FIRST.upper(), "schlüssel", "\udc80"):
+        assert not ring.admitted([wrong])
+        assert ring.admitted([wrong, SECOND]) == SECOND
+    assert ring.admitted([]) is None
 
 
 def test_without_a_file_there_are_no_keys() -> None:
     assert not KeyRing().required
-    assert not KeyRing().admits(FIRST)
+    assert not KeyRing().admitted([FIRST])
 
 
 def test_keys_are_read_again(path: Path) -> None:
     ring = KeyRing(path)
     path.write_text("third-key-0123456789\n")
     ring.reload()
-    assert ring.admits("third-key-0123456789")
-    assert not ring.admits(FIRST)
+    assert ring.admitted(["third-key-0123456789"])
+    assert not ring.admitted([FIRST])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_a_bad_file_is_refused_and_keeps_the_old_keys(path: Path, content: bytes
         KeyRing(path)
     with pytest.raises(ParameterError, match=words):
         ring.reload()
-    assert ring.admits(FIRST)
+    assert ring.admitted([FIRST])
 
 
 def _basic(text: str) -> str:
@@ -72,18 +74,25 @@ def _basic(text: str) -> str:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ({}, None),
-        ({"Authorization": "Bearer abc"}, "abc"),
-        ({"Authorization": "bearer  abc "}, "abc"),
-        ({"X-API-Key": "abc"}, "abc"),
-        ({"Authorization": _basic("anybody:abc")}, "abc"),
-        ({"Authorization": _basic("anybody:a:c")}, "a:c"),
-        ({"Authorization": _basic("anybody")}, ""),
-        ({"Authorization": "Basic ???"}, None),
-        ({"Authorization": "Basic ÿ"}, None),
-        ({"Authorization": "Digest abc"}, None),
-        ({"Authorization": "Digest abc", "X-API-Key": "xyz"}, "xyz"),
+        ({}, ()),
+        ({"Authorization": "Bearer abc"}, ("abc",)),
+        ({"Authorization": "bearer  abc "}, ("abc",)),
+        ({"Authorization": "Bearer"}, ()),
+        ({"X-API-Key": "abc"}, ("abc",)),
+        ({"Authorization": _basic("anybody:abc")}, ("abc",)),
+        ({"Authorization": _basic("anybody:a:c")}, ("a:c",)),
+        ({"Authorization": _basic("anybody")}, ()),
+        ({"Authorization": "Basic ???"}, ()),
+        ({"Authorization": "Basic ÿ"}, ()),
+        ({"Authorization": "Digest abc"}, ()),
+        ({"Authorization": "Digest abc", "X-API-Key": "xyz"}, ("xyz",)),
+        ({"Authorization": "Bearer abc", "X-API-Key": "xyz"}, ("abc", "xyz")),
     ],
 )
-def test_where_a_request_brings_its_key(headers: dict[str, str], expected: str | None) -> None:
-    assert given_key(Headers(headers)) == expected
+def test_where_a_request_brings_its_keys(headers: dict[str, str], expected: tuple[str, ...]) -> None:
+    assert given_keys(Headers(headers)) == expected
+
+
+def test_a_header_may_come_twice() -> None:
+    raw = [(b"authorization", b"Bearer abc"), (b"authorization", b"Bearer xyz"), (b"x-api-key", b"k")]
+    assert given_keys(Headers(raw=raw)) == ("abc", "xyz", "k")

@@ -1,6 +1,7 @@
 """Connections of clients that dawdle outside of bodies."""
 
 import socket
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,10 @@ from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Serve, wait_until
+from server.raw import all_of, connected
+
+ALIVE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+REFUSED = b"POST /v1/inpaint HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n"
 
 Connect = Callable[[], socket.socket]
 
@@ -18,7 +23,7 @@ Connect = Callable[[], socket.socket]
 @pytest.fixture
 def application(service: BatchingService) -> FastAPI:
     """Little patience, and a path with a large answer."""
-    settings = ServerSettings(header_timeout=0.3, send_timeout=0.3, max_body=10_000)
+    settings = ServerSettings(header_timeout=0.3, send_timeout=0.3, keep_alive=2, max_body=10_000)
     application = make_application(service, settings)
     application.add_api_route("/large", lambda: Response(bytes(50_000_000)), methods=["GET"])
     return application
@@ -26,24 +31,23 @@ def application(service: BatchingService) -> FastAPI:
 
 @pytest.fixture
 def connect(application: FastAPI, serve: Serve) -> Connect:
-    host, _, port = serve(application).removeprefix("http://").partition(":")
-    return lambda: socket.create_connection((host, int(port)), timeout=30)
+    address = serve(application)
+    return lambda: connected(address)
 
 
-def _all_of(connection: socket.socket) -> bytes:
-    """What comes until the other side ends the connection."""
-    parts = []
-    try:
-        while part := connection.recv(2**16):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
+def _ask_for_health(connection: socket.socket) -> None:
+    connection.sendall(ALIVE)
+    answer = b""
+    while not answer.endswith(b'{"status":"ok"}'):
+        received = connection.recv(1000)
+        assert received, "the connection was closed"
+        answer += received
+    assert b" 200 " in answer
 
 
 def test_silence_is_cut_off(connect: Connect) -> None:
     with connect() as connection:
-        assert _all_of(connection) == b""
+        assert all_of(connection) == b""
 
 
 def test_headers_that_come_byte_by_byte_are_cut_off(connect: Connect) -> None:
@@ -66,7 +70,7 @@ def test_headers_of_a_second_request_are_cut_off_too(connect: Connect) -> None:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b" 200 " in connection.recv(1000)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
-        assert b"HTTP/1.1" not in _all_of(connection)
+        assert b"HTTP/1.1" not in all_of(connection)
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(connect: Connect) -> None:
@@ -76,7 +80,7 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(connect: Connect) -> None:
         )
         assert b" 413 " in connection.recv(1000)
         connection.sendall(bytes(10))
-        assert b"HTTP/1.1" not in _all_of(connection)
+        assert b"HTTP/1.1" not in all_of(connection)
 
 
 def test_a_client_that_does_not_read_is_cut_off(application: FastAPI, connect: Connect) -> None:
@@ -85,20 +89,52 @@ def test_a_client_that_does_not_read_is_cut_off(application: FastAPI, connect: C
         connections = application.state.server.server_state.connections
         wait_until(lambda: len(connections) == 1)
         wait_until(lambda: not connections)
-        assert len(_all_of(connection)) < 50_000_000
+        assert len(all_of(connection)) < 50_000_000
 
 
 def test_requests_in_a_row_are_served(connect: Connect) -> None:
     with connect() as connection:
         for _ in range(3):
-            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b'{"status":"ok"}'):
-                answer += connection.recv(1000)
-            assert b" 200 " in answer
+            _ask_for_health(connection)
 
 
 def test_a_client_that_reads_gets_all(connect: Connect) -> None:
     with connect() as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        assert len(_all_of(connection)) > 50_000_000
+        assert len(all_of(connection)) > 50_000_000
+
+
+def test_an_idle_connection_is_kept_for_longer_than_headers_may_take(connect: Connect) -> None:
+    with connect() as connection:
+        _ask_for_health(connection)
+        time.sleep(1)
+        _ask_for_health(connection)
+        assert all_of(connection) == b""  # in the end it is closed
+
+
+def test_headers_that_began_with_the_request_before_are_cut_off_too(connect: Connect) -> None:
+    with connect() as connection:
+        began = time.monotonic()
+        connection.sendall(ALIVE + b"GET /healthz HTTP/1.1\r\nHost:")
+        assert all_of(connection).count(b"HTTP/1.1 ") == 1
+        assert time.monotonic() - began < 1.9
+
+
+def test_the_rest_of_a_refused_body_that_never_comes_is_not_waited_for(connect: Connect) -> None:
+    with connect() as connection:
+        began = time.monotonic()
+        connection.sendall(REFUSED)
+        assert all_of(connection).count(b" 413 ") == 1
+        assert time.monotonic() - began < 1.9
+
+
+def test_a_refused_body_that_comes_whole_leaves_the_connection_alive(connect: Connect) -> None:
+    with connect() as connection:
+        connection.sendall(REFUSED + bytes(10_000))
+        answer = b""
+        while not answer.endswith(b"}}"):
+            answer += connection.recv(1000)
+        connection.sendall(bytes(10_000))
+        time.sleep(0.6)
+        _ask_for_health(connection)
+        assert all_of(connection) == b""

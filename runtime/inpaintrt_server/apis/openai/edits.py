@@ -19,11 +19,12 @@ from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.pictures import read_pictures
 from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.jobs import Finished, Permit, Started, Stepped
-from inpaintrt_server.http.bodies import Form, checked, read_form
+from inpaintrt_server.http.bodies import checked, read_form
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import Problem
 from inpaintrt_server.http.events import EventStream, Translate, sse
+from inpaintrt_server.http.forms import Form
 from inpaintrt_server.http.pictures import DEFAULT_QUALITY, as_base64
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError
@@ -48,7 +49,7 @@ async def edit_image(request: Request) -> Response:
     """Paint what the prompt says where the mask is transparent, or else where the picture is."""
     context = context_of(request)
     with admission(context) as permit:
-        edit = _read(await read_form(request), context)
+        edit = await _read_in_thread(await read_form(request), context)
         running = await _start(request, context, permit, edit)
         if edit.fields.stream:
             return EventStream(running, _translator(edit.fields), _event_of_problem)
@@ -61,6 +62,10 @@ async def edit_image(request: Request) -> Response:
         finished.warnings,
     )
     return JSONResponse(body.model_dump(), headers=server_timing(finished.timings))
+
+
+async def _read_in_thread(form: Form, context: Context) -> _Edit:
+    return await in_picture_thread(context, lambda: _read(form, context))
 
 
 def _read(form: Form, context: Context) -> _Edit:

@@ -19,8 +19,14 @@ _TO_BLAME = {
     "invalid_image": "image",
     "invalid_mask": "mask",
     "invalid_prompt": "prompt",
-    "picture_too_large": "image",
     "unknown_sampler": "scheduler",
+}
+# The pipeline's parameters whose fields have other names here.
+_NAMES = {
+    "num_images_per_prompt": "n",
+    "num_inference_steps": "steps",
+    "height": "size",
+    "width": "size",
 }
 
 
@@ -54,11 +60,12 @@ def for_openai(problem: Problem) -> Problem:
 
 def error_body(problem: Problem) -> Mapping[str, Any]:
     """The JSON that fills `message`, `type`, `param` and `code` of the client's exceptions."""
+    field = problem.field
     return {
         "error": {
             "message": in_one_line(problem),
             "type": _type_of(problem.status),
-            "param": problem.field or _TO_BLAME.get(problem.code),
+            "param": _NAMES.get(field, field) if field else _TO_BLAME.get(problem.code),
             "code": problem.code,
         }
     }

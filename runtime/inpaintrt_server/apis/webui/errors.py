@@ -12,6 +12,13 @@ from inpaintrt_server.http.errors import Problem
 
 __all__ = ["WebuiErrorBody", "error_body"]
 
+# The pipeline's parameters whose fields have other names here.
+_NAMES = {
+    "num_images_per_prompt": "batch_size",
+    "num_inference_steps": "steps",
+    "strength": "denoising_strength",
+}
+
 
 class WebuiErrorBody(BaseModel):
     """A problem, as the WebUI's interface tells of it."""
@@ -28,5 +35,5 @@ def error_body(problem: Problem) -> Mapping[str, Any]:
         "error": problem.code,
         "detail": in_one_line(problem),
         "body": "",
-        "errors": problem.field or "",
+        "errors": _NAMES.get(problem.field or "", problem.field or ""),
     }

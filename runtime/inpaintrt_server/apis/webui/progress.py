@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
 from inpaintrt_server.http.context import context_of
-from inpaintrt_server.http.keys import given_key
+from inpaintrt_server.http.keys import given_keys
 from inpaintrt_server.http.pictures import as_base64
 
 __all__ = ["ProgressBody", "StateBody", "owner_of", "progress_of"]
@@ -45,9 +45,10 @@ class ProgressBody(BaseModel):
 
 def owner_of(request: Request) -> str:
     """Whose a request is: clients with different keys do not see each other's."""
-    if not context_of(request).keys.required:
+    keys = context_of(request).keys
+    if not keys.required:
         return ""
-    return hashlib.sha256((given_key(request.headers) or "").encode()).hexdigest()
+    return hashlib.sha256((keys.admitted(given_keys(request.headers)) or "").encode()).hexdigest()
 
 
 async def progress_of(jobs: Jobs, owner: str, *, with_image: bool) -> ProgressBody:

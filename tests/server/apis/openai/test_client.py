@@ -25,6 +25,7 @@ from server.uploads import SCENE, hole, opened, png_of
 
 KEY = "a key of enough letters"
 PROMPT = SCENE.script.prompts[0]
+LARGE_PNG = png_of(Image.new("1", (6000, 6000)))
 PICTURE = png_of(SCENE.image)
 SHORT: dict[str, Any] = {"seed": 3, "steps": 4}
 
@@ -182,7 +183,26 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
         ({"response_format": "url"}, openai.BadRequestError, "invalid_field", "response_format"),
         ({"size": "1024x512"}, openai.BadRequestError, "invalid_field", "size"),
         ({"extra_body": {"scheduler": "best"}}, openai.BadRequestError, "unknown_sampler", "scheduler"),
-        ({"extra_body": {"steps": 100_000}}, openai.BadRequestError, "invalid_parameter", None),
+        ({"mask": LARGE_PNG}, openai.APIStatusError, "picture_too_large", "mask"),
+        ({"image": LARGE_PNG}, openai.APIStatusError, "picture_too_large", "image"),
+        ({"n": 9}, openai.BadRequestError, "invalid_parameter", "n"),
+        ({"n": 11}, openai.BadRequestError, "invalid_field", "n"),
+        ({"size": "2048x2048"}, openai.BadRequestError, "invalid_parameter", "size"),
+        ({"size": "132x132"}, openai.BadRequestError, "invalid_parameter", "size"),
+        ({"size": "large"}, openai.BadRequestError, "invalid_field", "size"),
+        ({"quality": "best"}, openai.BadRequestError, "invalid_field", "quality"),
+        ({"output_format": "tiff"}, openai.BadRequestError, "invalid_field", "output_format"),
+        ({"prompt": "a" * 10_001}, openai.BadRequestError, "invalid_prompt", "prompt"),
+        (
+            {"extra_body": {"negative_prompt": "a" * 10_001}},
+            openai.BadRequestError,
+            "invalid_prompt",
+            "negative_prompt",
+        ),
+        ({"extra_body": {"steps": 100_000}}, openai.BadRequestError, "invalid_parameter", "steps"),
+        ({"extra_body": {"steps": 0}}, openai.BadRequestError, "invalid_field", "steps"),
+        ({"extra_body": {"strength": 0, **SHORT}}, openai.BadRequestError, "invalid_parameter", "strength"),
+        ({"extra_body": {"seed": -1}}, openai.BadRequestError, "invalid_field", "seed"),
         ({"extra_body": {"loras": "x"}}, openai.BadRequestError, "invalid_field", "loras"),
     ],
 )

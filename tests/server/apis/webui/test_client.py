@@ -175,14 +175,14 @@ def test_a_mask_that_paints_nothing_gives_the_picture_back_with_a_warning(client
         ({"scheduler": "Align Your Steps"}, 422, "scheduler", "Exponential"),
         ({"override_settings": {"sd_vae": "other"}}, 422, "override_settings.sd_vae", "'None'"),
         ({"prompt": "<lora:x:1> tree"}, 422, "prompt", "extra network"),
-        ({"steps": 100_000}, 422, "", "too many steps"),
-        ({"width": 100}, 422, "", "multiple"),
+        ({"steps": 100_000}, 422, "steps", "too many steps"),
+        ({"width": 100}, 422, "width", "multiple"),
         ({"seed": 2**64 - 1, "batch_size": 2}, 422, "", "seed is out of range"),
         ({"init_images": ["http://127.0.0.1:1/picture.png"]}, 400, "", "not opened"),
         ({"init_images": ["/etc/hostname"]}, 400, "", "picture"),
         ({"init_images": ["file:///etc/hostname"]}, 400, "", "not opened"),
         ({"mask": "https://example.com/mask.png"}, 400, "", "not opened"),
-        ({"mask": "AAAA"}, 400, "", "not a picture"),
+        ({"mask": "AAAA"}, 400, "", "not an image"),
         ({"mask": base64_of(SCENE.mask.resize((64, 64)))}, 400, "", "mask 64 x 64, picture 128 x 128"),
     ],
 )
@@ -208,7 +208,7 @@ def test_the_client_hears_of_refusals(client: Any) -> None:
 def test_a_known_path_keeps_its_methods(server: str) -> None:
     assert httpx.get(f"{server}/sdapi/v1/img2img").status_code == 405
     wrong = httpx.put(f"{server}/sdapi/v1/options")
-    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, POST")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD, POST")
     assert httpx.get(f"{server}/sdapi/v1/png-info").status_code == 404
 
 
