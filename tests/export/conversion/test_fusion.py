@@ -85,7 +85,7 @@ def test_fused_networks_compute_the_same(network: tuple[Path, Path], sizes: tupl
     inputs = _step_inputs(path, *sizes)
     expected = _run(onnx.load(path), inputs)
     tolerance = 3e-3 if inputs["context"].dtype == np.float16 else 1e-5
-    model = ir.load(path)
+    model = ir.external_data.load_to_model(ir.load(path))
     fuse_attention(model)
     attention_fused = ir.to_proto(model)
     fuse_norms(model)
