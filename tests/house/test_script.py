@@ -14,9 +14,9 @@ LONGEST_FILE = 400
 
 
 def _deno(tmp_path: Path, command: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DENO_DIR": str(tmp_path / "deno"), "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
+    settings = {"DENO_DIR": str(tmp_path / "deno"), "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"}
     words = [DENO, *command.split(), "--config", ROOT / "tests" / "house" / "deno.json", *arguments]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(words, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
 
 
 def _scripts() -> list[Path]:

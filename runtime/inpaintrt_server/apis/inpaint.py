@@ -169,9 +169,7 @@ def _make(
     return request, preview_steps(context.service.stages.manifest, request, previews)
 
 
-async def _respond(
-    context: Context, fields: InpaintFields, finished: Finished, answer: _Answer
-) -> Response:
+async def _respond(context: Context, fields: InpaintFields, finished: Finished, answer: _Answer) -> Response:
     timing = server_timing(finished.timings)
     if answer == "json":
         return JSONResponse((await _result(context, fields, finished)).model_dump(), headers=timing)

@@ -51,9 +51,7 @@ def make_api() -> Api:
 
 def _redirect(target: str) -> _Endpoint:
     async def redirect(_: Request) -> Response:
-        return Response(
-            status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={**_HEADERS, "Location": target}
-        )
+        return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={**_HEADERS, "Location": target})
 
     return redirect
 

@@ -85,7 +85,7 @@ def test_the_page_holds_no_inline_script_or_style(name: str) -> None:
         assert " style=" not in text
         assert "<style" not in text
         assert " on" not in "".join(part.partition(">")[0] for part in text.split("<")[1:])
-        assert text.count("<script") == text.count("<script type=\"module\" src=\"app.js\"></script>")
+        assert text.count("<script") == text.count('<script type="module" src="app.js"></script>')
 
 
 def test_a_browser_asks_whether_its_copy_is_current(client: httpx.Client) -> None:

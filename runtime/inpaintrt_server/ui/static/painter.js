@@ -48,8 +48,13 @@ export class Painter {
   /** @param {AbortController | null} running */
   #setRunning(running) {
     this.#running = running;
-    byId("paint", HTMLButtonElement).disabled = running !== null;
-    byId("cancel", HTMLButtonElement).hidden = running === null;
+    const [paint, cancel] = ["paint", "cancel"].map((id) => byId(id, HTMLButtonElement));
+    // A disabled button would lose the focus.
+    paint.setAttribute("aria-disabled", String(running !== null));
+    if (document.activeElement === cancel) {
+      paint.focus();
+    }
+    cancel.hidden = running === null;
   }
 
   /** @param {AbortSignal} signal */

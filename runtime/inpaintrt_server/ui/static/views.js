@@ -54,6 +54,7 @@ export class Views {
     byId("result-summary", HTMLElement).textContent = `Preview after step ${step} of ${total}`;
     byId("result-warnings", HTMLElement).textContent = "";
     this.#actions.hidden = true;
+    this.#toResult.disabled = false;
     this.#show(true);
   }
 
@@ -68,6 +69,7 @@ export class Views {
     if (shown && last !== null) {
       this.showResult(last);
     }
+    this.#toResult.disabled = last === null;
     this.#forgetPreview();
     return shown;
   }

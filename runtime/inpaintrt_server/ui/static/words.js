@@ -1,4 +1,4 @@
-import { ConnectionLostError, RefusedError } from "./client.js";
+import { ConnectionLostError, RefusedError, storedKey } from "./client.js";
 
 /** Something that the page itself finds wrong before the server is asked. */
 export class PageError extends Error {
@@ -19,6 +19,7 @@ const FIELD_OF_CODE = new Map([
 ]);
 
 const LARGE_REQUEST = "The image is too large for this server";
+const UNAUTHORIZED = 401;
 
 /**
  * Say what went wrong, what was expected, and what to do.
@@ -46,24 +47,25 @@ function fieldOf({ problem }) {
 
 /** @param {RefusedError} error */
 function refusalText({ problem, status, retryAfter }) {
+  if (status === UNAUTHORIZED) {
+    return storedKey() === null
+      ? "This server needs an API key: enter one in the field above."
+      : "The server does not accept this API key: enter another one in the field above.";
+  }
   const sentence = problem.code === "body_too_large" ? LARGE_REQUEST : capitalized(problem.message);
   const details = [
     problem.received && `received: ${problem.received}`,
     problem.expected && `expected: ${problem.expected}`,
   ].filter(Boolean);
   const first = details.length > 0 ? `${sentence} (${details.join("; ")}).` : `${sentence}.`;
-  return [first, adviceFor(problem, status, retryAfter)].filter(Boolean).join(" ");
+  return [first, adviceFor(problem, retryAfter)].filter(Boolean).join(" ");
 }
 
 /**
  * @param {import("./client.js").Problem} problem
- * @param {number | null} status
  * @param {number | null} retryAfter
  */
-function adviceFor(problem, status, retryAfter) {
-  if (status === 401) {
-    return "Enter a key below.";
-  }
+function adviceFor(problem, retryAfter) {
   if (retryAfter !== null) {
     return `Try again in ${retryAfter} s.`;
   }
