@@ -15,7 +15,7 @@ from inpaintrt_server.ui import PATH
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-_PATIENCE = 60_000
+_PATIENCE = 30_000
 
 Visit = Callable[..., Page]
 
@@ -94,7 +94,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
             witness = _Witness(page, address, refusals=refusals)
             visitors.callback(witness.check)
             page.goto(f"{address}{PATH}/")
-            page.wait_for_load_state("networkidle")
+            page.locator("#checkpoint:not(:empty), #alert:not(:empty)").wait_for()
             return page
 
         yield open_page

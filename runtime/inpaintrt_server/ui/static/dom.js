@@ -19,21 +19,23 @@ export function byId(id, type) {
  *
  * @param {number} width
  * @param {number} height
+ * @param {boolean} [readable] Whether its pixels will be read, so that a graphics card is no place for it.
  * @returns {{canvas: HTMLCanvasElement, context: CanvasRenderingContext2D}}
  */
-export function makeCanvas(width, height) {
+export function makeCanvas(width, height, readable = false) {
   const canvas = document.createElement("canvas");
   canvas.width = Math.max(1, Math.round(width));
   canvas.height = Math.max(1, Math.round(height));
-  return { canvas, context: contextOf(canvas) };
+  return { canvas, context: contextOf(canvas, readable) };
 }
 
 /**
  * @param {HTMLCanvasElement} canvas
+ * @param {boolean} [readable]
  * @returns {CanvasRenderingContext2D}
  */
-export function contextOf(canvas) {
-  const context = canvas.getContext("2d");
+export function contextOf(canvas, readable = false) {
+  const context = canvas.getContext("2d", { willReadFrequently: readable });
   if (context === null) {
     throw new Error(`the browser has no memory for a canvas of ${canvas.width} x ${canvas.height}`);
   }

@@ -47,7 +47,9 @@ export class Mask {
 
   get isEmpty() {
     const { width, height } = this.canvas;
-    const pixels = new Uint32Array(this.#context.getImageData(0, 0, width, height).data.buffer);
+    const { context } = makeCanvas(width, height, true);
+    context.drawImage(this.canvas, 0, 0);
+    const pixels = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
     return pixels.every((pixel) => pixel === 0);
   }
 

@@ -97,7 +97,7 @@ export function replacesAll(operation) {
  * @returns {HTMLCanvasElement}
  */
 export function opacityOf(mask, width, height) {
-  const { canvas, context } = makeCanvas(width, height);
+  const { canvas, context } = makeCanvas(width, height, true);
   context.drawImage(mask, 0, 0, canvas.width, canvas.height);
   for (let top = 0; top < canvas.height; top += ROWS_AT_A_TIME) {
     const rows = Math.min(ROWS_AT_A_TIME, canvas.height - top);

@@ -4,8 +4,8 @@ import { MASK_COLOR } from "./operations.js";
 const TINT = 0.45;
 const LIGHT = "#ffffff";
 const DARK = "#14142b";
-const LIGHT_WIDTH = 1.25;
-const DARK_WIDTH = 2.5;
+const LIGHT_WIDTH = 2;
+const DARK_WIDTH = 3.5;
 
 /** @typedef {{x: number, y: number, width: number, height: number}} Place */
 
