@@ -69,7 +69,8 @@ export class Form {
     steps.dispatchEvent(new Event("input"));
     this.#input("num_images_per_prompt").max = String(limits.max_results);
     const list = byId("scheduler", HTMLSelectElement);
-    list.replaceChildren(new Option(`The checkpoint's own (${own})`, ""), ...samplers.map((name) => new Option(name)));
+    const ownName = `The checkpoint's own (${own.replace(/Scheduler$/, "")})`;
+    list.replaceChildren(new Option(ownName, ""), ...samplers.map((name) => new Option(name)));
   }
 
   /** @throws {PageError} A field is not valid; the first such one is named. */
@@ -117,10 +118,11 @@ export class Form {
   /**
    * Show which field is wrong, and lead there.
    *
-   * @param {string} name As the server calls it.
+   * @param {string} name As the server calls it; an index follows the name of a list.
    */
   mark(name) {
-    const field = this.element.elements.namedItem(name === "margins" ? MARGINS[0] : name.split(".")[0]);
+    const [first, index] = name.split(".");
+    const field = this.element.elements.namedItem(first === "margins" ? MARGINS[Number(index ?? 0)] : first);
     if (!isField(field)) {
       return;
     }
