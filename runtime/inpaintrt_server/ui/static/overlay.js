@@ -5,7 +5,7 @@ const TINT = 0.45;
 const LIGHT = "#ffffff";
 const DARK = "#14142b";
 const LIGHT_WIDTH = 2;
-const DARK_WIDTH = 3.5;
+const DARK_WIDTH = 4;
 
 /** @typedef {{x: number, y: number, width: number, height: number}} Place */
 
@@ -13,6 +13,8 @@ const DARK_WIDTH = 3.5;
  * Shows a mask over an image: translucent, with an outline in two tones, one of which shows on any image.
  */
 export class Overlay {
+  /** The mask as large as it is shown: scaled once for each frame, since that takes longest. */
+  #shape = makeCanvas(1, 1).canvas;
   #outline = makeCanvas(1, 1).canvas;
   #layer = makeCanvas(1, 1).canvas;
 
@@ -22,29 +24,24 @@ export class Overlay {
    * @param {Place} place Where the mask lies.
    * @param {number} ratio Pixels of the context for one of the page.
    */
-  draw(context, mask, place, ratio) {
+  draw(context, mask, { x, y, width, height }, ratio) {
+    cleared(this.#shape, context.canvas).drawImage(mask, x, y, width, height);
     context.save();
     context.globalAlpha = TINT;
-    drawAt(context, mask, place, 0, 0);
+    context.drawImage(this.#shape, 0, 0);
     context.restore();
-    this.#drawOutline(context.canvas, mask, place, ratio);
+    this.#drawOutline(ratio);
     context.drawImage(this.#outline, 0, 0);
   }
 
-  /**
-   * @param {HTMLCanvasElement} view
-   * @param {HTMLCanvasElement} mask
-   * @param {Place} place
-   * @param {number} ratio
-   */
-  #drawOutline(view, mask, place, ratio) {
-    const outline = cleared(this.#outline, view);
-    drawGrown(outline, mask, place, DARK_WIDTH * ratio, DARK);
-    const layer = cleared(this.#layer, view);
-    drawGrown(layer, mask, place, LIGHT_WIDTH * ratio, LIGHT);
+  /** @param {number} ratio */
+  #drawOutline(ratio) {
+    const outline = cleared(this.#outline, this.#shape);
+    drawGrown(outline, this.#shape, Math.round(DARK_WIDTH * ratio), DARK);
+    drawGrown(cleared(this.#layer, this.#shape), this.#shape, Math.round(LIGHT_WIDTH * ratio), LIGHT);
     outline.drawImage(this.#layer, 0, 0);
     outline.globalCompositeOperation = "destination-out";
-    drawAt(outline, mask, place, 0, 0);
+    outline.drawImage(this.#shape, 0, 0);
     outline.globalCompositeOperation = "source-over";
   }
 }
@@ -83,25 +80,13 @@ function cleared(canvas, like) {
 
 /**
  * @param {CanvasRenderingContext2D} context
- * @param {HTMLCanvasElement} mask
- * @param {Place} place
- * @param {number} dx
- * @param {number} dy
- */
-function drawAt(context, mask, { x, y, width, height }, dx, dy) {
-  context.drawImage(mask, x + dx, y + dy, width, height);
-}
-
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {HTMLCanvasElement} mask
- * @param {Place} place
- * @param {number} reach
+ * @param {HTMLCanvasElement} shape
+ * @param {number} reach Whole pixels.
  * @param {string} color
  */
-function drawGrown(context, mask, place, reach, color) {
+function drawGrown(context, shape, reach, color) {
   for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-    drawAt(context, mask, place, dx * reach, dy * reach);
+    context.drawImage(shape, dx * reach, dy * reach);
   }
   context.globalCompositeOperation = "source-in";
   context.fillStyle = color;

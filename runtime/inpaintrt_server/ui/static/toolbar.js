@@ -35,7 +35,7 @@ export class Toolbar {
     byId("eraser", HTMLButtonElement).setAttribute("aria-pressed", String(erasing));
     this.#size.max = String(largestBrush);
     this.#size.value = String(brush);
-    byId("brush-pixels", HTMLOutputElement).value = `${brush} px`;
+    byId("brush-pixels", HTMLSpanElement).textContent = `${brush} px`;
   }
 
   /**
