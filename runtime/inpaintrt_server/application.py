@@ -72,11 +72,12 @@ def make_application(
 
 def _make_apis(settings: ServerSettings) -> Sequence[Api]:
     return (
+        # Before the paths of health, whose OPTIONS / would else be all that a refusal of POST / names.
+        *((ui.make_api(),) if settings.ui else ()),
         *health.make_apis(settings),
         inpaint.make_api(settings),
         openai.make_api(settings),
         webui.make_api(settings),
-        *((ui.make_api(),) if settings.ui else ()),
     )
 
 

@@ -175,7 +175,7 @@ def _page_status(server: Process) -> int:
         return client.get("/").status_code
 
 
-@pytest.mark.parametrize(("options", "status"), [((), 200), (("--ui",), 200), (("--no-ui",), 404)])
+@pytest.mark.parametrize(("options", "status"), [((), 200), (("--ui",), 200), (("--no-ui",), 405)])
 def test_the_page_is_served_unless_it_is_turned_off(
     start: Start, options: tuple[str, ...], status: int
 ) -> None:

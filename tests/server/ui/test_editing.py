@@ -283,7 +283,6 @@ def test_images_are_pasted_and_dropped(page: Page, mask: Callable[[], Mask], kin
 @pytest.mark.parametrize(
     ("name", "kind", "content"),
     [
-        ("a.svg", "image/svg+xml", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
         ("a.txt", "text/plain", b"nothing"),
         ("a.png", "image/png", b"\x89PNG\r\n\x1a\n nothing"),
         ("a.jpg", "image/jpeg", b"\xff\xd8 nothing"),
@@ -295,6 +294,16 @@ def test_what_is_no_image_is_refused_and_the_old_one_kept(
     open_file(page, content, name, kind)
     expect(page.get_by_role("alert")).to_contain_text(f"The file {name} cannot be read as an image")
     assert mask().shape == (128, 128)
+
+
+@pytest.mark.parametrize("kind", ["svg+xml", "gif", "avif"])
+def test_a_format_that_the_server_does_not_take_is_refused(page: Page, kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "GIF")
+    open_file(page, file.getvalue(), "a.file", f"image/{kind}")
+    expect(page.get_by_role("alert")).to_have_text(
+        "The file a.file is of another format than this server takes: PNG, JPEG, WebP."
+    )
 
 
 def test_touch_paints_and_two_fingers_zoom(visit: Visit, server: str, tmp_path: Path) -> None:

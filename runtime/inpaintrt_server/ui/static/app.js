@@ -57,7 +57,7 @@ class App {
    */
   async open(file) {
     await this.try(async () => {
-      this.editor.open(await openImage(file, this.info?.limits ?? null));
+      this.editor.open(await openImage(file, this.info));
       byId("invitation", HTMLElement).hidden = true;
       this.views.showEditor();
       this.status.clear();
@@ -116,7 +116,7 @@ class App {
   /** @param {File} file */
   async #openMask(file) {
     await this.try(async () => {
-      const opened = await openImage(file, this.info?.limits ?? null);
+      const opened = await openImage(file, this.info);
       try {
         this.editor.mask?.replace(opened);
       } finally {

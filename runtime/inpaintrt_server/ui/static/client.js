@@ -18,6 +18,7 @@ const KEY = "inpaintrt-api-key";
  * @property {string} checkpoint
  * @property {string} default_sampler
  * @property {string[]} samplers
+ * @property {string[]} formats Of images and masks.
  * @property {Limits} limits
  */
 

@@ -4,9 +4,7 @@ import { inMegabytes, inMegapixels, PageError } from "./words.js";
 /** Longest side of what is drawn while the whole image is in view. */
 export const PREVIEW_SIDE = 2048;
 
-// The browser reads these, the server does not.
-const REFUSED_TYPES = ["image/svg+xml", "image/x-icon", "image/vnd.microsoft.icon", "image/heic", "image/heif"];
-
+/** @typedef {import("./client.js").Info} Info */
 /** @typedef {import("./client.js").Limits} Limits */
 
 /**
@@ -24,18 +22,18 @@ const REFUSED_TYPES = ["image/svg+xml", "image/x-icon", "image/vnd.microsoft.ico
  * Open a file that the server will take.
  *
  * @param {File} file
- * @param {Limits | null} limits Of the server; null while they are not known.
+ * @param {Info | null} info What the server is; null while that is not known.
  * @returns {Promise<OpenedImage>}
- * @throws {PageError} The file is not an image, or larger than the server takes.
+ * @throws {PageError} The file is not an image, or one that the server does not take.
  */
-export async function openImage(file, limits) {
-  checkFile(file, limits);
+export async function openImage(file, info) {
+  checkFile(file, info);
   const element = new Image();
   const url = URL.createObjectURL(file);
   try {
     await load(element, url, file);
     const { naturalWidth: width, naturalHeight: height } = element;
-    checkPixels(width, height, limits);
+    checkPixels(width, height, info?.limits ?? null);
     await decode(element, file);
     return { file, element, width, height, preview: previewOf(element, width, height) };
   } catch (error) {
@@ -56,13 +54,20 @@ export function closeImage(image) {
 
 /**
  * @param {File} file
- * @param {Limits | null} limits
+ * @param {Info | null} info
  */
-function checkFile(file, limits) {
-  if (REFUSED_TYPES.includes(file.type) || (file.type !== "" && !file.type.startsWith("image/"))) {
+function checkFile(file, info) {
+  if (file.type !== "" && !file.type.startsWith("image/")) {
     throw unreadable(file);
   }
-  if (limits !== null && file.size > limits.max_body) {
+  if (info === null) {
+    return;
+  }
+  const { formats, limits } = info;
+  if (!formats.some((name) => file.type === `image/${name.toLowerCase()}`)) {
+    throw new PageError(`The file ${file.name} is of another format than this server takes: ${formats.join(", ")}.`);
+  }
+  if (file.size > limits.max_body) {
     const [size, most] = [inMegabytes(file.size), inMegabytes(limits.max_body)];
     throw new PageError(`The file ${file.name} has ${size}; this server takes at most ${most}.`);
   }
@@ -106,8 +111,7 @@ async function decode(element, file) {
 
 /** @param {File} file */
 function unreadable(file) {
-  const kinds = "PNG, JPEG, WebP, AVIF, GIF or BMP";
-  return new PageError(`The file ${file.name} cannot be read as an image: this page takes ${kinds}.`);
+  return new PageError(`The file ${file.name} cannot be read as an image.`);
 }
 
 /**
