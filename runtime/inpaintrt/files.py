@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 from inpaintrt.errors import ParameterError
 
-__all__ = ["check_output", "numbered", "save_picture"]
+__all__ = ["check_output", "numbered", "parameters_text", "save_picture"]
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
@@ -57,3 +59,13 @@ def save_picture(image: Image.Image, path: Path, texts: Mapping[str, str] | None
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def parameters_text(parameters: Mapping[str, object], seed: int) -> str:
+    """How a result was made, as JSON for the metadata of its file.
+
+    Args:
+        parameters: Bundle, prompt and options of the request.
+        seed: The seed of this result.
+    """
+    return json.dumps({**parameters, "seed": seed, "software": f"inpaintrt {version('inpaintrt')}"})

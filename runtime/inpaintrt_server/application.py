@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from inpaintrt_server import ui
 from inpaintrt_server.apis import health, inpaint, openai, webui
 from inpaintrt_server.http.access import AccessLayer
 from inpaintrt_server.http.api import Api
@@ -45,13 +46,15 @@ def make_application(
         metrics: What the service's observer counts in; by default figures of the HTTP side alone.
 
     Raises:
-        ParameterError: The file of API keys cannot be used, or the page is asked for and Gradio is missing.
+        ParameterError: The file of API keys cannot be used.
     """
     keys = KeyRing(settings.api_key_file) if keys is None else keys
     metrics = Metrics() if metrics is None else metrics
     metrics.watch(lambda: service.snapshot)
     apis = _make_apis(settings)
     application = FastAPI(title="inpaintrt", version=version("inpaintrt"), docs_url=None, redoc_url=None)
+    # A redirect to the same path without its last slash would lead to whatever host the client named.
+    application.router.redirect_slashes = False
     connections = Connections(settings.max_connections)
     application.state.context = Context(service, settings, keys, metrics, apis, connections)
     for api in apis:
@@ -64,21 +67,17 @@ def make_application(
     application.add_middleware(ConnectionLayer, connections=connections)
     application.add_middleware(WellFormedLayer)
     application.add_middleware(AccessLayer, apis=apis, metrics=metrics)
-    if settings.ui:
-        # Gradio takes seconds to import.
-        from inpaintrt_server.ui import mount_page
-
-        mount_page(application, service, settings)
     return application
 
 
 def _make_apis(settings: ServerSettings) -> Sequence[Api]:
     return (
+        # Before the paths of health, whose OPTIONS / would else be all that a refusal of POST / names.
+        *((ui.make_api(),) if settings.ui else ()),
         *health.make_apis(settings),
         inpaint.make_api(settings),
         openai.make_api(settings),
         webui.make_api(settings),
-        Api("ui", ("/ui",), APIRouter()),
     )
 
 

@@ -69,7 +69,7 @@ class ServerSettings(BaseSettings):
         default={}, description="What the backend lets its users set, such as threads=2."
     )
     verify: bool = Field(default=True, description="Compare the bundle's files with their hashes.")
-    ui: bool = Field(default=False, description="Serve the page at /ui, which needs the extra ui.")
+    ui: bool = Field(default=True, description="Serve the page at /ui, which / leads to.")
     slots: int = Field(default=4, ge=1, description="Results that are denoised at the same time.")
     queue: int = Field(default=64, ge=0, description="Requests that may wait beside them; more get 429.")
     row_buckets: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_numbers)] = Field(

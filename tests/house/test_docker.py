@@ -116,6 +116,8 @@ def test_what_is_copied_is_enough_to_install(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {f"inpaintrt/engines/demo/{MANIFEST_NAME}", "inpaintrt_server/__init__.py"} <= names
+    page = ROOT / "runtime" / "inpaintrt_server" / "ui" / "static"
+    assert {f"inpaintrt_server/ui/static/{path.name}" for path in page.iterdir()} <= names
 
 
 def test_both_images_are_made_of_the_same_files() -> None:

@@ -170,12 +170,19 @@ def test_sighup_rotates_keys_and_keeps_them_where_the_new_file_is_bad(start: Sta
     assert all(key not in str(server.lines("")) for key in KEYS)
 
 
-def test_the_page_is_served_where_it_is_asked_for(start: Start) -> None:
-    server = start("--ui")
-    page = httpx.get(f"{server.address}/ui/", timeout=60)
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+def _page_status(server: Process) -> int:
+    with httpx.Client(base_url=server.address, follow_redirects=True) as client:
+        return client.get("/").status_code
+
+
+@pytest.mark.parametrize(("options", "status"), [((), 200), (("--ui",), 200), (("--no-ui",), 405)])
+def test_the_page_is_served_unless_it_is_turned_off(
+    start: Start, options: tuple[str, ...], status: int
+) -> None:
+    server = start(*options)
+    assert _page_status(server) == status
     server.wait_for("request")
-    assert server.lines("request")[0]["api"] == "ui"
+    assert server.lines("request")[0]["api"] == ("ui" if status == 200 else "other")
     server.signal(signal.SIGTERM)
     assert server.status() == 0
 

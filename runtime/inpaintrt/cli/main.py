@@ -18,7 +18,6 @@ __all__ = ["app", "main"]
 _EXTRAS = {
     "diffusers": "export,cpu",
     "fastapi": "serve",
-    "gradio": "ui",
     "huggingface_hub": "export,cpu",
     "matplotlib": "bench",
     "onnx": "export,cpu",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Unpack
 
@@ -13,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from inpaintrt.cli.options import bundle_option, engine_options
-from inpaintrt.files import check_output, numbered, save_picture
+from inpaintrt.files import check_output, numbered, parameters_text, save_picture
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options
@@ -106,8 +104,7 @@ def _save(result: InpaintOutput, paths: list[Path], parameters: Mapping[str, obj
     for warning in result.warnings:
         console.print("[yellow]warning:[/]", warning, markup=True, soft_wrap=True)
     for path, image, seed in zip(paths, result.images, result.seeds, strict=True):
-        record = {**parameters, "seed": seed, "software": f"inpaintrt {version('inpaintrt')}"}
-        save_picture(image, path, {"parameters": json.dumps(record)})
+        save_picture(image, path, {"parameters": parameters_text(parameters, seed)})
         click.echo(path)
     steps = len(result.timings.steps)
     console.print(f"seed {result.seeds[0]}, {steps} steps, {result.timings.total:.2f} s")

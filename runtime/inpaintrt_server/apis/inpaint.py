@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from inpaintrt.errors import ParameterError
+from inpaintrt.files import parameters_text
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
@@ -72,9 +73,9 @@ async def inpaint(request: Request) -> Response:
         wanted, shown = await in_picture_thread(context, lambda: _make(context, fields, image, mask, count))
         running = start_job(request, permit, wanted, preview_steps=shown)
         if answer == "events":
-            return EventStream(running, _translator(fields), _sse_problem)
+            return EventStream(running, _translator(context, fields), _sse_problem)
         finished = await running.result()
-    return await _respond(fields, finished, answer)
+    return await _respond(context, fields, finished, answer)
 
 
 async def _read(request: Request) -> tuple[InpaintFields, bytes, bytes | None]:
@@ -168,27 +169,44 @@ def _make(
     return request, preview_steps(context.service.stages.manifest, request, previews)
 
 
-async def _respond(fields: InpaintFields, finished: Finished, answer: _Answer) -> Response:
+async def _respond(context: Context, fields: InpaintFields, finished: Finished, answer: _Answer) -> Response:
     timing = server_timing(finished.timings)
     if answer == "json":
-        return JSONResponse((await _result(fields, finished)).model_dump(), headers=timing)
-    (content,) = await encode_pictures(finished.images, fields.output_format, fields.output_quality)
+        return JSONResponse((await _result(context, fields, finished)).model_dump(), headers=timing)
+    (content,) = await encode_pictures(
+        finished.images,
+        fields.output_format,
+        fields.output_quality,
+        parameters=_metadata(context, fields, finished),
+    )
     headers = {**timing, "X-Seed": str(finished.seeds[0])}
     if finished.warnings:
         headers["X-Warnings"] = json.dumps(finished.warnings)
     return Response(content, media_type=MEDIA_TYPES[fields.output_format], headers=headers)
 
 
-async def _result(fields: InpaintFields, finished: Finished) -> InpaintResult:
+async def _result(context: Context, fields: InpaintFields, finished: Finished) -> InpaintResult:
     return InpaintResult(
-        images=await as_base64(finished.images, fields.output_format, fields.output_quality),
+        images=await as_base64(
+            finished.images,
+            fields.output_format,
+            fields.output_quality,
+            parameters=_metadata(context, fields, finished),
+        ),
         seeds=list(finished.seeds),
         warnings=list(finished.warnings),
         timings=TimingsBody(**vars(finished.timings)),
     )
 
 
-def _translator(fields: InpaintFields) -> Translate:
+def _metadata(context: Context, fields: InpaintFields, finished: Finished) -> list[str]:
+    """How each result was made, as `inpaintrt run` writes it into its files."""
+    bundle = context.service.stages.manifest.name
+    parameters = {"bundle": bundle, "prompt": fields.prompt, **fields.options()}
+    return [parameters_text(parameters, seed) for seed in finished.seeds]
+
+
+def _translator(context: Context, fields: InpaintFields) -> Translate:
     async def translate(event: Started | Stepped | Finished) -> AsyncIterator[bytes]:
         match event:
             case Started():
@@ -200,7 +218,7 @@ def _translator(fields: InpaintFields) -> Translate:
                     previews = await as_base64(event.previews, fields.output_format, fields.output_quality)
                     yield sse({**place, "images": previews}, "preview")
             case Finished():
-                yield sse((await _result(fields, event)).model_dump(), "result")
+                yield sse((await _result(context, fields, event)).model_dump(), "result")
 
     return translate
 

@@ -25,9 +25,9 @@ class Api:
         prefixes: What its paths begin with.
         router: Its paths.
         shape: The JSON that it wraps problems in.
-        open: Whether its paths need no key, and answer under every name.
+        open: Whether its paths need no key.
         monitoring: Whether its paths are for health probes, which ask even where there are too many
-            connections, and may leave out the header Host.
+            connections, and may leave out the header Host; those that are open answer under every name.
         requests: Methods and paths that belong to it beside its prefixes.
         adapt: Changes problems to what its clients know, before they are shaped.
     """

@@ -47,10 +47,9 @@ class Gate:
 
     def _check(self, connection: HTTPConnection) -> None:
         api = record_of(connection).api
-        if api.open:
-            return
         if self._keys.required:
-            self._check_key(connection.headers)
+            if not api.open:
+                self._check_key(connection.headers)
         elif not self._trust_everybody and not _is_probe(api, connection.headers):
             _check_origin(connection.headers)
 
@@ -65,8 +64,8 @@ class Gate:
 
 
 def _is_probe(api: Api, headers: Headers) -> bool:
-    """Whether this is monitoring that knows no name of the server; a browser always sends one."""
-    return api.monitoring and "host" not in headers and "origin" not in headers
+    """Whether this is monitoring that needs no name of the server; a browser always sends one."""
+    return api.monitoring and (api.open or ("host" not in headers and "origin" not in headers))
 
 
 def _check_origin(headers: Headers) -> None:

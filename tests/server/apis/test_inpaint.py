@@ -40,6 +40,25 @@ def test_a_form_gives_the_picture_that_the_pipeline_gives(client: httpx.Client, 
     assert largest_difference(opened(answer.content), expected.images[0]) <= 1
 
 
+def _metadata(content: bytes) -> dict[str, object]:
+    text: dict[str, object] = json.loads(opened(content).text["parameters"])  # type: ignore[attr-defined]
+    return text
+
+
+def test_the_file_says_how_it_was_made(client: httpx.Client) -> None:
+    fields = {**FORM, "negative_prompt": "a cloud", "strength": 0.9, "scheduler": "ddim"}
+    made = _metadata(client.post("/v1/inpaint", data=fields, files=files()).content)
+    assert made.items() >= {**fields, "bundle": "demo", "guidance_scale": 7.5}.items()
+    assert str(made["software"]).startswith("inpaintrt ")
+
+
+def test_each_of_several_files_has_its_own_seed(client: httpx.Client) -> None:
+    wanted = as_json(num_images_per_prompt=2, seed=[3, 4], stream=True)
+    result = _events(client.post("/v1/inpaint", json=wanted))[-1][1]
+    images: list[str] = result["images"]  # type: ignore[assignment]
+    assert [_metadata(base64.b64decode(image))["seed"] for image in images] == [3, 4]
+
+
 def test_json_gives_the_same_as_a_form(client: httpx.Client) -> None:
     form = client.post("/v1/inpaint", data=FORM, files=files())
     body = client.post("/v1/inpaint", json=as_json())

@@ -9,35 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Request, expect, sync_playwright
 
-from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.settings import ServerSettings
-from inpaintrt_server.ui import PATH, mount_page
-from server.conftest import Serve, serving
+from inpaintrt_server.ui import PATH
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-_PATIENCE = 120_000
+_PATIENCE = 30_000
 
 Visit = Callable[..., Page]
-
-
-@pytest.fixture(scope="session")
-def page_application(service: BatchingService, settings: ServerSettings) -> FastAPI:
-    """The application with its page."""
-    application = make_application(service, settings)
-    mount_page(application, service, settings)
-    return application
-
-
-@pytest.fixture(scope="session")
-def page_server(page_application: FastAPI) -> Iterator[str]:
-    """The address of a server with a page."""
-    with serving(page_application) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")
@@ -67,24 +47,60 @@ def _find(playwright: Playwright) -> str:
     return found or own
 
 
+class _Witness:
+    """What a page must never do: fail, break its policy, or ask anybody but its own server.
+
+    Args:
+        page: The page.
+        address: Of its server.
+        refusals: Whether the test makes the server refuse requests, which the browser notes on its console.
+    """
+
+    def __init__(self, page: Page, address: str, *, refusals: bool) -> None:
+        self._page = page
+        self._own = (f"{address}/", f"blob:{address}/", "data:")
+        self._refusals = refusals
+        self._complaints: list[str] = []
+        page.on("console", lambda message: self._hear(message.type, message.text))
+        page.on("pageerror", lambda error: self._complaints.append(str(error)))
+        page.on("request", self._look)
+
+    def _hear(self, kind: str, text: str) -> None:
+        refused = self._refusals and text.startswith("Failed to load resource")
+        if kind in ("error", "warning") and not refused:
+            self._complaints.append(text)
+
+    def _look(self, request: Request) -> None:
+        if not request.url.startswith(self._own):
+            self._complaints.append(f"a request to {request.url}")
+
+    def check(self) -> None:
+        assert self._complaints == []
+
+
 @pytest.fixture
-def visit(browser: Browser, serve: Serve) -> Iterator[Visit]:
-    """Opens the page of a server for a visitor who was never there before, and leaves before servers end."""
+def visit(browser: Browser) -> Iterator[Visit]:
+    """Opens the page of a server for somebody who was never there before.
+
+    Pages are closed, and checked by their witnesses, when the test is over.
+    """
     with ExitStack() as visitors:
 
-        def open_page(address: str, **options: Any) -> Page:
-            context = browser.new_context(viewport={"width": 900, "height": 1200}, **options)
+        def open_page(address: str, *, refusals: bool = False, **options: Any) -> Page:
+            context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
             visitors.callback(context.close)
             context.set_default_timeout(_PATIENCE)
             page = context.new_page()
+            witness = _Witness(page, address, refusals=refusals)
+            visitors.callback(witness.check)
             page.goto(f"{address}{PATH}/")
-            page.wait_for_selector("#editor canvas")
+            page.locator("#checkpoint:not(:empty), #alert:not(:empty)").wait_for()
             return page
 
         yield open_page
 
 
 @pytest.fixture
-def page(visit: Visit, page_server: str) -> Page:
-    """The page of `page_server`."""
-    return visit(page_server)
+def page(visit: Visit, server: str) -> Page:
+    """The page of `server`."""
+    return visit(server)

@@ -1,0 +1,177 @@
+import { byId } from "./dom.js";
+import { PageError } from "./words.js";
+
+const SEEDS = 2 ** 32;
+const MOST_STEPS_OF_SLIDER = 100;
+const PREVIEWS = 4;
+const PREVIEWS_OF_LARGE = 1;
+const LARGE = 4_000_000;
+const MARGINS = ["margin_left", "margin_top", "margin_right", "margin_bottom"];
+/** Fields that are sent as they are, where they are not empty. */
+const PLAIN_FIELDS = [
+  "negative_prompt",
+  "num_inference_steps",
+  "guidance_scale",
+  "strength",
+  "scheduler",
+  "num_images_per_prompt",
+  "mask_blur",
+  "mask_grow",
+];
+
+/** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
+
+/** What people fill in. */
+export class Form {
+  element = byId("form", HTMLFormElement);
+
+  /** @param {string} messages Id of the element that says what is wrong. */
+  constructor(messages) {
+    this.messages = messages;
+    for (const slider of this.element.querySelectorAll("input[data-for]")) {
+      connect(/** @type {HTMLInputElement} */ (slider), this.#input);
+    }
+    this.#input("seed").addEventListener("input", () => (this.#input("random_seed").checked = false));
+  }
+
+  get prompt() {
+    return this.#field("prompt").value;
+  }
+
+  set prompt(text) {
+    this.#field("prompt").value = text;
+  }
+
+  /** @returns {import("./editor.js").Margins} */
+  get margins() {
+    return /** @type {import("./editor.js").Margins} */ (MARGINS.map((name) => Number(this.#input(name).value) || 0));
+  }
+
+  /** @param {number} seed Kept for the next runs. */
+  keepSeed(seed) {
+    this.#input("seed").value = String(seed);
+    this.#input("random_seed").checked = false;
+  }
+
+  /**
+   * Offer what this server has, and no more than it takes.
+   *
+   * @param {import("./client.js").Info} info
+   */
+  adapt({ samplers, default_sampler: own, limits }) {
+    for (const name of ["prompt", "negative_prompt"]) {
+      /** @type {HTMLTextAreaElement} */ (this.#field(name)).maxLength = limits.max_prompt;
+    }
+    const steps = this.#input("num_inference_steps");
+    steps.max = String(limits.max_steps);
+    steps.value = String(Math.min(Number(steps.value), limits.max_steps));
+    byId("steps-slider", HTMLInputElement).max = String(Math.min(limits.max_steps, MOST_STEPS_OF_SLIDER));
+    steps.dispatchEvent(new Event("input"));
+    this.#input("num_images_per_prompt").max = String(limits.max_results);
+    const list = byId("scheduler", HTMLSelectElement);
+    const ownName = `The checkpoint's own (${own.replace(/Scheduler$/, "")})`;
+    list.replaceChildren(new Option(ownName, ""), ...samplers.map((name) => new Option(name)));
+  }
+
+  /** @throws {PageError} A field is not valid; the first such one is named. */
+  check() {
+    for (const field of this.element.elements) {
+      if (isField(field) && !field.checkValidity()) {
+        throw new PageError(`${labelOf(field)}: ${field.validationMessage}`, field.name);
+      }
+    }
+  }
+
+  /**
+   * What to send, without the image and the mask.
+   *
+   * @param {number} pixels Of the image: previews of a large one take longer than they are worth.
+   * @returns {FormData}
+   */
+  read(pixels) {
+    const data = new FormData();
+    data.append("prompt", this.prompt);
+    for (const name of PLAIN_FIELDS) {
+      const { value } = this.#field(name);
+      if (value !== "") {
+        data.append(name, value);
+      }
+    }
+    if (this.margins.some((margin) => margin > 0)) {
+      data.append("margins", JSON.stringify(this.margins));
+    }
+    data.append("seed", JSON.stringify(this.#seeds()));
+    data.append("previews", String(pixels > LARGE ? PREVIEWS_OF_LARGE : PREVIEWS));
+    return data;
+  }
+
+  /** One seed for each result, so that each of them can be made again alone. */
+  #seeds() {
+    const seed = this.#input("seed");
+    if (this.#input("random_seed").checked) {
+      seed.value = String(Math.floor(Math.random() * SEEDS));
+    }
+    const count = Number(this.#input("num_images_per_prompt").value);
+    return Array.from({ length: count }, (_, index) => Number(seed.value) + index);
+  }
+
+  /**
+   * Show which field is wrong, and lead there.
+   *
+   * @param {string} name As the server calls it; an index follows the name of a list.
+   */
+  mark(name) {
+    const [first, index] = name.split(".");
+    const field = this.element.elements.namedItem(first === "margins" ? MARGINS[Number(index ?? 0)] : first);
+    if (!isField(field)) {
+      return;
+    }
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", this.messages);
+    const folded = field.closest("details");
+    if (folded !== null) {
+      folded.open = true;
+    }
+    field.focus();
+  }
+
+  unmark() {
+    for (const field of this.element.querySelectorAll("[aria-invalid]")) {
+      field.removeAttribute("aria-invalid");
+      field.removeAttribute("aria-describedby");
+    }
+  }
+
+  /** @param {string} name */
+  #field = (name) => /** @type {Field} */ (this.element.elements.namedItem(name));
+  /** @param {string} name */
+  #input = (name) => /** @type {HTMLInputElement} */ (this.element.elements.namedItem(name));
+}
+
+/**
+ * Let a slider and the number field that it belongs to show the same.
+ *
+ * @param {HTMLInputElement} slider
+ * @param {(name: string) => HTMLInputElement} find
+ */
+function connect(slider, find) {
+  const number = find(slider.dataset.for ?? "");
+  slider.addEventListener("input", () => (number.value = slider.value));
+  number.addEventListener("input", () => (slider.value = number.value));
+}
+
+/**
+ * @param {Element | RadioNodeList | null} element
+ * @returns {element is Field}
+ */
+function isField(element) {
+  return (
+    element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement ||
+    element instanceof HTMLSelectElement
+  );
+}
+
+/** @param {Field} field */
+function labelOf(field) {
+  return field.labels?.[0]?.textContent?.trim() ?? field.name;
+}
