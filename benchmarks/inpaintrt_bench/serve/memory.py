@@ -7,21 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import httpx
 
+from inpaintrt_bench.memory import forget_peak, peak_bytes
 from inpaintrt_bench.schema import Row
 from inpaintrt_bench.serve.server import ServedProcess
 from inpaintrt_bench.serve.tasks import Task, make_mixture
 from inpaintrt_bench.serve.wire import make_call
 
-__all__ = ["MemorySettings", "measure_memory", "peak_of", "read_pythons"]
+__all__ = ["MemorySettings", "measure_memory", "read_pythons"]
 
 _PATIENCE = 600.0
 _SETTLING = 5.0
-_CLEAR_PEAK = "5"
-_KIBIBYTE = 1024
 _OK = 200
 
 
@@ -79,11 +77,10 @@ def _measure(settings: MemorySettings, name: str, python: str, size: tuple[int, 
     with ServedProcess(settings.bundle, settings.server_options, python=python) as server:
         _send(server.url, task, None)
         idle = server.resident_bytes()
-        status = Path(f"/proc/{server.process.pid}")
-        (status / "clear_refs").write_text(_CLEAR_PEAK)
+        forget_peak(server.process.pid)
         with ThreadPoolExecutor(requests) as pool:
             problems = list(pool.map(lambda _: _send(server.url, task, size), range(requests)))
-        peak = peak_of(status / "status") if server.alive else None
+        peak = peak_bytes(server.process.pid) if server.alive else None
         time.sleep(_SETTLING)
         after = server.resident_bytes() if server.alive else None
     failures = [problem for problem in problems if problem is not None]
@@ -94,16 +91,6 @@ def _measure(settings: MemorySettings, name: str, python: str, size: tuple[int, 
         case={"width": size[0], "height": size[1], "requests": requests},
         values={"idle_bytes": idle, "peak_bytes": peak, "after_bytes": after},
     )
-
-
-def peak_of(status: Path) -> int:
-    """The most bytes of a process that were resident since its peak was cleared, as Linux tells them.
-
-    Args:
-        status: The process's `/proc/PID/status`.
-    """
-    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * _KIBIBYTE
 
 
 def _send(url: str, task: Task, size: tuple[int, int] | None) -> str | None:
