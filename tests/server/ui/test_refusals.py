@@ -234,6 +234,8 @@ def test_a_lost_connection_is_told(visit: Visit, service: BatchingService, serve
         loop.call_soon_threadsafe(connection.transport.abort)
     _told(page, "The connection to the server was lost")
     page.context.set_offline(True)
+    page.get_by_role("button", name="Example", exact=True).click()
+    _told(page, "The connection to the server was lost")
     _start(page)
     _told(page, "The connection to the server was lost")
     page.context.set_offline(False)

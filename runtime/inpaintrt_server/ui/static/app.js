@@ -1,4 +1,4 @@
-import { fetchInfo, RefusedError, storeKey } from "./client.js";
+import { fetchExample, fetchInfo, RefusedError, storeKey } from "./client.js";
 import { byId, download } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Form } from "./form.js";
@@ -15,7 +15,7 @@ import { Views } from "./views.js";
 import { explain, PageError } from "./words.js";
 
 const UNAUTHORIZED = 401;
-const EXAMPLE = { name: "example.png", prompt: "a red balloon" };
+const PROMPT_OF_EXAMPLE = "a red balloon";
 
 /** The page: its parts, and what its buttons do. */
 class App {
@@ -39,7 +39,7 @@ class App {
     this.connect();
   }
 
-  /** Ask the server what it is, as often as it takes. */
+  /** Ask the server what it is and takes. */
   async connect() {
     await this.try(async () => {
       this.info = await fetchInfo();
@@ -106,10 +106,9 @@ class App {
 
   async #openExample() {
     await this.try(async () => {
-      const response = await fetch(new URL(EXAMPLE.name, import.meta.url), { credentials: "omit" });
-      const file = new File([await response.blob()], EXAMPLE.name, { type: "image/png" });
+      const file = new File([await fetchExample()], "example.png", { type: "image/png" });
       await this.open(file);
-      this.form.prompt ||= EXAMPLE.prompt;
+      this.form.prompt ||= PROMPT_OF_EXAMPLE;
     });
   }
 

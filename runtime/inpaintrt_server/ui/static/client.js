@@ -84,6 +84,11 @@ export async function fetchInfo() {
   return await (await send("info", {})).json();
 }
 
+/** @returns {Promise<Blob>} An image to start with. */
+export async function fetchExample() {
+  return await (await send("ui/example.png", {})).blob();
+}
+
 /**
  * Send a request and follow it; the last event is the result.
  *
