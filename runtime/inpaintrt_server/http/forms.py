@@ -167,11 +167,6 @@ def _check_charset(charset: bytes) -> None:
         )
 
 
-def _check_count(count: int, most: int, kind: str) -> None:
-    if count >= most:
-        raise MalformedBodyError(f"the form has too many {kind}", expected=f"at most {most}")
-
-
 def _text(data: bytes | bytearray) -> str:
     """Browsers send UTF-8; what is something else is shown as it is, byte by byte."""
     try:
