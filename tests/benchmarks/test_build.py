@@ -79,7 +79,8 @@ def test_every_part_of_an_export_has_its_cost(export_report: Path, tiny_checkpoi
         assert _peak(row) > 50e6
     sizes = {row.name: int(str(row.values["bytes"])) for row in report.rows}
     weights = (tiny_checkpoint / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
-    assert weights < sizes["unet"] < 2 * weights
+    # The graph for CPUs lies beside the other, and so few weights are in both.
+    assert 2 * weights < sizes["unet"] < 3 * weights
 
 
 def test_a_checkpoint_that_is_not_there_is_an_error_of_the_export(tmp_path: Path) -> None:
