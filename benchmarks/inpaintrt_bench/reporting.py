@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,10 +17,11 @@ from inpaintrt_bench.schema import FORMAT_VERSION, Kind, Report, Row, Scalar, sa
 __all__ = ["command_words", "hand_out", "make_report"]
 
 _OUTPUT = ("-o", "--output")
+_NAMED_PATH = re.compile(r"((?:--server=)?[^/=]+=)/(?:.*/)?([^/]+)")
 
 
 def command_words(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line without the name of the output file.
+    """The words of a command line without the name of the output file, and without folders of servers.
 
     Args:
         arguments: What followed the program's name.
@@ -29,7 +31,7 @@ def command_words(arguments: Sequence[str]) -> tuple[str, ...]:
         if word in _OUTPUT:
             next(rest, None)
         elif not word.startswith("--output="):
-            words.append(word)
+            words.append(_NAMED_PATH.sub(r"\1\2", word))
     return tuple(words)
 
 

@@ -89,3 +89,17 @@ def test_plots_without_matplotlib_name_the_extra(tmp_path: Path) -> None:
 )
 def test_the_output_file_is_no_part_of_the_recorded_command(arguments: tuple[str, ...]) -> None:
     assert command_words(arguments) == ("bench", "mask", "--steps", "2")
+
+
+def test_folders_of_servers_are_nobody_s_business() -> None:
+    words = [
+        "bench",
+        "memory",
+        "--server",
+        "0.2.0=/home/me/bin/python",
+        "--server=new=/opt/x/python3",
+        "-o",
+        "f",
+    ]
+    assert command_words(words) == ("bench", "memory", "--server", "0.2.0=python", "--server=new=python3")
+    assert command_words(["--server-option=--queue=16", "/a/b"]) == ("--server-option=--queue=16", "/a/b")
