@@ -1,4 +1,4 @@
-"""Is it an inpainting checkpoint of the kind that the runtime runs?"""
+"""Is it a checkpoint of the kind that the runtime runs?"""
 
 from __future__ import annotations
 
@@ -10,52 +10,51 @@ import diffusers
 from inpaintrt.bundle import Architecture
 from inpaintrt.errors import SourceError
 from inpaintrt.samplers import compile_table
+from inpaintrt_export.networks import vae_factor
 
 if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import CheckpointConfigs
 
 __all__ = ["check_architecture", "rewrite_scheduler_config"]
 
-_VAE_FACTOR = 8
-_LATENT_CHANNELS = 4
-_INPAINTING_CHANNELS = 9
 _FOREIGN_OPTIONS = (
     "addition_embed_type",
     "class_embed_type",
     "encoder_hid_dim_type",
     "num_class_embeds",
-    "time_cond_proj_dim",
 )
-"""Options of the UNet that give it inputs which an inpainting request does not have."""
+"""Options of the UNet that give it inputs which no request has."""
 
 
 def check_architecture(source: CheckpointConfigs) -> Architecture:
     """Check the configurations of a checkpoint, and take from them what the runtime must know.
 
     Raises:
-        SourceError: A part is missing, or is not that of an SD 1.x or 2.x inpainting checkpoint.
+        SourceError: A part is missing, or is not that of an SD 1.x or 2.x checkpoint.
         SchedulerError: No table expresses the scheduler's configuration.
     """
     text_encoder, vae, unet = (source.config(part) for part in ("text_encoder", "vae", "unet"))
     _check_classes(text_encoder, vae, unet)
-    _check_unet(unet)
     _check_vae(vae)
+    _check_unet(unet, vae)
     _check_context(text_encoder, unet)
     scheduler = rewrite_scheduler_config(source.scheduler_config())
     compile_table(scheduler, None, 4)
     return Architecture(
-        latent_channels=_LATENT_CHANNELS,
-        vae_scale_factor=_VAE_FACTOR,
+        latent_channels=vae["latent_channels"],
+        vae_scale_factor=vae_factor(vae),
         latent_scale=vae.get("scaling_factor", 0.18215),
         context_width=unet["cross_attention_dim"],
         prediction_type=scheduler.get("prediction_type", "epsilon"),
-        native_resolution=_native_resolution(unet),
+        native_resolution=_native_resolution(unet, vae_factor(vae)),
         text_layers=text_encoder["num_hidden_layers"],
+        condition_channels=unet["in_channels"] - vae["latent_channels"],
+        guidance_embedding_width=unet.get("time_cond_proj_dim"),
     )
 
 
 def _refuse(what: str, received: object, expected: object, hint: str | None = None) -> SourceError:
-    usual = "name a Stable Diffusion 1.x or 2.x inpainting checkpoint"
+    usual = "name a Stable Diffusion 1.x or 2.x checkpoint"
     return SourceError(what, received=received, expected=expected, hint=usual if hint is None else hint)
 
 
@@ -71,35 +70,33 @@ def _check_classes(text_encoder: dict[str, Any], vae: dict[str, Any], unet: dict
             raise _refuse(f"the {part} is of a class that cannot be exported", found[part], name)
 
 
-def _check_unet(unet: dict[str, Any]) -> None:
-    channels = unet.get("in_channels")
-    if channels != _INPAINTING_CHANNELS:
-        kind = " (a text-to-image checkpoint)" if channels == _LATENT_CHANNELS else ""
+def _check_unet(unet: dict[str, Any], vae: dict[str, Any]) -> None:
+    latents = vae["latent_channels"]
+    kinds = {latents: "text-to-image", 2 * latents + 1: "inpainting"}
+    if unet.get("in_channels") not in kinds:
         raise _refuse(
-            "the UNet is not that of an inpainting checkpoint",
-            f"{channels} channels{kind}",
-            f"{_INPAINTING_CHANNELS} channels",
+            "the UNet is neither that of a text-to-image nor that of an inpainting checkpoint",
+            f"{unet.get('in_channels')} channels",
+            " or ".join(f"{channels} ({kind})" for channels, kind in kinds.items()),
         )
-    if unet.get("out_channels") != _LATENT_CHANNELS:
+    if unet.get("out_channels") != latents:
         raise _refuse(
-            "the UNet does not predict 4 latent channels", unet.get("out_channels"), _LATENT_CHANNELS
+            f"the UNet does not predict {latents} latent channels", unet.get("out_channels"), latents
         )
     for option in _FOREIGN_OPTIONS:
         if unet.get(option) is not None:
             raise _refuse(
-                "the UNet needs an input that inpainting does not have",
-                f"{option}={unet[option]}",
-                f"no {option}",
+                "the UNet needs an input that no request has", f"{option}={unet[option]}", f"no {option}"
             )
 
 
 def _check_vae(vae: dict[str, Any]) -> None:
-    if vae.get("latent_channels") != _LATENT_CHANNELS:
-        raise _refuse("the VAE does not have 4 latent channels", vae.get("latent_channels"), _LATENT_CHANNELS)
-    factor = 2 ** (len(vae.get("block_out_channels", ())) - 1)
-    if factor != _VAE_FACTOR:
+    channels, blocks = vae.get("latent_channels"), vae.get("block_out_channels")
+    if not isinstance(channels, int) or not blocks:
         raise _refuse(
-            "the VAE does not shrink pictures eightfold", f"factor {factor}", f"factor {_VAE_FACTOR}"
+            "the VAE's configuration is incomplete",
+            f"latent_channels={channels}, block_out_channels={blocks}",
+            "both",
         )
     for option in ("shift_factor", "latents_mean", "latents_std"):
         if vae.get(option) is not None:
@@ -120,12 +117,12 @@ def _check_context(text_encoder: dict[str, Any], unet: dict[str, Any]) -> None:
         )
 
 
-def _native_resolution(unet: dict[str, Any]) -> tuple[int, int]:
+def _native_resolution(unet: dict[str, Any], factor: int) -> tuple[int, int]:
     size = unet.get("sample_size")
     height, width = size if isinstance(size, list | tuple) else (size, size)
     if not (isinstance(height, int) and isinstance(width, int)):
         raise _refuse("the UNet does not say the size that it was trained for", size, "sample_size")
-    return height * _VAE_FACTOR, width * _VAE_FACTOR
+    return height * factor, width * factor
 
 
 def rewrite_scheduler_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -72,10 +72,10 @@ def export(
     seed: int,
     force: bool,
 ) -> None:
-    """Turn an inpainting checkpoint into a bundle, and compare every network with PyTorch.
+    """Turn a checkpoint into a bundle, and compare every network with PyTorch.
 
-    SOURCE is a diffusers folder, owner/name on the Hub, a .safetensors file, synthetic:sd15-inpaint,
-    synthetic:sd2-inpaint or synthetic:tiny.
+    SOURCE is a diffusers folder, owner/name on the Hub, a .safetensors file, or
+    synthetic:NAME (sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-text-to-image).
     """
     from inpaintrt_export.exporter import export_bundle
 

@@ -44,14 +44,14 @@ def export_bundle(
     progress: Progress = silent,
     seed: int = 0,
 ) -> Path:
-    """Turn an inpainting checkpoint into a bundle that the runtime runs.
+    """Turn a checkpoint into a bundle that the runtime runs.
 
     Every component is compared with PyTorch; the figures are in the bundle's manifest. The bundle appears
     whole or not at all.
 
     Args:
         source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
-            `synthetic:sd15-inpaint`, `synthetic:sd2-inpaint`, `synthetic:tiny`.
+            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-inpaint, tiny or tiny-text-to-image.
         output: The bundle's folder, which must be empty or not exist.
         precision: "fp32" for CPUs, with graphs beside the networks that take less memory there; "fp16" for
             GPUs: text encoder and UNet compute in half precision, and so does the VAE if a check on this
@@ -72,7 +72,7 @@ def export_bundle(
 
     Raises:
         ParameterError: Unknown precision.
-        SourceError: The checkpoint is missing, incomplete, or not an inpainting checkpoint.
+        SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x or 2.x.
         SchedulerError: No table expresses the checkpoint's scheduler configuration.
         UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
         OutputFolderError: The output folder holds something that may not be replaced.

@@ -5,15 +5,16 @@ Names of inputs and outputs are those that optimum gives to its ONNX files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from inpaintrt.bundle import AxisRange, TensorSpec
-from inpaintrt_export.step_graph import step_inputs, step_outputs
+from inpaintrt.conditioning import step_inputs, step_outputs
+from inpaintrt.families.sd import per_row_inputs
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -34,11 +35,11 @@ __all__ = [
     "unet_network",
     "vae_decoder_network",
     "vae_encoder_network",
+    "vae_factor",
 ]
 
-LATENT_CHANNELS = 4
-UNET_CHANNELS = 9
-VAE_FACTOR = 8
+_TRACED_HEIGHT, _TRACED_WIDTH = 9, 11
+"""No multiples of 8: with multiples, the exporter bakes in an upsampling that fails at other sizes."""
 
 Sizes = Mapping[str, int]
 
@@ -51,8 +52,7 @@ class Network:
         module: Takes the inputs in the order of `inputs` and returns the one output.
         inputs: Inputs by name; an axis with a name is dynamic.
         outputs: The output by name.
-        traced_sizes: Sizes of the named axes with which the graph is traced. Latent sizes are no multiples of
-            8: with multiples, the exporter bakes in an upsampling that fails at other sizes.
+        traced_sizes: Sizes of the named axes with which the graph is traced.
         limits: For an input of whole numbers, how many values it may take, or the axis whose size says so.
     """
 
@@ -104,7 +104,8 @@ class VaeEncoderNetwork(nn.Module):
             sample: `[batch, 3, height, width]` float32 in [-1, 1].
 
         Returns:
-            `[batch, 8, height/8, width/8]` float32: four means, then four log-variances, unscaled.
+            `[batch, 2 * channels, height/factor, width/factor]` float32: the means, then the log-variances,
+            unscaled.
         """
         parameters: Tensor = self.vae.encode(sample.to(self.dtype)).latent_dist.parameters
         return parameters.to(torch.float32)
@@ -122,10 +123,10 @@ class VaeDecoderNetwork(nn.Module):
         """Decode latents.
 
         Args:
-            latent_sample: `[batch, 4, height, width]` float32, already divided by the scaling factor.
+            latent_sample: `[batch, channels, height, width]` float32, already divided by the scaling factor.
 
         Returns:
-            `[batch, 3, 8*height, 8*width]` float32, about [-1, 1], not clamped.
+            `[batch, 3, factor*height, factor*width]` float32, about [-1, 1], not clamped.
         """
         picture: Tensor = self.vae.decode(latent_sample.to(self.dtype)).sample
         return picture.to(torch.float32)
@@ -138,59 +139,73 @@ class UnetNetwork(nn.Module):
         super().__init__()
         self.unet = unet
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        timestep_cond: Tensor | None = None,
+    ) -> Tensor:
         """Evaluate the UNet.
 
         Args:
-            sample: `[batch, 9, height, width]`: noisy latents, mask, latents of the masked picture.
+            sample: `[batch, channels, height, width]`: noisy latents, then what it is conditioned on.
             timestep: `[batch]` float32.
             encoder_hidden_states: `[batch, tokens, width]`.
+            timestep_cond: `[batch, width]`: the guidance scale's embedding, of LCM checkpoints.
 
         Returns:
-            `[batch, 4, height, width]`: what the checkpoint predicts (epsilon or v).
+            `[batch, latent_channels, height, width]`: what the checkpoint predicts (epsilon, v or the
+            sample).
         """
-        predicted: Tensor = self.unet(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        predicted: Tensor = self.unet(
+            sample, timestep, encoder_hidden_states, timestep_cond=timestep_cond, return_dict=False
+        )[0]
         return predicted
 
 
 class StepNetwork(nn.Module):
     """One denoising step in PyTorch: what the composed step graph is compared with."""
 
-    def __init__(self, unet: nn.Module) -> None:
+    def __init__(self, unet: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
         self.unet = unet
+        self.names = names
 
-    def forward(
-        self,
-        state: Tensor,
-        condition: Tensor,
-        row_slot: Tensor,
-        timestep: Tensor,
-        context: Tensor,
-        guidance: Tensor,
-        update: Tensor,
-        noise: Tensor,
-    ) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor:
         """Advance every slot by one step.
 
         Args:
-            state: `[slots, 6, 4, height, width]` float32: x, and the sampler's history.
-            condition: `[slots, 5, height, width]` float32: mask, latents of the masked picture.
-            row_slot: `[rows]` int64: the slot that a row belongs to.
-            timestep: `[rows]` float32.
-            context: `[rows, tokens, width]`: embeddings of a row's prompt, in the text encoder's dtype.
-            guidance: `[slots, rows]` float32: weights of the rows in each slot's guided prediction.
-            update: `[slots, 6, 8]` float32: the sampler's matrix.
-            noise: `[slots, 4, height, width]` float32.
+            tensors: What `inpaintrt.conditioning.step_inputs` describes, in its order.
 
         Returns:
-            `[slots, 6, 4, height, width]` float32.
+            `[slots, 6, channels, height, width]` float32.
         """
-        sample = torch.cat([state[:, 0], condition], dim=1)[row_slot].to(context.dtype)
-        eps = self.unet(sample, timestep, context).float()
-        guided = torch.einsum("sn,nchw->schw", guidance, eps)
-        tensors = torch.cat([state, guided[:, None], noise[:, None]], dim=1)
-        return torch.einsum("skj,sjchw->skchw", update, tensors)
+        given = dict(zip(self.names, tensors, strict=True))
+        state, context = given["state"], given["context"]
+        sample = state[:, 0]
+        if "condition" in given:
+            sample = torch.cat([sample, given["condition"]], dim=1)
+        embedding = given.get("guidance_embedding")
+        sample = sample[given["row_slot"]].to(context.dtype)
+        eps = self.unet(sample, given["timestep"], context, embedding).float()
+        guided, own = (
+            torch.einsum("sn,nchw->schw", given[name], eps) for name in ("guidance", "prompt_rows")
+        )
+        ratio = own.std(dim=(1, 2, 3)) / guided.std(dim=(1, 2, 3))
+        phi = given["guidance_rescale"]
+        factor = torch.where(phi > 0, phi * (ratio - 1) + 1, torch.ones_like(phi))
+        added = (
+            guided * factor[:, None, None, None],
+            given["noise"],
+            given["image_latents"],
+            given["first_noise"],
+        )
+        columns = torch.cat([state, torch.stack(added, dim=1)], dim=1)
+        product = torch.einsum("skj,sjchw->skchw", given["update"], columns)
+        free = given["mask"] >= given["threshold"][:, None, None, None]
+        x = torch.where(free, product[:, 0], product[:, -1])
+        return torch.cat([x[:, None], product[:, 1:-1]], dim=1)
 
 
 def _spec(dtype: Dtype, *shape: int | str, **ranges: AxisRange) -> TensorSpec:
@@ -225,49 +240,68 @@ def text_encoder_network(encoder: CLIPTextModel, dtype: torch.dtype) -> Network:
 
 def vae_encoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
     """The VAE's encoder, computing in `dtype` between float32 ends."""
+    factor = vae_factor(vae.config)
+    parameters = _spec(
+        "float32", "batch", 2 * vae.config.latent_channels, f"height/{factor}", f"width/{factor}"
+    )
     return Network(
         module=VaeEncoderNetwork(_cast(vae, dtype), dtype).eval(),
         inputs={"sample": _spec("float32", "batch", 3, "height", "width")},
-        outputs={"latent_parameters": _spec("float32", "batch", 2 * LATENT_CHANNELS, "height/8", "width/8")},
-        traced_sizes={"batch": 2, "height": 9 * VAE_FACTOR, "width": 11 * VAE_FACTOR},
+        outputs={"latent_parameters": parameters},
+        traced_sizes={"batch": 2, "height": _TRACED_HEIGHT * factor, "width": _TRACED_WIDTH * factor},
         limits={},
     )
 
 
 def vae_decoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
     """The VAE's decoder, computing in `dtype` between float32 ends."""
+    factor = vae_factor(vae.config)
     return Network(
         module=VaeDecoderNetwork(_cast(vae, dtype), dtype).eval(),
-        inputs={"latent_sample": _spec("float32", "batch", LATENT_CHANNELS, "height", "width")},
-        outputs={"sample": _spec("float32", "batch", 3, "8*height", "8*width")},
-        traced_sizes={"batch": 2, "height": 9, "width": 11},
+        inputs={"latent_sample": _spec("float32", "batch", vae.config.latent_channels, "height", "width")},
+        outputs={"sample": _spec("float32", "batch", 3, f"{factor}*height", f"{factor}*width")},
+        traced_sizes={"batch": 2, "height": _TRACED_HEIGHT, "width": _TRACED_WIDTH},
         limits={},
     )
 
 
+def vae_factor(config: Mapping[str, Any]) -> int:
+    """Pixels of one latent pixel along each side."""
+    factor: int = 2 ** (len(config["block_out_channels"]) - 1)
+    return factor
+
+
 def unet_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
     """The plain UNet in `dtype`, but for the timestep, which is float32."""
-    name = _dtype_name(dtype)
-    width = unet.config.cross_attention_dim
+    name, config = _dtype_name(dtype), unet.config
+    inputs = {
+        "sample": _spec(name, "batch", config.in_channels, "height", "width"),
+        "timestep": _spec("float32", "batch"),
+        "encoder_hidden_states": _spec(name, "batch", "tokens", config.cross_attention_dim),
+    }
+    if config.time_cond_proj_dim is not None:
+        inputs["timestep_cond"] = _spec(name, "batch", config.time_cond_proj_dim)
     return Network(
         module=UnetNetwork(_cast(unet, dtype)).eval(),
-        inputs={
-            "sample": _spec(name, "batch", UNET_CHANNELS, "height", "width"),
-            "timestep": _spec("float32", "batch"),
-            "encoder_hidden_states": _spec(name, "batch", "tokens", width),
-        },
-        outputs={"out_sample": _spec(name, "batch", LATENT_CHANNELS, "height", "width")},
-        traced_sizes={"batch": 2, "tokens": 77, "height": 9, "width": 11},
+        inputs=inputs,
+        outputs={"out_sample": _spec(name, "batch", config.out_channels, "height", "width")},
+        traced_sizes={"batch": 2, "tokens": 77, "height": _TRACED_HEIGHT, "width": _TRACED_WIDTH},
         limits={"timestep": 1000},
     )
 
 
 def step_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
     """The denoising step around a UNet, as the step graph computes it."""
+    config = unet.config
+    inputs = step_inputs(
+        config.out_channels,
+        config.in_channels - config.out_channels,
+        per_row_inputs(config.cross_attention_dim, config.time_cond_proj_dim, _dtype_name(dtype)),
+    )
     return Network(
-        module=StepNetwork(UnetNetwork(_cast(unet, dtype))).eval(),
-        inputs=step_inputs(unet.config.cross_attention_dim, _dtype_name(dtype)),
-        outputs=step_outputs(),
-        traced_sizes={"slots": 2, "rows": 3, "tokens": 77, "height": 9, "width": 11},
+        module=StepNetwork(UnetNetwork(_cast(unet, dtype)), tuple(inputs)).eval(),
+        inputs=inputs,
+        outputs=step_outputs(config.out_channels),
+        traced_sizes={"slots": 2, "rows": 3, "tokens": 77, "height": _TRACED_HEIGHT, "width": _TRACED_WIDTH},
         limits={"row_slot": "slots", "timestep": 1000},
     )

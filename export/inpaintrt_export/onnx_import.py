@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-    from inpaintrt.bundle import Dtype
+    from inpaintrt.bundle import Architecture, Dtype
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import Part
 
@@ -44,11 +44,6 @@ _DTYPES: dict[int, Dtype] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
     TensorProto.INT64: "int64",
-}
-_CHANNELS = {
-    ("denoiser", "sample"): 9,
-    ("denoiser", "out_sample"): 4,
-    ("vae_encoder", "latent_parameters"): 8,
 }
 
 
@@ -116,7 +111,9 @@ def import_onnx(
             architecture=architecture,
             scheduler=rewrite_scheduler_config(configs.scheduler_config()),
             tokenizer=write_tokenizer(configs, new),
-            components={name: _describe(name, source / where) for name, (where, _, _) in _GRAPHS.items()},
+            components={
+                name: _describe(name, source / where, architecture) for name, (where, _, _) in _GRAPHS.items()
+            },
         )
         progress("writing the manifest", 1.0)
     return target
@@ -169,13 +166,14 @@ def _copy(paths: Iterable[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _describe(name: str, folder: Path) -> Component:
+def _describe(name: str, folder: Path, architecture: Architecture) -> Component:
     path = folder / "model.onnx"
     graph = _load(path).graph
     initialized = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: _spec(path, value) for value in graph.input if value.name not in initialized}
     outputs = {value.name: _spec(path, value) for value in graph.output}
-    _check_names(name, path, inputs, outputs)
+    _check_names(name, path, inputs, outputs, architecture)
+    _check_channels(name, path, {**inputs, **outputs}, architecture)
     half = "float16" in (spec.dtype for spec in (*inputs.values(), *outputs.values()))
     return Component(
         file=f"{name}/model.onnx",
@@ -203,9 +201,15 @@ def _spec(path: Path, value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _check_names(
-    name: str, path: Path, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]
+    name: str,
+    path: Path,
+    inputs: dict[str, TensorSpec],
+    outputs: dict[str, TensorSpec],
+    architecture: Architecture,
 ) -> None:
     _, expected_inputs, expected_output = _GRAPHS[name]
+    if name == "denoiser" and architecture.guidance_embedding_width is not None:
+        expected_inputs = (*expected_inputs, "timestep_cond")
     if set(inputs) != set(expected_inputs) or expected_output not in outputs:
         raise SourceError(
             f"{path} has other inputs or outputs than the runtime feeds",
@@ -213,12 +217,20 @@ def _check_names(
             expected=f"{', '.join(expected_inputs)} to {expected_output}",
             hint="export it with a recent optimum, or use `inpaintrt export`",
         )
-    for (component, tensor), channels in _CHANNELS.items():
-        spec = {**inputs, **outputs}.get(tensor)
-        found = spec.shape[1] if component == name and spec is not None and len(spec.shape) > 1 else channels
-        if isinstance(found, int) and found != channels:
+
+
+def _check_channels(name: str, path: Path, specs: dict[str, TensorSpec], architecture: Architecture) -> None:
+    latents = architecture.latent_channels
+    expected = {
+        ("denoiser", "sample"): latents + architecture.condition_channels,
+        ("denoiser", "out_sample"): latents,
+        ("vae_encoder", "latent_parameters"): 2 * latents,
+    }
+    for (component, tensor), channels in expected.items():
+        shape = specs[tensor].shape if component == name else ()
+        if len(shape) > 1 and isinstance(shape[1], int) and shape[1] != channels:
             raise SourceError(
-                f"{path} is not that of an inpainting checkpoint",
-                received=f"{tensor} with {found} channels",
+                f"{path} does not fit the configurations beside it",
+                received=f"{tensor} with {shape[1]} channels",
                 expected=f"{channels} channels",
             )

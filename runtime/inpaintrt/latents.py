@@ -1,107 +1,140 @@
-"""What the denoising starts from: the first latents and the condition of each result."""
+"""What the denoising starts from: latents of images, and the first noise, drawn in diffusers' order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt.bundle import Architecture
 from inpaintrt.errors import LatentsError
+from inpaintrt.families.sd import Start
 from inpaintrt.images import Prepared
 from inpaintrt.noise import NoiseSource
 from inpaintrt.request import Request
 from inpaintrt.samplers import Init
 from inpaintrt.vae import LatentDistribution
 
-__all__ = ["Start", "make_start", "pictures_to_encode"]
+__all__ = ["images_to_encode", "make_start"]
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where the denoising starts.
-
-    Attributes:
-        latents: `[results, channels, h, w]`, the first state of each result.
-        conditions: `[results, 1 + channels, h, w]`: the mask and the latents of the masked picture.
-    """
-
-    latents: Floats
-    conditions: Floats
+def images_to_encode(
+    architecture: Architecture, request: Request, prepared: Sequence[Prepared]
+) -> list[Floats]:
+    """What the VAE has to encode, `[1, 3, height, width]` each: images if they count, then masked ones."""
+    images = [each.image for each in prepared] if _uses_image(architecture, request) else []
+    masked = [each.masked_image for each in prepared] if architecture.condition_channels else []
+    return images + masked
 
 
-def pictures_to_encode(request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
-    """What the VAE has to encode, `[1, 3, height, width]` each: pictures if they count, then masked ones."""
-    masked = [picture.masked_image for picture in prepared]
-    return [picture.image for picture in prepared] + masked if _starts_from_picture(request) else masked
-
-
-def _starts_from_picture(request: Request) -> bool:
-    return request.options["strength"] < 1 and request.options["latents"] is None
+def _uses_image(architecture: Architecture, request: Request) -> bool:
+    """Whether anything is made of the image's own latents, so that they are drawn."""
+    if request.task == "text-to-image":
+        return False
+    if request.task == "image-to-image" or not architecture.condition_channels:
+        return True
+    starts_from_it = request.options["strength"] < 1 and request.options["latents"] is None
+    return starts_from_it or request.options["mask_mode"] == "soft"
 
 
 def make_start(
+    architecture: Architecture,
     request: Request,
     prepared: Sequence[Prepared],
     encoded: Sequence[LatentDistribution],
     init: Init,
-    *,
-    scale: float,
     source: NoiseSource,
 ) -> Start:
-    """Draw the latents of the pictures and the first noise.
+    """Draw the latents of the images and the first noise.
 
-    The order of draws is that of diffusers: the picture's posterior if strength is below 1, the noise, the
-    masked picture's posterior. What diffusers does not have, noise as masked content, is drawn last.
+    The order of draws is that of diffusers: the image's posterior if it counts, the noise, and for
+        inpainting the
+    masked image's posterior, which is drawn even where the UNet does not see it. What diffusers does not
+    have, noise as masked content, is drawn last.
 
     Args:
+        architecture: The bundle's.
         request: What is asked for.
-        prepared: Its pictures.
-        encoded: The distribution over latents of each of `pictures_to_encode`.
+        prepared: Its images.
+        encoded: The distribution over latents of each of `images_to_encode`.
         init: What the first state holds.
-        scale: The VAE's scaling factor.
         source: The request's noise.
 
     Raises:
         LatentsError: The caller's latents have another shape.
     """
-    shape = encoded[0].mean.shape[1:]
+    shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
     given = request.options["latents"]
-    pictures: Floats | None = None
-    if _starts_from_picture(request):
-        pictures = _sample(encoded[: len(prepared)], request, scale, source)
+    uses_image = _uses_image(architecture, request)
+    scale = np.float32(architecture.latent_scale)
+    image = _sample(encoded[: len(prepared)], request, source) * scale if uses_image else None
     if given is None:
         noise = source.draw(len(request.prompts), shape)
     else:
         noise = _checked(given, (len(request.prompts), *shape))
-    masked = _sample(encoded[-len(prepared) :], request, scale, source)
-    mask = np.concatenate([prepared[picture].latent_mask for picture in request.picture_indices])
+    masked = _masked_latents(architecture, request, prepared, encoded, source)
+    mask = _of_results(request, [each.latent_mask for each in prepared])
+    soft = [each.soft_latent_mask for each in prepared if each.soft_latent_mask is not None]
     latents = noise * np.float32(init.noise if given is None else init.latents)
-    if pictures is not None:
+    if image is not None and given is None and init.signal:
         if request.options["fill"] == "noise":
-            pictures = np.where(mask > 0, source.draw(len(pictures), shape), pictures)
-        latents += pictures * np.float32(init.signal)
-    return Start(latents, np.concatenate([mask, masked], axis=1))
+            image = np.where(mask > 0, source.draw(len(image), shape), image)
+        latents += image * np.float32(init.signal)
+    return Start(
+        latents,
+        noise,
+        image,
+        None if masked is None else masked * scale,
+        mask,
+        _of_results(request, soft) if soft else None,
+    )
 
 
-def _sample(
-    encoded: Sequence[LatentDistribution], request: Request, scale: float, source: NoiseSource
-) -> Floats:
-    """Scaled latents `[results, channels, h, w]` of pictures.
+def _of_results(request: Request, of_images: Sequence[Floats]) -> Floats:
+    return np.concatenate([of_images[index] for index in request.image_indices])
 
-    diffusers draws once for each picture, so that in a list of seeds the first one decides for all results
-    of a picture; a result of ours depends on its own seed alone.
+
+def _masked_latents(
+    architecture: Architecture,
+    request: Request,
+    prepared: Sequence[Prepared],
+    encoded: Sequence[LatentDistribution],
+    source: NoiseSource,
+) -> Floats | None:
+    """Unscaled latents of the masked images, of which only inpainting draws a sample."""
+    conditioned = architecture.condition_channels > 0
+    if request.task == "inpainting" and conditioned:
+        return _sample(encoded[-len(prepared) :], request, source)
+    if request.task == "inpainting":
+        shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
+        source.draw(len(request.image_indices) if _own_seeds(request) else len(prepared), shape)
+    if not conditioned:
+        return None
+    return LatentDistribution.joined(encoded[-len(prepared) :]).take(request.image_indices).mean
+
+
+def _own_seeds(request: Request) -> bool:
+    """Whether each result draws the sample of its image itself.
+
+    diffusers' inpainting draws once for each image, so that in a list of seeds the first one decides for all
+    results of an image; a result of ours depends on its own seed alone. Its image-to-image does as we do.
     """
+    several = not isinstance(request.noise_seeds, int)
+    return several and (request.options["compat"] != "diffusers" or request.task == "image-to-image")
+
+
+def _sample(encoded: Sequence[LatentDistribution], request: Request, source: NoiseSource) -> Floats:
+    """Unscaled latents `[results, channels, h, w]` of images."""
     distribution = LatentDistribution.joined(encoded)
-    results = list(request.picture_indices)
-    own_seeds = not isinstance(request.noise_seeds, int) and request.options["compat"] != "diffusers"
+    results = list(request.image_indices)
+    own_seeds = _own_seeds(request)
     if own_seeds:
         distribution = distribution.take(results)
     noise = source.draw(len(distribution.mean), distribution.mean.shape[1:])
-    latents = distribution.sample(noise) * np.float32(scale)
+    latents = distribution.sample(noise)
     return latents if own_seeds else latents[results]
 
 
@@ -111,6 +144,6 @@ def _checked(latents: NDArray[np.floating], shape: tuple[int, ...]) -> Floats:
             "latents have a shape that does not fit the request",
             received=list(latents.shape),
             expected=f"[results, channels, height, width] = {list(shape)}",
-            hint="height and width of latents are those of the picture over the VAE's factor, usually 8",
+            hint="height and width of latents are those of the image over the VAE's factor, usually 8",
         )
     return latents.astype(np.float32)

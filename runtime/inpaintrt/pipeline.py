@@ -144,7 +144,7 @@ class InpaintPipeline:
             prepared[index].original.copy()
             if latents is None
             else paste_back(prepared[index], self.stages.decode(latents))
-            for index, latents in zip(request.picture_indices, turns.estimates(), strict=True)
+            for index, latents in zip(request.image_indices, turns.estimates(), strict=True)
         ]
 
     def _finish(

@@ -14,8 +14,9 @@ from inpaintrt.errors import LatentsError, MaskError, ParameterError, PromptErro
 from inpaintrt.guidance import Guidance, NegativeMode
 from inpaintrt.images import ImageOptions, ImageSource
 
-__all__ = ["Options", "OutputType", "Request", "make_request"]
+__all__ = ["Options", "OutputType", "Request", "Task", "make_request"]
 
+Task = Literal["inpainting", "image-to-image", "text-to-image"]
 OutputType = Literal["pil", "np", "latent"]
 _OUTPUT_TYPES = ("pil", "np", "latent")
 
@@ -50,6 +51,10 @@ class Options(TypedDict, total=False):
         fill: What the picture holds under the mask when strength is below 1: "original", "grey", "blur"
             or "noise".
         margins: Pixels to paint beyond the picture's left, top, right and bottom edge.
+        mask_mode: "hard" repaints where the mask is at least half white; "soft" takes a grey value for how
+            much may change (differential diffusion).
+        guidance_rescale: From 0 to 1: how far the contrast that guidance adds is taken back
+            (arXiv:2305.08891, section 3.4).
     """
 
     negative_prompt: str | Sequence[str] | None
@@ -76,6 +81,8 @@ class Options(TypedDict, total=False):
     match_colours: bool
     fill: Literal["original", "grey", "noise", "blur"]
     margins: tuple[int, int, int, int]
+    mask_mode: Literal["hard", "soft"]
+    guidance_rescale: float
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,11 @@ class Request:
     """A checked request: no field is missing and lists have their lengths.
 
     Attributes:
-        prompts: One for each picture to make, as are `negatives`, `picture_indices` and `seeds`.
+        prompts: One for each picture to make, as are `negatives`, `image_indices` and `seeds`.
         negatives: Negative prompts; None where the caller gave none.
         images: The pictures that were handed in.
         masks: As many as `images`.
-        picture_indices: Which of `images` each result starts from.
+        image_indices: Which of `images` each result starts from.
         noise_seeds: One seed for all pictures, or one for each.
         seeds: The seed that each result reports.
         guidance: How the prompts' predictions combine.
@@ -99,12 +106,19 @@ class Request:
     negatives: tuple[str, ...] | None
     images: tuple[ImageSource, ...]
     masks: tuple[ImageSource, ...]
-    picture_indices: tuple[int, ...]
+    image_indices: tuple[int, ...]
     noise_seeds: int | tuple[int, ...]
     seeds: tuple[int, ...]
     guidance: Guidance
     image_options: ImageOptions
     options: Options = field(repr=False)
+
+    @property
+    def task(self) -> Task:
+        """What is asked for, by what was handed in."""
+        if not self.images:
+            return "text-to-image"
+        return "inpainting" if self.masks else "image-to-image"
 
 
 _DEFAULTS: Options = {
@@ -132,6 +146,8 @@ _DEFAULTS: Options = {
     "match_colours": True,
     "fill": "original",
     "margins": (0, 0, 0, 0),
+    "mask_mode": "hard",
+    "guidance_rescale": 0.0,
 }
 
 
@@ -167,7 +183,7 @@ def make_request(
         negatives=None if negatives is None else tuple(text for text in negatives for _ in range(count)),
         images=images,
         masks=masks,
-        picture_indices=_picture_indices(total, count, len(images), tiled=settings["compat"] == "diffusers"),
+        image_indices=_image_indices(total, count, len(images), tiled=settings["compat"] == "diffusers"),
         noise_seeds=noise_seeds,
         seeds=seeds,
         guidance=Guidance(
@@ -305,7 +321,7 @@ def _resolve_seeds(
     return tuple(seed), tuple(seed)
 
 
-def _picture_indices(total: int, count: int, pictures: int, *, tiled: bool) -> tuple[int, ...]:
+def _image_indices(total: int, count: int, pictures: int, *, tiled: bool) -> tuple[int, ...]:
     """Which picture each result starts from.
 
     With several prompts, several pictures and several results a prompt, diffusers repeats prompts one by one

@@ -13,8 +13,9 @@ from PIL import Image
 from inpaintrt.backends import picture_sizes
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
+from inpaintrt.families import sd
 from inpaintrt.images import Prepared, paste_back, prepare
-from inpaintrt.latents import make_start, pictures_to_encode
+from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.prompts import PromptEncoder
@@ -71,7 +72,10 @@ class Stages:
             self.manifest.architecture.latent_scale,
         )
         fused = self.manifest.components["denoiser"].form == "step"
-        self.step: Step = (FusedStep if fused else PlainStep)(self.engines["denoiser"])
+        denoiser = self.engines["denoiser"]
+        self.step: Step = (
+            FusedStep(denoiser) if fused else PlainStep(denoiser, sd.step_specs(self.manifest.architecture))
+        )
         self.sizes = picture_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
         self._table = lru_cache(_TABLES_KEPT)(partial(compile_table, self.manifest.scheduler))
 
@@ -119,6 +123,7 @@ class Stages:
             options["num_inference_steps"],
             strength=options["strength"],
             eta=options["eta"],
+            from_image=request.task == "image-to-image",
         )
 
     def _check_clip_skip(self, clip_skip: int | None) -> None:
@@ -177,7 +182,11 @@ class Stages:
         Raises:
             EngineError: The VAE's encoder failed.
         """
-        return [self.encode_picture(picture) for picture in pictures_to_encode(request, prepared)]
+        return [self.encode_picture(image) for image in self.images_to_encode(request, prepared)]
+
+    def images_to_encode(self, request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
+        """What the VAE has to encode for a request, `[1, 3, height, width]` each."""
+        return images_to_encode(self.manifest.architecture, request, prepared)
 
     def start(
         self,
@@ -196,17 +205,25 @@ class Stages:
         """
         self._check_engine(prepared[0], contexts.of_results[0].shape)
         source = NoiseSource(request.noise_seeds)
-        scale = self.manifest.architecture.latent_scale
-        start = make_start(request, prepared, encoded, table.init, scale=scale, source=source)
+        architecture = self.manifest.architecture
+        start = make_start(architecture, request, prepared, encoded, table.init, source)
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
         weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
-        return [
-            Entry(Program(table, weights, context, partial(noise.draw, result)), latents, condition)
-            for result, (context, latents, condition) in enumerate(
-                zip(contexts.of_results, start.latents, start.conditions, strict=True)
+        thresholds = _thresholds(table.rows, soft=start.soft_mask is not None)
+        programs = [
+            Program(
+                table,
+                weights,
+                sd.per_row(architecture, context, request.guidance.scale),
+                partial(noise.draw, result),
+                thresholds,
+                request.options["guidance_rescale"],
             )
+            for result, context in enumerate(contexts.of_results)
         ]
+        held = sd.residents(architecture, start)
+        return [Entry(*parts) for parts in zip(programs, start.latents, held, strict=True)]
 
     def _check_engine(self, prepared: Prepared, context_shape: tuple[int, ...]) -> None:
         """Check that the denoiser takes one result."""
@@ -240,13 +257,26 @@ class Stages:
             engine.close()
 
 
+def _thresholds(rows: int, *, soft: bool) -> Floats:
+    """How white a mask must be for a latent pixel to change, after each row `[rows]`.
+
+    A soft mask says how early a pixel becomes free: a white one at once, one of grey value m after the share
+        1 - m of
+    the run, and every one in the last row (differential diffusion, arXiv:2306.00950, whose maps have white
+    for what is kept).
+    """
+    if not soft:
+        return np.full(rows, 0.5, np.float32)
+    return (1 - np.arange(1, rows + 1) / rows).astype(np.float32)
+
+
 def pasted(request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]) -> list[Image.Image]:
     """Results as pictures.
 
     Raises:
         EngineRunError: A decoded picture is not finite.
     """
-    pairs = zip(request.picture_indices, decoded, strict=True)
+    pairs = zip(request.image_indices, decoded, strict=True)
     return [paste_back(prepared[index], picture) for index, picture in pairs]
 
 
@@ -288,4 +318,4 @@ def untouched(request: Request, prepared: Sequence[Prepared]) -> list[Image.Imag
             received="output_type 'latent'",
             expected="a mask with something white, or output_type 'pil' or 'np'",
         )
-    return _as_asked(request, [prepared[index].original.copy() for index in request.picture_indices])
+    return _as_asked(request, [prepared[index].original.copy() for index in request.image_indices])

@@ -145,7 +145,7 @@ def weights(tiny_checkpoint: Path) -> Weights:
 @pytest.fixture
 def path(weights: Weights, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file, with the tokenizer beside it, while files of its context width are known."""
-    monkeypatch.setitem(module.LAYOUTS_BY_CONTEXT_WIDTH, 16, LAYOUTS["tiny"])
+    monkeypatch.setitem(module.LAYOUTS_BY_CONTEXT_WIDTH, 16, (LAYOUTS["tiny-text-to-image"], LAYOUTS["tiny"]))
     save(weights, tmp_path / "checkpoint.safetensors")
     shutil.copytree(tiny_checkpoint / "tokenizer", tmp_path / "tokenizer")
     return tmp_path / "checkpoint.safetensors"

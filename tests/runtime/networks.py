@@ -8,9 +8,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
 from inpaintrt.bundle import Component, TensorSpec
-from inpaintrt_export.step_graph import compose_step, step_inputs, step_outputs
+from inpaintrt.conditioning import step_inputs, step_outputs
+from inpaintrt.families.sd import per_row_inputs
+from inpaintrt_export.step_graph import compose_step
 
-__all__ = ["WIDTH", "convolution", "fused_engine", "plain_component", "plain_engine"]
+__all__ = ["WIDTH", "convolution", "fused_engine", "plain_component", "plain_engine", "small_step_inputs"]
 
 WIDTH = 12
 
@@ -81,11 +83,16 @@ def plain_engine(
     return OnnxRuntimeEngine(folder / "unet.onnx", plain_component(spec))
 
 
+def small_step_inputs() -> dict[str, TensorSpec]:
+    """What a step around `convolution` takes."""
+    return step_inputs(4, 5, per_row_inputs(WIDTH, None, "float32"))
+
+
 def fused_engine(folder: Path) -> OnnxRuntimeEngine:
     """The same network with the step composed around it."""
-    inputs = step_inputs(WIDTH, "float32")
+    inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), folder / "step.onnx")
     component = Component(
-        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs()
+        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs(4)
     )
     return OnnxRuntimeEngine(folder / "step.onnx", component)

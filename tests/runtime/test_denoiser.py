@@ -1,6 +1,7 @@
 """Slots and rows: requests share a step and do not notice each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options, make_request
 from inpaintrt.samplers import compile_table
-from runtime.networks import WIDTH, fused_engine, plain_engine
+from runtime.networks import WIDTH, fused_engine, plain_engine, small_step_inputs
 from runtime.pictures import disc_mask, gradient
 
 SHAPE = (4, 5, 7)
@@ -30,14 +31,14 @@ CONFIG = {
     "set_alpha_to_one": False,
 }
 
-Request = tuple[Program, NDArray[np.float32], NDArray[np.float32]]
+Request = tuple[Program, NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
 
 @pytest.fixture(params=["fused", "plain"])
 def step(request: pytest.FixtureRequest, tmp_path: Path) -> Step:
     if request.param == "fused":
         return FusedStep(fused_engine(tmp_path))
-    return PlainStep(plain_engine(tmp_path))
+    return PlainStep(plain_engine(tmp_path), small_step_inputs())
 
 
 def _request(seed: int, sampler: str = "ddim", steps: int = 5, guidance: Guidance | None = None) -> Request:
@@ -46,10 +47,16 @@ def _request(seed: int, sampler: str = "ddim", steps: int = 5, guidance: Guidanc
     weights = (guidance or Guidance(7.5)).weights(table.rows, has_negative=False)
     contexts = random.standard_normal((weights.shape[1], 7, WIDTH)).astype(np.float32)
     noise = StepNoise(NoiseSource(seed), 1, SHAPE)
-    program = Program(table, weights, contexts, partial(noise.draw, 0))
+    thresholds = np.full(table.rows, 0.5, np.float32)
+    program = Program(table, weights, {"context": contexts}, partial(noise.draw, 0), thresholds)
     latents = random.standard_normal(SHAPE).astype(np.float32)
-    condition = random.standard_normal((5, *SHAPE[1:])).astype(np.float32)
-    return program, latents, condition
+    return program, latents, _residents(random, SHAPE)
+
+
+def _residents(random: np.random.Generator, shape: tuple[int, int, int]) -> dict[str, NDArray[np.float32]]:
+    tensors = {"condition": (5, *shape[1:]), "image_latents": shape, "first_noise": shape}
+    arrays = {name: random.standard_normal(size).astype(np.float32) for name, size in tensors.items()}
+    return {**arrays, "mask": (random.random((1, *shape[1:])) > 0.4).astype(np.float32)}
 
 
 def _slots(step: Step, capacity: int, **options: Any) -> Slots:
@@ -70,7 +77,7 @@ def _run_to_the_end(slots: Slots) -> None:
 
 
 def test_both_forms_compute_the_same(tmp_path: Path) -> None:
-    fused, plain = FusedStep(fused_engine(tmp_path)), PlainStep(plain_engine(tmp_path))
+    fused, plain = FusedStep(fused_engine(tmp_path)), PlainStep(plain_engine(tmp_path), small_step_inputs())
     for sampler in ("ddim", "euler_a", "dpmpp_2m_karras", "heun", "unipc"):
         one, other = (_alone(step, _request(3, sampler)) for step in (fused, plain))
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -139,7 +146,7 @@ def test_prompts_of_different_lengths_share_a_step() -> None:
     """The demo's UNet attends to the prompt, unlike the small network of this file."""
     with InpaintPipeline.from_bundle("demo") as pipe:
         entries = [_enter(pipe, "a red balloon and " * repeats) for repeats in (1, 20, 40)]
-        assert [entry.program.contexts.shape[1] // 77 for entry in entries] == [1, 2, 3]
+        assert [entry.program.per_row["context"].shape[1] // 77 for entry in entries] == [1, 2, 3]
         together = _latents(pipe.stages.step, entries)
         for found, entry in zip(together, entries, strict=True):
             np.testing.assert_allclose(found, _latents(pipe.stages.step, [entry])[0], rtol=1e-3, atol=1e-3)
@@ -167,14 +174,14 @@ def _enter(pipe: InpaintPipeline, prompt: str) -> Entry:
 
 def _poisoned(request: Request) -> Request:
     """The mean over this context is NaN, and so is what the network makes of it."""
-    program, latents, condition = request
-    contexts = program.contexts.copy()
+    program, latents, residents = request
+    contexts = program.per_row["context"].copy()
     contexts[:, 0, :2] = [np.inf, -np.inf]
-    return Program(program.table, program.weights, contexts, program.noise), latents, condition
+    return replace(program, per_row={"context": contexts}), latents, residents
 
 
 @pytest.mark.parametrize("sampler", ["euler_a", "dpmpp_2m_karras"])
-def test_a_request_that_spoils_its_step_is_put_out_and_harms_nobody(step: Step, sampler: str) -> None:
+def test_a_nonfinite_request_is_noted_and_changes_no_other(step: Step, sampler: str) -> None:
     kinds = [(0, 5), (1, 3), (2, 6)]
     slots = _slots(step, 4)
     places = {slots.join(*_request(seed, sampler, steps)): (seed, steps) for seed, steps in kinds[:2]}
@@ -184,11 +191,9 @@ def test_a_request_that_spoils_its_step_is_put_out_and_harms_nobody(step: Step, 
     results = {}
     while places:
         finished = slots.step()
-        if slots.unsound:
-            assert len(slots.unsound) == 4  # 0 * NaN is NaN
-            assert slots.separate() == (bad,)
-            assert not slots.unsound
+        assert not slots.finite(bad)
         for slot in set(finished) & set(places):
+            assert slots.finite(slot)
             results[places.pop(slot)] = slots.leave(slot)
     for seed, steps in kinds:
         expected = _alone(step, _request(seed, sampler, steps))
@@ -214,8 +219,9 @@ def test_more_rows_than_the_largest_bucket_are_refused(step: Step) -> None:
 def test_a_unet_of_whole_or_scalar_timesteps_serves_requests_at_different_steps(
     tmp_path: Path, scalar: bool
 ) -> None:
-    expected = PlainStep(plain_engine(tmp_path))
-    step = PlainStep(plain_engine(tmp_path, whole_timesteps=True, scalar_timestep=scalar))
+    inputs = small_step_inputs()
+    expected = PlainStep(plain_engine(tmp_path), inputs)
+    step = PlainStep(plain_engine(tmp_path, whole_timesteps=True, scalar_timestep=scalar), inputs)
     slots = _slots(step, 2)
     slots.join(*_request(0, steps=5))
     slots.step()
@@ -226,7 +232,7 @@ def test_a_unet_of_whole_or_scalar_timesteps_serves_requests_at_different_steps(
 
 
 def test_a_unet_of_whole_timesteps_refuses_fractions(tmp_path: Path) -> None:
-    slots = _slots(PlainStep(plain_engine(tmp_path, whole_timesteps=True)), 1)
+    slots = _slots(PlainStep(plain_engine(tmp_path, whole_timesteps=True), small_step_inputs()), 1)
     slots.join(*_request(0, "euler_karras", steps=5))
     with pytest.raises(EngineInputError, match="whole timesteps"):
         _run_to_the_end(slots)

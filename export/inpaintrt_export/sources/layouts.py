@@ -1,8 +1,8 @@
-"""Configurations of the two families of inpainting checkpoints, and of a tiny one for tests."""
+"""Configurations of Stable Diffusion 1.x and 2.x, and of tiny checkpoints for tests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -172,4 +172,27 @@ _TINY = Layout(
     padding="<|endoftext|>",
 )
 
-LAYOUTS: dict[str, Layout] = {"sd15-inpaint": _SD15, "sd2-inpaint": _SD2, "tiny": _TINY}
+
+def _text_to_image(layout: Layout, *, scheduler: Config | None = None, **sizes: int) -> Layout:
+    """The same checkpoint without the channels of inpainting."""
+    unet = {**layout.parts["unet"], "in_channels": layout.parts["unet"]["out_channels"], **sizes}
+    parts: dict[Part, Config] = {**layout.parts, "unet": unet}
+    return replace(layout, parts=parts, scheduler=layout.scheduler if scheduler is None else scheduler)
+
+
+_SD2_V_PREDICTION: Config = {
+    **_SCHEDULER,
+    "_class_name": "DDIMScheduler",
+    "clip_sample": False,
+    "prediction_type": "v_prediction",
+}
+del _SD2_V_PREDICTION["skip_prk_steps"]
+
+LAYOUTS: dict[str, Layout] = {
+    "sd15": _text_to_image(_SD15),
+    "sd15-inpaint": _SD15,
+    "sd2": _text_to_image(_SD2, scheduler=_SD2_V_PREDICTION, sample_size=96),
+    "sd2-inpaint": _SD2,
+    "tiny": _TINY,
+    "tiny-text-to-image": _text_to_image(_TINY),
+}

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LAYOUTS_BY_CONTEXT_WIDTH", "SingleFileSource"]
 
-LAYOUTS_BY_CONTEXT_WIDTH: dict[int, Layout] = {768: LAYOUTS["sd15-inpaint"], 1024: LAYOUTS["sd2-inpaint"]}
+LAYOUTS_BY_CONTEXT_WIDTH: dict[int, tuple[Layout, Layout]] = {
+    768: (LAYOUTS["sd15"], LAYOUTS["sd15-inpaint"]),
+    1024: (LAYOUTS["sd2"], LAYOUTS["sd2-inpaint"]),
+}
+"""The layouts for text-to-image and for inpainting. A file does not say what its UNet predicts: of SD 2.x,
+it is taken for v-prediction at 768 pixels, as diffusers' `from_single_file` does."""
 
 _PREFIXES: dict[Part, str] = {
     "text_encoder": "cond_stage_model.",
@@ -71,15 +76,17 @@ class SingleFileSource:
 
     def _find_layout(self) -> Layout:
         width = self._shape(_CONTEXT_WEIGHT)[1]
-        layout = LAYOUTS_BY_CONTEXT_WIDTH.get(width)
-        if layout is None:
+        layouts = LAYOUTS_BY_CONTEXT_WIDTH.get(width)
+        if layouts is None:
             known = ", ".join(map(str, LAYOUTS_BY_CONTEXT_WIDTH))
             raise SourceError(
                 f"{self._path} is not a checkpoint of Stable Diffusion 1.x or 2.x",
                 received=f"embeddings of width {width}",
                 expected=f"width {known}",
             )
-        return layout
+        text_to_image, inpainting = layouts
+        latent_channels = self._shape(_LAST_WEIGHT)[0]
+        return text_to_image if self._shape(_FIRST_WEIGHT)[1] == latent_channels else inpainting
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self._weights.names:

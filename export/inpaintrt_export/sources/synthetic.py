@@ -153,7 +153,7 @@ def _rescale(layer: Any, scale: torch.Tensor, bias: torch.Tensor) -> None:  # no
 
 
 def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
-    """Write a synthetic checkpoint as a diffusers folder that `StableDiffusionInpaintPipeline` loads.
+    """Write a synthetic checkpoint as a folder that diffusers' pipelines load.
 
     Raises:
         SourceError: There is no synthetic checkpoint of that name.
@@ -164,18 +164,20 @@ def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
         model.save_pretrained(folder / part, safe_serialization=True)
     _save_tokenizer(source, folder / "tokenizer")
     _write_json(folder / "scheduler" / "scheduler_config.json", source.scheduler_config())
-    _write_json(folder / "model_index.json", _model_index(source.scheduler_config()["_class_name"]))
+    _write_json(folder / "model_index.json", _model_index(source))
 
 
-def _model_index(scheduler: str) -> dict[str, Any]:
+def _model_index(source: SyntheticSource) -> dict[str, Any]:
+    unet = source.config("unet")
+    inpaints = unet["in_channels"] != unet["out_channels"]
     return {
-        "_class_name": "StableDiffusionInpaintPipeline",
+        "_class_name": "StableDiffusionInpaintPipeline" if inpaints else "StableDiffusionPipeline",
         "_diffusers_version": diffusers.__version__,
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
         "requires_safety_checker": False,
         "safety_checker": [None, None],
-        "scheduler": ["diffusers", scheduler],
+        "scheduler": ["diffusers", source.scheduler_config()["_class_name"]],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],

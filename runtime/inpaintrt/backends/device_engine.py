@@ -20,11 +20,10 @@ from inpaintrt.backends.device import Device, GrowingMemory, Staging
 from inpaintrt.backends.engine import Array, StepState, check_inputs
 from inpaintrt.backends.shapes import Shapes, axis_sizes, pad, resolve
 from inpaintrt.bundle import TensorSpec
+from inpaintrt.conditioning import carried, resident, slot_shape
 from inpaintrt.errors import EngineInputError, EngineRunError
 
 __all__ = ["DeviceEngine", "DeviceState", "Network"]
-
-_STATE, _CONDITION, _NEXT_STATE = "state", "condition", "next_state"
 
 
 class Network(Protocol):
@@ -126,14 +125,14 @@ class DeviceEngine:
             outputs[name] = whole[tuple(slice(size) for size in wanted)]
         return outputs
 
-    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+    def open_state(self, slots: int, height: int, width: int) -> StepState:
         """State that stays on the device.
 
         Raises:
             EngineInputError: The network has fewer slots, or was built for other sizes.
             EngineRunError: The engine is closed.
         """
-        return DeviceState(self, slots, latent_shape, condition_channels)
+        return DeviceState(self, slots, height, width)
 
     def close(self) -> None:
         """Release the network and its memory on the device."""
@@ -163,10 +162,10 @@ class DeviceEngine:
         state.ahead = True
 
     def settle(self, state: DeviceState) -> None:
-        """Make the next state of a resident one its state; from then on the step cannot be taken back."""
+        """Make the next values of a resident state its values."""
         if state.ahead:
-            size = prod(state.shapes[_STATE]) * np.dtype(np.float32).itemsize
-            self.device.copy(self._memory[_STATE].address, self._memory[_NEXT_STATE].address, size)
+            for name, output in carried(self.outputs).items():
+                self.device.copy(self._memory[name].address, self._memory[output].address, state.nbytes(name))
             state.ahead = False
 
     def upload(self, array: Array, address: int) -> None:
@@ -177,26 +176,26 @@ class DeviceEngine:
         """Wait, and fetch an array from an address of the device."""
         self._staging.download(address, array)
 
-    def reside(self, state: DeviceState) -> tuple[int, int]:
-        """Bring a state into the network's buffers; the addresses of its newest values and its condition."""
+    def reside(self, state: DeviceState) -> dict[str, int]:
+        """Bring a state into the network's buffers; the addresses of its newest values by name."""
         self._reserve_profiles()
         for name, shape in state.shapes.items():
             self._buffer(name, shape, self.inputs[name])
         self._make_room_for(state)
-        newest = _NEXT_STATE if state.ahead else _STATE
-        return self._memory[newest].address, self._memory[_CONDITION].address
+        newest = carried(self.outputs) if state.ahead else {}
+        return {name: self._memory[newest.get(name, name)].address for name in state.shapes}
 
     def _make_room_for(self, state: DeviceState | None) -> None:
         """The network's state buffers hold one state at a time: the one before goes to memory of its own."""
-        resident = self._resident() if self._resident is not None else None
-        if resident is state and resident is not None:
+        resident_state = self._resident() if self._resident is not None else None
+        if resident_state is state and resident_state is not None:
             return
-        if resident is not None:
-            self.settle(resident)
-            resident.move_out(self._memory[_STATE].address, self._memory[_CONDITION].address)
+        if resident_state is not None:
+            self.settle(resident_state)
+            resident_state.move_out({name: self._memory[name].address for name in resident_state.shapes})
         self._resident = None
         if state is not None:
-            state.move_in(self._memory[_STATE].address, self._memory[_CONDITION].address)
+            state.move_in({name: self._memory[name].address for name in state.shapes})
             self._resident = weakref.ref(state)
 
     def _reserve(self, shapes: Shapes) -> dict[str, int]:
@@ -220,7 +219,7 @@ class DeviceEngine:
     def _buffer(self, name: str, shape: tuple[int, ...], spec: TensorSpec) -> None:
         memory = self._memory.setdefault(name, GrowingMemory(self.device))
         nbytes = prod(shape) * np.dtype(spec.dtype).itemsize
-        if name in (_STATE, _CONDITION, _NEXT_STATE) and nbytes > memory.nbytes > 0:
+        if (spec.kind == "resident" or name in self.outputs) and nbytes > memory.nbytes > 0:
             self._make_room_for(None)
         memory.reserve(nbytes)
 
@@ -260,67 +259,64 @@ class _Run:
 
 
 class DeviceState:
-    """State and condition of a denoiser's slots, in device memory.
+    """The resident inputs of a denoiser's slots, in device memory.
 
     While it is the only one it stays in the network's own buffers; when another state of the same engine
     steps, it moves to memory of its own, and back when its turn comes.
 
     Attributes:
-        shapes: Shapes of state and condition.
-        ahead: The network has put the next state beside the state, and it has not been copied over yet.
+        shapes: Shapes of the resident inputs.
+        ahead: The network has put the next values beside the values, and they have not been copied over yet.
 
     Args:
         engine: The engine of the step graph.
-        slots: How many slots are wanted; the network may have more, which stand still.
-        latent_shape: `(channels, h, w)`.
-        condition_channels: Channels of the condition.
+        slots: How many slots are wanted; the network may have more, which stay unused.
+        height: Height of the latents.
+        width: Width of the latents.
     """
 
-    def __init__(
-        self, engine: DeviceEngine, slots: int, latent_shape: tuple[int, ...], condition_channels: int
-    ) -> None:
+    def __init__(self, engine: DeviceEngine, slots: int, height: int, width: int) -> None:
         self._engine = engine
-        tensors = engine.inputs[_STATE].shape[1]
-        if not isinstance(tensors, int):
-            raise EngineInputError("the engine has no step graph", received=list(engine.inputs[_STATE].shape))
         wanted = {
-            _STATE: (slots, tensors, *latent_shape),
-            _CONDITION: (slots, condition_channels, *latent_shape[1:]),
+            name: (slots, *slot_shape(spec, height, width)) for name, spec in resident(engine.inputs).items()
         }
+        if not wanted:
+            raise EngineInputError("the engine has no step graph", received=", ".join(engine.inputs))
         fitted = engine.fit(wanted)
         self.shapes: dict[str, tuple[int, ...]] = {name: fitted[name] for name in wanted}
         self.ahead = False
         self._home: dict[str, GrowingMemory] = {}
         self._sent: dict[str, tuple[Array, tuple[int, ...], int]] = {}
 
-    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
-        """Start a slot afresh."""
-        whole = np.zeros(self.shapes[_STATE][1:], np.float32)
-        whole[0] = latents
+    def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
+        """Give a slot its resident inputs."""
         with self._engine.device.use():
             self._engine.settle(self)
-            state, conditions = self._engine.reside(self)
-            self._engine.upload(whole, state + slot * whole.nbytes)
-            self._engine.upload(condition.astype(np.float32), conditions + slot * condition.size * 4)
+            for name, address in self._engine.reside(self).items():
+                whole = np.zeros(self.shapes[name][1:], np.float32)
+                whole[...] = tensors.get(name, 0)
+                self._engine.upload(whole, address + slot * whole.nbytes)
 
     def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
         """A tensor `[channels, h, w]` of a slot's state."""
-        tensors, *shape = self.shapes[_STATE][1:]
+        tensors, *shape = self.shapes["state"][1:]
+        return self._download("state", slot * tensors + (tensor % tensors), shape)
+
+    def finite(self, slot: int) -> bool:
+        """Whether all predictions for a slot were finite."""
+        return bool(self._download("finite", slot, ()))
+
+    def _download(self, name: str, index: int, shape: Sequence[int]) -> NDArray[np.float32]:
         found = np.empty(shape, np.float32)
         with self._engine.device.use():
-            state, _ = self._engine.reside(self)
-            place = slot * tensors + (tensor % tensors)
-            self._engine.download(state + place * found.nbytes, found)
+            address = self._engine.reside(self)[name]
+            self._engine.download(address + index * found.nbytes, found)
         return found
 
     def advance(self, inputs: Mapping[str, Array]) -> None:
         """Replace the state by the next; returns while the device still works on it."""
         with self._engine.device.use():
             self._engine.advance(self, inputs)
-
-    def undo(self) -> None:
-        """Go back to the state before the last step, if nothing has happened since."""
-        self.ahead = False
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[Callable[[], float]]:
@@ -337,22 +333,23 @@ class DeviceState:
         self._sent = sent
         return new
 
-    def move_in(self, state: int, condition: int) -> None:
+    def move_in(self, addresses: Mapping[str, int]) -> None:
         """Copy from memory of its own, or zeros in the beginning, to the network's buffers."""
         self._sent = {}
-        for name, target in ((_STATE, state), (_CONDITION, condition)):
+        for name, target in addresses.items():
             if name in self._home:
-                self._engine.device.copy(target, self._home[name].address, self._nbytes(name))
+                self._engine.device.copy(target, self._home[name].address, self.nbytes(name))
             else:
                 self._engine.upload(np.zeros(self.shapes[name], np.float32), target)
 
-    def move_out(self, state: int, condition: int) -> None:
+    def move_out(self, addresses: Mapping[str, int]) -> None:
         """Copy from the network's buffers to memory of its own."""
-        for name, source in ((_STATE, state), (_CONDITION, condition)):
+        for name, source in addresses.items():
             home = self._home.setdefault(name, GrowingMemory(self._engine.device))
-            self._engine.device.copy(home.reserve(self._nbytes(name)), source, self._nbytes(name))
+            self._engine.device.copy(home.reserve(self.nbytes(name)), source, self.nbytes(name))
 
-    def _nbytes(self, name: str) -> int:
+    def nbytes(self, name: str) -> int:
+        """Bytes of a resident input."""
         return prod(self.shapes[name]) * np.dtype(np.float32).itemsize
 
 

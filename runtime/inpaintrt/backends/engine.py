@@ -48,15 +48,14 @@ class Engine(Protocol):
 
 
 class StepState(Protocol):
-    """State and condition of all slots of a denoiser, wherever they live."""
+    """The resident inputs of all slots of a denoiser, wherever they are kept."""
 
-    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
-        """Start a slot afresh.
+    def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
+        """Give a slot its resident inputs.
 
         Args:
             slot: Its number.
-            latents: `[channels, h, w]`, the first tensor of its state; the others become 0.
-            condition: `[condition_channels, h, w]`.
+            tensors: Its part of each, by name, without the axis of the slots; what is left out becomes 0.
         """
         ...
 
@@ -64,17 +63,17 @@ class StepState(Protocol):
         """A tensor `[channels, h, w]` of a slot's state; negative numbers count from the last."""
         ...
 
+    def finite(self, slot: int) -> bool:
+        """Whether all predictions for a slot were finite."""
+        ...
+
     def advance(self, inputs: Mapping[str, Array]) -> None:
         """Replace the state of all slots by the next.
 
         Args:
-            inputs: All inputs of a step but `state` and `condition`. An array that is the very object of the
-                step before has the same content, and need not be sent to a device again.
+            inputs: All inputs of a step but the resident ones. An array that is the very object of the step
+                before has the same content, and need not be sent to a device again.
         """
-        ...
-
-    def undo(self) -> None:
-        """Go back to the state before the last `advance`: once, and before anything is written."""
         ...
 
 
@@ -82,8 +81,8 @@ class StepState(Protocol):
 class KeepsState(Protocol):
     """An engine of a step graph that keeps the state where it runs."""
 
-    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
-        """State for some slots, all 0.
+    def open_state(self, slots: int, height: int, width: int) -> StepState:
+        """State for some slots of one latent size, all 0.
 
         Raises:
             EngineInputError: The engine has fewer slots, or is not made for this size.

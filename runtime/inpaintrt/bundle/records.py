@@ -22,6 +22,7 @@ __all__ = [
     "Plan",
     "PlanBackend",
     "Precision",
+    "TensorKind",
     "TensorSpec",
     "TokenizerSettings",
     "Variant",
@@ -35,6 +36,7 @@ Dtype = Literal["float16", "float32", "int64"]
 PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
 VariantBackend = Literal["onnxruntime", "onnxruntime-cuda"]
 Precision = Literal["fp16", "fp32"]
+TensorKind = Literal["resident", "per_row", "per_step"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
@@ -56,11 +58,15 @@ class TensorSpec(_Record, frozen=True):
         dtype: NumPy's name of the element type.
         shape: One entry an axis: a fixed size, or the name of an axis whose size varies.
         ranges: The range of each named axis; a name that is absent has no limit.
+        kind: Of an input of a step graph, how long it is valid: "resident" (with an axis `slots`; written
+            when a request joins), "per_row" (with an axis `rows`; the same in all steps of a request) or
+            "per_step".
     """
 
     dtype: Dtype
     shape: tuple[int | str, ...]
     ranges: dict[str, AxisRange] = {}
+    kind: TensorKind | None = None
 
 
 class Parity(_Record, frozen=True):
@@ -224,6 +230,10 @@ class Architecture(_Record, frozen=True):
         prediction_type: What the UNet predicts, in diffusers' words.
         native_resolution: Height and width in pixels that the checkpoint was trained for.
         text_layers: Layers of the text encoder, which limit clip_skip; None where it gives its last one only.
+        condition_channels: Channels that the UNet takes beside the latents: those of an inpainting
+            checkpoint's mask and masked image, 0 for a text-to-image checkpoint.
+        guidance_embedding_width: Width of the embedding of the guidance scale that the UNet takes (diffusers'
+            `time_cond_proj_dim`, of LCM checkpoints); None where it takes none.
     """
 
     latent_channels: int
@@ -233,6 +243,8 @@ class Architecture(_Record, frozen=True):
     prediction_type: PredictionType
     native_resolution: tuple[int, int]
     text_layers: int | None = None
+    condition_channels: int = 0
+    guidance_embedding_width: int | None = None
 
 
 class TokenizerSettings(_Record, frozen=True):

@@ -1,21 +1,22 @@
 """Denoising of every request in flight: slots hold its state, rows ask the UNet, one step moves them all.
 
 A sampler's step and guidance are linear in the UNet's output, so a step of a whole batch of unrelated
-requests is one UNet call between two small matrix products:
+requests is one UNet call between two small matrix products, and a gate that keeps what the mask keeps:
 
     sample     = concat(state[:, 0], condition)[row_slot]
     prediction = UNet(sample, timestep, context)
     guided     = guidance @ prediction
-    next_state = update @ (state, guided, noise)
+    next       = update @ (state, guided, noise, image_latents, first_noise)
+    x          = next[:, 0] where mask >= threshold, else next[:, -1]
 
-`FusedStep` runs these four lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
-step, rows and matrices; `Turns` brings the results of one request through. State and condition are kept by a
-`StepState`, in NumPy or on a device.
+`FusedStep` runs these lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
+step, rows and matrices; `Turns` brings the results of one request through. What is resident (see
+`inpaintrt.conditioning`) is kept by a `StepState`, in NumPy or on a device.
 """
 
-from inpaintrt.denoiser.slots import Program, Slots, row_bucket
-from inpaintrt.denoiser.steps import FusedStep, HostState, PlainStep, Step, StepInputs
-from inpaintrt.denoiser.turns import Entry, Turns
+from inpaintrt.denoiser.slots import Entry, Program, Slots, nonfinite_error, row_bucket
+from inpaintrt.denoiser.steps import FusedStep, HostState, PlainStep, Step
+from inpaintrt.denoiser.turns import Turns
 
 __all__ = [
     "Entry",
@@ -25,7 +26,7 @@ __all__ = [
     "Program",
     "Slots",
     "Step",
-    "StepInputs",
     "Turns",
+    "nonfinite_error",
     "row_bucket",
 ]

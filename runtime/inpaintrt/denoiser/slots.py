@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.backends import Array, Clock
+from inpaintrt.conditioning import GATED_COLUMNS, GATED_ROWS, named
 from inpaintrt.denoiser.steps import Step
-from inpaintrt.errors import EngineInputError, ParameterError
-from inpaintrt.samplers import STATE_TENSORS, Table
+from inpaintrt.errors import EngineInputError, EngineRunError, ParameterError
+from inpaintrt.samplers import Table
 from inpaintrt.timing import HostClock
 
-__all__ = ["Program", "Slots", "row_bucket"]
+__all__ = ["Entry", "Program", "Slots", "nonfinite_error", "row_bucket"]
 
 Floats = NDArray[np.floating]
 
@@ -28,14 +29,40 @@ class Program:
     Attributes:
         table: The sampler's table.
         weights: `[rows, contexts]` float32: guidance; a context of weight 0 is not evaluated in that row.
-        contexts: `[contexts, tokens, width]`: embeddings of the prompts.
-        noise: Gives the noise `[channels, h, w]` of a row; asked only where the sampler wants it.
+            The last context is the prompt's own.
+        per_row: What the denoiser is conditioned on, by name: `[contexts, ...]` each, `context`
+            `[contexts, tokens, width]` among them.
+        noise: Gives the noise `[channels, h, w]` of a row; called only where the sampler uses it.
+        thresholds: `[rows]` float32: after a row, latent pixels may change where the mask is at least so
+            much.
+        guidance_rescale: phi of arXiv:2305.08891, section 3.4.
     """
 
     table: Table
     weights: NDArray[np.float32]
-    contexts: Floats
+    per_row: Mapping[str, Floats]
     noise: Callable[[int], NDArray[np.float32]]
+    thresholds: NDArray[np.float32]
+    guidance_rescale: float = 0.0
+
+    @property
+    def contexts(self) -> int:
+        """The most UNet rows that a step needs."""
+        return int(self.weights.shape[1])
+
+
+class Entry(NamedTuple):
+    """What a result enters a slot with: the arguments of `Slots.join`.
+
+    Attributes:
+        program: What to do.
+        latents: `[channels, h, w]` float32, the first state, in variance-preserving scale.
+        residents: The other resident inputs of its slot by name, without the axis of the slots.
+    """
+
+    program: Program
+    latents: NDArray[np.float32]
+    residents: Mapping[str, NDArray[np.float32]]
 
 
 @dataclass
@@ -53,8 +80,11 @@ class _Row(NamedTuple):
     step: int
 
 
-_ContextKey = tuple[Program, int]
-_STAND_STILL = np.eye(STATE_TENSORS, STATE_TENSORS + 2, dtype=np.float32)
+_RowKey = tuple[Program, int]
+
+
+def _identity_update() -> NDArray[np.float32]:
+    return np.eye(GATED_ROWS, GATED_COLUMNS, dtype=np.float32)
 
 
 def row_bucket(rows: int, buckets: Sequence[int] | None) -> int:
@@ -72,20 +102,19 @@ def row_bucket(rows: int, buckets: Sequence[int] | None) -> int:
         "the step has more rows than the engine is built for",
         received=f"{rows} rows",
         expected=f"at most {max(buckets)}",
-        hint="ask for fewer pictures at once, or build an engine for more rows",
+        hint="ask for fewer images at once, or build an engine for more rows",
     )
 
 
 class Slots:
-    """The requests in flight at one picture size, each at a step of its own.
+    """The requests in flight at one image size, each at a step of its own.
 
     Not for several threads at once: whoever owns the slots steps them.
 
     Args:
         step: Computes a step of all slots.
         capacity: How many requests fit.
-        latent_shape: `(channels, h, w)` of a picture's latents.
-        condition_channels: Channels of the mask and of the masked picture's latents together.
+        latent_shape: `(channels, h, w)` of an image's latents.
         row_buckets: Numbers of rows that the engine is built for; rows are padded up to the next. None: any.
     """
 
@@ -95,15 +124,14 @@ class Slots:
         *,
         capacity: int,
         latent_shape: tuple[int, int, int],
-        condition_channels: int = 5,
         row_buckets: Sequence[int] | None = None,
     ) -> None:
-        self._state = step.open_state(capacity, latent_shape, condition_channels)
+        self._state = step.open_state(capacity, *latent_shape[1:])
+        self._specs = step.inputs
         self._occupants: list[_Occupant | None] = [None] * capacity
         self._row_buckets = row_buckets
-        self._silence = np.zeros((capacity, *latent_shape), np.float32)
-        self._contexts: tuple[tuple[_ContextKey, ...], Floats] | None = None
-        self._last: tuple[list[tuple[int, _Occupant]], NDArray[np.float32]] = [], self._silence
+        self._zero_noise = np.zeros((capacity, *latent_shape), np.float32)
+        self._per_row: tuple[tuple[_RowKey, ...], dict[str, Array]] | None = None
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -123,13 +151,10 @@ class Slots:
             if occupant is not None and occupant.row < occupant.program.table.rows
         ]
 
-    def join(self, program: Program, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> int:
-        """Take a request in before the next step.
-
-        Args:
-            program: What to do.
-            latents: `[channels, h, w]`, the first state, in variance-preserving scale.
-            condition: `[condition_channels, h, w]`.
+    def join(
+        self, program: Program, latents: NDArray[np.float32], residents: Mapping[str, NDArray[np.float32]]
+    ) -> int:
+        """Take a request in before the next step; the arguments are the fields of an `Entry`.
 
         Returns:
             The slot.
@@ -143,7 +168,9 @@ class Slots:
             )
         slot = self._occupants.index(None)
         self._occupants[slot] = _Occupant(program)
-        self._state.write(slot, latents, condition)
+        state = np.zeros((self._specs["state"].shape[1], *latents.shape), np.float32)
+        state[0] = latents
+        self._state.write(slot, {"state": state, "finite": np.ones((), np.float32), **residents})
         return slot
 
     def leave(self, slot: int) -> NDArray[np.float32]:
@@ -155,6 +182,10 @@ class Slots:
         """The newest estimate `[channels, h, w]` of the finished latents, for previews."""
         return self._state.read(slot, -1)
 
+    def finite(self, slot: int) -> bool:
+        """Whether every prediction for a slot was finite; those that were not counted as zero."""
+        return self._state.finite(slot)
+
     def step(self) -> tuple[int, ...]:
         """Advance every active slot by one row of its table.
 
@@ -164,86 +195,83 @@ class Slots:
         running = self._running()
         if not running:
             return ()
-        noise = self._noise(running)
-        self._state.advance(self._inputs(running, noise))
-        self._last = running, noise
+        self._state.advance(self._inputs(running))
         for _, occupant in running:
             occupant.row += 1
         return tuple(slot for slot, occupant in running if occupant.row == occupant.program.table.rows)
 
-    @property
-    def unsound(self) -> tuple[int, ...]:
-        """Slots of the last step whose newest estimate is not finite."""
-        return tuple(slot for slot, _ in self._last[0] if not np.isfinite(self.denoised(slot)).all())
-
-    def separate(self) -> tuple[int, ...]:
-        """Take the last step back, do it again for one slot at a time, and free the slots that spoil it.
-
-        A step adds up the rows of all slots, those of others with weight 0; and 0 * NaN is NaN. So one row
-        that is not finite spoils every slot, but in a step of its own it spoils none but its own.
-
-        Returns:
-            The slots that are free now, since their estimates are not finite even alone.
-        """
-        running, noise = self._last
-        self._state.undo()
-        spoilt = []
-        for slot, occupant in running:
-            occupant.row -= 1
-            self._state.advance(self._inputs([(slot, occupant)], noise))
-            occupant.row += 1
-            if not np.isfinite(self.denoised(slot)).all():
-                self._state.undo()
-                self._occupants[slot] = None
-                spoilt.append(slot)
-        return tuple(spoilt)
-
-    def _inputs(
-        self, running: Sequence[tuple[int, _Occupant]], noise: NDArray[np.float32]
-    ) -> dict[str, Array]:
-        """All inputs of a step but state and condition."""
+    def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
+        """All inputs of a step but those that are resident."""
         rows = [
             _Row(slot, occupant.program, int(context), occupant.row)
             for slot, occupant in running
             for context in np.flatnonzero(occupant.program.weights[occupant.row])
         ]
         padded = rows + rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))
-        guidance = np.zeros((len(self._occupants), len(padded)), np.float32)
+        guidance, prompt_rows = np.zeros((2, len(self._occupants), len(padded)), np.float32)
         for column, row in enumerate(rows):
             guidance[row.slot, column] = row.program.weights[row.step, row.context]
+            prompt_rows[row.slot, column] = row.context == row.program.contexts - 1
         return {
             "row_slot": np.array([row.slot for row in padded], np.int64),
             "timestep": np.array([row.program.table.timesteps[row.step] for row in padded], np.float32),
-            "context": self._stack_contexts(padded),
+            **self._stack_per_row(padded),
             "guidance": guidance,
-            "update": self._updates(running),
-            "noise": noise,
+            "prompt_rows": prompt_rows,
+            **self._per_slot(running),
+            "noise": self._noise(running),
         }
 
-    def _stack_contexts(self, rows: Sequence[_Row]) -> Floats:
-        """`[rows, tokens, width]`: the very array of the step before as long as rows ask for the same.
-
-        Attention to a context that is there twice is attention to that context, so shorter ones are repeated
-        until all have the same length.
-        """
+    def _stack_per_row(self, rows: Sequence[_Row]) -> dict[str, Array]:
+        """`[rows, ...]` by name: the very arrays of the step before as long as rows ask for the same."""
         key = tuple((row.program, row.context) for row in rows)
-        if self._contexts is None or self._contexts[0] != key:
-            contexts = [program.contexts[context] for program, context in key]
-            tokens = math.lcm(*(len(context) for context in contexts))
-            repeated = [np.tile(context, (tokens // len(context), 1)) for context in contexts]
-            self._contexts = key, np.stack(repeated)
-        return self._contexts[1]
+        if self._per_row is None or self._per_row[0] != key:
+            stacked = {
+                name: _stack(
+                    [program.per_row[name][context] for program, context in key],
+                    repeated="tokens" in self._specs[name].shape,
+                )
+                for name in named(self._specs, "per_row")
+            }
+            self._per_row = key, stacked
+        return self._per_row[1]
 
-    def _updates(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
-        update = np.tile(_STAND_STILL, (len(self._occupants), 1, 1))
+    def _per_slot(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
+        """What a step does with each slot; those that do not run keep what they have."""
+        count = len(self._occupants)
+        update = np.tile(_identity_update(), (count, 1, 1))
+        threshold, rescale = np.zeros((2, count), np.float32)
         for slot, occupant in running:
-            update[slot] = occupant.program.table.update[occupant.row]
-        return update
+            program = occupant.program
+            update[slot] = program.table.gated_update[occupant.row]
+            threshold[slot] = program.thresholds[occupant.row]
+            rescale[slot] = program.guidance_rescale
+        return {"guidance_rescale": rescale, "update": update, "threshold": threshold}
 
     def _noise(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
         """`[slots, channels, h, w]`; the very same array in all steps without noise."""
         noisy = [(slot, each) for slot, each in running if each.program.table.uses_noise[each.row]]
-        noise = np.zeros_like(self._silence) if noisy else self._silence
+        noise = np.zeros_like(self._zero_noise) if noisy else self._zero_noise
         for slot, occupant in noisy:
             noise[slot] = occupant.program.noise(occupant.row)
         return noise
+
+
+def nonfinite_error() -> EngineRunError:
+    """The error for a result whose predictions were not all finite."""
+    return EngineRunError(
+        "the network gives NaN or infinite values for this request",
+        hint="in half precision the network may overflow: export it in float32",
+    )
+
+
+def _stack(arrays: Sequence[Floats], *, repeated: bool) -> Floats:
+    """One array of arrays, whose first axis is brought to one length if they may be `repeated`.
+
+    Attention to a context that is there twice is attention to that context, so shorter ones are repeated
+    until all have the same length.
+    """
+    if not repeated:
+        return np.stack(arrays)
+    tokens = math.lcm(*(len(array) for array in arrays))
+    return np.stack([np.tile(array, (tokens // len(array), 1)) for array in arrays])

@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, StepState
+from inpaintrt.bundle import TensorSpec
+from inpaintrt.conditioning import carried, resident, slot_shape
 from inpaintrt.errors import EngineInputError
 from inpaintrt.samplers import STATE_TENSORS
 
-__all__ = ["FusedStep", "HostState", "PlainStep", "Step", "StepInputs"]
+__all__ = ["FusedStep", "HostState", "PlainStep", "Step"]
 
 Floats = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class StepInputs:
-    """What one step of all slots needs.
-
-    Attributes:
-        state: `[slots, 6, channels, h, w]` float32; `state[:, 0]` are the latents, variance-preserving.
-        condition: `[slots, 5, h, w]` float32: the mask, then the latents of the masked picture.
-        row_slot: `[rows]` int64: the slot that a row belongs to.
-        timestep: `[rows]` float32.
-        context: `[rows, tokens, width]`: the embedding of the prompt that a row asks for.
-        guidance: `[slots, rows]` float32: what a row's prediction counts for in each slot.
-        update: `[slots, 6, 8]` float32: the sampler's matrix over state, guided prediction and noise.
-        noise: `[slots, channels, h, w]` float32.
-    """
-
-    state: NDArray[np.float32]
-    condition: NDArray[np.float32]
-    row_slot: NDArray[np.int64]
-    timestep: NDArray[np.float32]
-    context: Floats
-    guidance: NDArray[np.float32]
-    update: NDArray[np.float32]
-    noise: NDArray[np.float32]
 
 
 class Step(Protocol):
     """One step of all slots."""
 
-    def __call__(self, inputs: StepInputs) -> NDArray[np.float32]:
-        """The next state, `[slots, 6, channels, h, w]`."""
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """What a step takes, as `inpaintrt.conditioning.step_inputs` describes it."""
         ...
 
-    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
-        """Where the state of some slots is kept between steps."""
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The next values of the resident inputs that a step carries on, each as `next_NAME`."""
+        ...
+
+    def open_state(self, slots: int, height: int, width: int) -> StepState:
+        """Where the resident inputs of some slots of one latent size are kept between steps."""
         ...
 
     def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
@@ -59,7 +40,7 @@ class Step(Protocol):
 
         Args:
             slots: How many requests.
-            latent_shape: `(channels, h, w)` of a picture's latents.
+            latent_shape: `(channels, h, w)` of an image's latents.
             context_shape: `(rows, tokens, width)` of all their prompts' embeddings.
 
         Raises:
@@ -69,41 +50,40 @@ class Step(Protocol):
 
 
 class HostState:
-    """State and condition in NumPy.
+    """The resident inputs in NumPy.
 
     Args:
         step: Computes the next state.
         slots: How many there are.
-        latent_shape: `(channels, h, w)` of a picture's latents.
-        condition_channels: Channels of the mask and of the masked picture's latents together.
+        height: Height of the latents.
+        width: Width of the latents.
     """
 
-    def __init__(
-        self, step: Step, slots: int, latent_shape: tuple[int, ...], condition_channels: int
-    ) -> None:
+    def __init__(self, step: Step, slots: int, height: int, width: int) -> None:
         self._step = step
-        self._state = self._before = np.zeros((slots, STATE_TENSORS, *latent_shape), np.float32)
-        self._condition = np.zeros((slots, condition_channels, *latent_shape[1:]), np.float32)
+        self._tensors = {
+            name: np.zeros((slots, *slot_shape(spec, height, width)), np.float32)
+            for name, spec in resident(step.inputs).items()
+        }
 
-    def write(self, slot: int, latents: NDArray[np.float32], condition: NDArray[np.float32]) -> None:
-        """Start a slot afresh."""
-        self._state[slot] = 0
-        self._state[slot, 0] = latents
-        self._condition[slot] = condition
+    def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
+        """Give a slot its resident inputs."""
+        for name, whole in self._tensors.items():
+            whole[slot] = tensors.get(name, 0)
 
     def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
         """A tensor `[channels, h, w]` of a slot's state."""
-        kept: NDArray[np.float32] = self._state[slot, tensor]
+        kept: NDArray[np.float32] = self._tensors["state"][slot, tensor]
         return kept.copy()
 
-    def advance(self, inputs: Mapping[str, Array]) -> None:
-        """Replace the state by the next."""
-        next_state = self._step(StepInputs(state=self._state, condition=self._condition, **inputs))
-        self._before, self._state = self._state, next_state
+    def finite(self, slot: int) -> bool:
+        """Whether all predictions for a slot were finite."""
+        return bool(self._tensors["finite"][slot])
 
-    def undo(self) -> None:
-        """Go back to the state before the last step."""
-        self._state = self._before
+    def advance(self, inputs: Mapping[str, Array]) -> None:
+        """Replace the carried inputs by their next values."""
+        outputs = self._step({**self._tensors, **inputs})
+        self._tensors |= {name: outputs[output] for name, output in carried(outputs).items()}
 
 
 class FusedStep:
@@ -111,19 +91,20 @@ class FusedStep:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._context_dtype = np.dtype(engine.inputs["context"].dtype)
+        self.inputs = engine.inputs
 
-    def __call__(self, inputs: StepInputs) -> NDArray[np.float32]:
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run the graph."""
-        arrays = {**vars(inputs), "context": inputs.context.astype(self._context_dtype, copy=False)}
-        next_state: NDArray[np.float32] = self._engine.run(arrays)["next_state"]
-        return next_state
+        specs = self.inputs
+        return self._engine.run(
+            {name: array.astype(specs[name].dtype, copy=False) for name, array in inputs.items()}
+        )
 
-    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+    def open_state(self, slots: int, height: int, width: int) -> StepState:
         """The engine's own state where it keeps one, as GPUs do; otherwise in NumPy."""
         if isinstance(self._engine, KeepsState):
-            return self._engine.open_state(slots, latent_shape, condition_channels)
-        return HostState(self, slots, latent_shape, condition_channels)
+            return self._engine.open_state(slots, height, width)
+        return HostState(self, slots, height, width)
 
     def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
         """Ask the engine where it was built for some shapes."""
@@ -132,25 +113,35 @@ class FusedStep:
 
 
 class PlainStep:
-    """The step in NumPy, around a UNet with the inputs and outputs that optimum gives it."""
+    """The step in NumPy, around a UNet with the inputs and outputs that optimum gives it.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: The UNet.
+        inputs: What a step takes: the UNet's graph does not say it.
+    """
+
+    def __init__(self, engine: Engine, inputs: Mapping[str, TensorSpec]) -> None:
         self._engine = engine
+        self.inputs = inputs
 
-    def __call__(self, inputs: StepInputs) -> NDArray[np.float32]:
-        """Gather the rows, run the UNet, guide, update."""
-        state = inputs.state
-        sample = np.concatenate([state[:, 0], inputs.condition], axis=1)[inputs.row_slot]
-        prediction = self._predict(sample, inputs.timestep, inputs.context).astype(np.float32)
-        guided = (inputs.guidance @ prediction.reshape(len(prediction), -1)).reshape(state[:, :1].shape)
-        columns = np.concatenate([state, guided, inputs.noise[:, None]], axis=1)
-        flat = columns.reshape(*columns.shape[:2], -1)
-        next_state: NDArray[np.float32] = np.matmul(inputs.update, flat)
-        return next_state.reshape(state.shape)
+    def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Gather the rows, run the UNet, guide, update, and keep what the mask keeps."""
+        state = inputs["state"]
+        slots = state[:, 0]
+        if "condition" in inputs:
+            slots = np.concatenate([slots, inputs["condition"]], axis=1)
+        prediction = self._predict(slots[inputs["row_slot"]], inputs).astype(np.float32)
+        eps, bad = _zero_nonfinite_rows(prediction.reshape(len(prediction), -1))
+        sound = np.abs(inputs["guidance"]) @ bad.astype(np.float32) == 0
+        guided = _rescaled(inputs["guidance"] @ eps, inputs["prompt_rows"] @ eps, inputs["guidance_rescale"])
+        return {
+            "next_state": _updated(state, guided.reshape(slots.shape[0], *state.shape[2:]), inputs),
+            "next_finite": inputs["finite"] * sound,
+        }
 
-    def open_state(self, slots: int, latent_shape: tuple[int, ...], condition_channels: int) -> StepState:
+    def open_state(self, slots: int, height: int, width: int) -> StepState:
         """State in NumPy."""
-        return HostState(self, slots, latent_shape, condition_channels)
+        return HostState(self, slots, height, width)
 
     def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
         """Ask the engine where it was built for some shapes."""
@@ -160,22 +151,31 @@ class PlainStep:
             sample = (context_shape[0], int(channels), *latent_shape[1:])
             self._engine.fit({"sample": sample, "encoder_hidden_states": context_shape})
 
-    def _predict(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
+    def _predict(self, sample: Floats, inputs: Mapping[str, Array]) -> Floats:
+        timestep = inputs["timestep"]
+        rows = {"encoder_hidden_states": inputs["context"]}
+        if "guidance_embedding" in inputs:
+            rows["timestep_cond"] = inputs["guidance_embedding"]
         if self._engine.inputs["timestep"].shape not in ((), (1,)):
-            return self._run_unet(sample, timestep, context)
+            return self._run_unet({"sample": sample, **rows}, timestep)
         groups = [np.flatnonzero(timestep == value) for value in np.unique(timestep)]
-        outputs = [self._run_unet(sample[rows], timestep[rows[:1]], context[rows]) for rows in groups]
+        outputs = [
+            self._run_unet(
+                {"sample": sample[group], **{name: array[group] for name, array in rows.items()}},
+                timestep[group[:1]],
+            )
+            for group in groups
+        ]
         order = np.argsort(np.concatenate(groups))
         prediction: Floats = np.concatenate(outputs)[order]
         return prediction
 
-    def _run_unet(self, sample: Floats, timestep: NDArray[np.float32], context: Floats) -> Floats:
+    def _run_unet(self, rows: Mapping[str, Floats], timestep: NDArray[np.float32]) -> Floats:
         specs = self._engine.inputs
         outputs = self._engine.run(
             {
-                "sample": sample.astype(specs["sample"].dtype, copy=False),
                 "timestep": self._cast_timestep(timestep),
-                "encoder_hidden_states": context.astype(specs["encoder_hidden_states"].dtype, copy=False),
+                **{name: array.astype(specs[name].dtype, copy=False) for name, array in rows.items()},
             }
         )
         return outputs["out_sample"]
@@ -192,3 +192,39 @@ class PlainStep:
                 "the checkpoint with `inpaintrt export`",
             )
         return cast.reshape(()) if spec.shape == () else cast
+
+
+def _zero_nonfinite_rows(eps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The rows `[rows, values]` with zeros for those that are not finite, and which those are.
+
+    A weight of 0 does not keep a row out of a sum, since 0 * NaN is NaN.
+    """
+    bad: NDArray[np.bool_] = ~np.all(np.isfinite(eps), axis=1)
+    cleaned: Floats = np.where(bad[:, None], np.float32(0), eps) if bad.any() else eps
+    return cleaned, bad
+
+
+def _rescaled(guided: Floats, own: Floats, phi: NDArray[np.float32]) -> Floats:
+    """Give guided predictions the deviation of the prompt's own (arXiv:2305.08891, equations 15 and 16)."""
+    if not phi.any():
+        return guided
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = own.std(axis=1) / guided.std(axis=1)
+    factor = np.where(phi > 0, phi * (ratio - 1) + 1, 1).astype(np.float32)
+    return guided * factor[:, None]
+
+
+def _updated(state: Floats, guided: Floats, inputs: Mapping[str, Array]) -> Floats:
+    """The next state: the product with the sampler's matrix, and the gate."""
+    added = [
+        tensor[:, None]
+        for tensor in (guided, inputs["noise"], inputs["image_latents"], inputs["first_noise"])
+    ]
+    columns = np.concatenate([state, *added], axis=1)
+    product = np.matmul(inputs["update"], columns.reshape(*columns.shape[:2], -1))
+    tensors = product.reshape(len(state), -1, *state.shape[2:])
+    next_state: Floats = tensors[:, :STATE_TENSORS]
+    free = inputs["mask"] >= inputs["threshold"][:, None, None, None]
+    if not free.all():
+        next_state[:, 0] = np.where(free, next_state[:, 0], tensors[:, STATE_TENSORS])
+    return next_state

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.backends import Clock
-from inpaintrt.denoiser.slots import Program, Slots, row_bucket
+from inpaintrt.denoiser.slots import Entry, Slots, nonfinite_error, row_bucket
 from inpaintrt.denoiser.steps import Step
 from inpaintrt.errors import EngineInputError
 
-__all__ = ["Entry", "Turns"]
+__all__ = ["Turns"]
 
 Floats = NDArray[np.float32]
-
-
-class Entry(NamedTuple):
-    """What a result enters a slot with: the arguments of `Slots.join`.
-
-    Attributes:
-        program: What to do.
-        latents: `[channels, h, w]`, the first state.
-        condition: `[1 + channels, h, w]`: the mask and the latents of the masked picture.
-    """
-
-    program: Program
-    latents: Floats
-    condition: Floats
 
 
 class Turns:
@@ -64,8 +49,14 @@ class Turns:
         return self._slots.clock
 
     def step(self) -> None:
-        """Advance the results whose turn it is; after their last step the next ones enter."""
+        """Advance the results whose turn it is; after their last step the next ones enter.
+
+        Raises:
+            EngineRunError: A result that is done had predictions that were not finite.
+        """
         for slot in self._slots.step():
+            if not self._slots.finite(slot):
+                raise nonfinite_error()
             self._finished[self._places.pop(slot)] = self._slots.leave(slot)
         if not self._places:
             self._take_turn()
@@ -111,14 +102,14 @@ def _capacity(step: Step, entries: Sequence[Entry], most: int, row_buckets: Sequ
 
 def _takes(step: Step, slots: int, entries: Sequence[Entry], rows: int) -> bool:
     try:
-        step.check(slots, _latent_shape(entries), (rows, *entries[0].program.contexts.shape[1:]))
+        step.check(slots, _latent_shape(entries), (rows, *entries[0].program.per_row["context"].shape[1:]))
     except EngineInputError:
         return False
     return True
 
 
 def _rows(entries: Sequence[Entry], count: int) -> int:
-    return count * len(entries[0].program.contexts)
+    return count * entries[0].program.contexts
 
 
 def _latent_shape(entries: Sequence[Entry]) -> tuple[int, int, int]:

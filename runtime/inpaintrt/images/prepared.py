@@ -39,6 +39,8 @@ class Prepared:
             anyway.
         fill: What the first image is to hold under the mask; "noise" is left to whoever makes the latents.
         paste: How a result is handed back.
+        soft_latent_mask: `[1, 1, height/8, width/8]` float32 in [0, 1], how much of each latent pixel may
+            change; None where the mask's edge is hard.
     """
 
     image: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Prepared:
     empty: bool
     fill: Fill
     paste: Paste
+    soft_latent_mask: NDArray[np.float32] | None = None
 
     @property
     def original(self) -> Image.Image:

@@ -6,7 +6,7 @@ The last step has one row, since it arrives at the clean picture.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,17 @@ def _step(start: float, middle: float, target: float, arrival: float, up: float)
 def _midpoint_plan(settings: Settings, grid: SigmaGrid, steps: list[tuple[Stage, ...]], noise: float) -> Plan:
     middles = timesteps_of(np.array([step[-1].here for step in steps]), training_sigmas(settings.training))
     stages, timesteps = _rows(steps, grid.timesteps, middles)
-    return _plan(timesteps, stages, Midpoint(stages), noise)
+    return replace(_plan(timesteps, stages, Midpoint(stages), noise), anchors=_midpoint_anchors(steps))
+
+
+def _midpoint_anchors(steps: list[tuple[Stage, ...]]) -> tuple[tuple[float, float], ...]:
+    """Half way through a step diffusers' add_noise takes the noise of the step's end, not that of x."""
+    anchors = []
+    for step in steps:
+        for stage in step:
+            alpha = Level.from_ratio(stage.arrival).alpha
+            anchors.append((alpha, alpha * step[-1].arrival))
+    return tuple(anchors)
 
 
 def _rows(

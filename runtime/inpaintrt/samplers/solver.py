@@ -94,6 +94,7 @@ class Plan:
         solver: The solver.
         first_noise: Factor of pure first noise, and of latents that a caller hands in.
         last_step_rows: How many rows the last step has.
+        anchors: What a noised image is made of after each row, where that is not the level of the next row.
     """
 
     timesteps: FloatArray
@@ -101,3 +102,4 @@ class Plan:
     solver: Solver
     first_noise: float = 1.0
     last_step_rows: int = 1
+    anchors: tuple[tuple[float, float], ...] | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.samplers.prediction import denoised_weights
-from inpaintrt.samplers.solver import FloatArray, History, Plan
+from inpaintrt.samplers.solver import FloatArray, History, Level, Plan
 
 __all__ = ["STATE_TENSORS", "Init", "Table", "compile_plan", "join"]
 
@@ -53,6 +54,10 @@ class Table:
             tensors, the UNet's output after guidance, and unit Gaussian noise.
         uses_noise: Whether a row needs noise, bool [rows].
         init: What the first state holds.
+        anchor: float64 [rows, 2]: the factors of an image's latents and of the first noise that give the
+            image as noisy as x is after a row, which is what inpainting without a mask in the UNet's input
+            keeps; the last row is (1, 0). diffusers: `scheduler.add_noise(image_latents, noise, timesteps[i
+            + 1])`.
     """
 
     name: str
@@ -60,10 +65,24 @@ class Table:
     update: FloatArray
     uses_noise: NDArray[np.bool_]
     init: Init
+    anchor: FloatArray
 
     def __post_init__(self) -> None:
-        for array in (self.timesteps, self.update, self.uses_noise):
+        for array in (self.timesteps, self.update, self.uses_noise, self.anchor):
             array.setflags(write=False)
+
+    @cached_property
+    def gated_update(self) -> NDArray[np.float32]:
+        """The matrices with the anchor, float32 [rows, STATE_TENSORS + 1, STATE_TENSORS + 4].
+
+        The columns are those of `update`, the image's latents and the first noise; the last row is the
+        anchor.
+        """
+        gated = np.zeros((self.rows, STATE_TENSORS + 1, STATE_TENSORS + 4), np.float32)
+        gated[:, :STATE_TENSORS, : STATE_TENSORS + 2] = self.update
+        gated[:, STATE_TENSORS, STATE_TENSORS + 2 :] = self.anchor
+        gated.setflags(write=False)
+        return gated
 
     @property
     def rows(self) -> int:
@@ -71,7 +90,9 @@ class Table:
         return len(self.timesteps)
 
 
-def compile_plan(name: str, plan: Plan, prediction_type: str, init: Init) -> Table:
+def compile_plan(
+    name: str, plan: Plan, prediction_type: str, init: Init, landing: Level | None = None
+) -> Table:
     """Call a solver with basis vectors in place of latents; what comes back are the rows of the matrices.
 
     Args:
@@ -79,6 +100,7 @@ def compile_plan(name: str, plan: Plan, prediction_type: str, init: Init) -> Tab
         plan: The solver and its rows.
         prediction_type: What the UNet predicts.
         init: What the first state holds.
+        landing: Level at which the last row arrives; None for the finished image.
 
     Returns:
         The table.
@@ -99,7 +121,13 @@ def compile_plan(name: str, plan: Plan, prediction_type: str, init: Init) -> Tab
         for slot, tensor in enumerate(history, start=1):
             update[i, slot] = tensor
     uses_noise = np.any(update[:, :, NOISE] != 0.0, axis=1)
-    return Table(name, plan.timesteps.astype(np.float32), update, uses_noise, init)
+    anchor = _anchor(plan, Level(1.0, 0.0) if landing is None else landing)
+    return Table(name, plan.timesteps.astype(np.float32), update, uses_noise, init, anchor)
+
+
+def _anchor(plan: Plan, last: Level) -> FloatArray:
+    nexts = [(level.alpha, level.sigma) for level in (*plan.levels[1:], last)]
+    return np.array(nexts if plan.anchors is None else [*plan.anchors[:-1], nexts[-1]])
 
 
 def _checked_step(
@@ -142,4 +170,5 @@ def join(name: str, tables: Sequence[Table]) -> Table:
         np.concatenate([table.update for table in tables]),
         np.concatenate([table.uses_noise for table in tables]),
         tables[0].init,
+        np.concatenate([table.anchor for table in tables]),
     )

@@ -86,7 +86,7 @@ class Leavers:
     def _previewed(self, task: Task, decoded: Mapping[int, Floats], index: int) -> Event:
         """In a worker: put the estimates into their pictures."""
         pictures: list[Image.Image] = []
-        for result, of_picture in enumerate(task.request.picture_indices):
+        for result, of_picture in enumerate(task.request.image_indices):
             prepared = task.prepared[of_picture]
             if result in decoded:
                 pictures.append(paste_back(prepared, decoded[result]))

@@ -12,7 +12,6 @@ from math import prod
 import numpy as np
 
 from inpaintrt.errors import EngineRunError, InputError
-from inpaintrt.latents import pictures_to_encode
 from inpaintrt.stages import Stages, untouched
 from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching.chores import Chore, Chores
@@ -108,7 +107,7 @@ class Newcomers:
                     self._hand_back(task)
                 else:
                     self._budget.check(task.request, prod(task.prepared[0].image.shape[2:]))
-                    pictures = pictures_to_encode(task.request, task.prepared)
+                    pictures = self._stages.images_to_encode(task.request, task.prepared)
                     task.picture_keys = [content_key(picture) for picture in pictures]
         except InputError as error:
             task.fail(error)
@@ -133,7 +132,7 @@ class Newcomers:
         with task.clock.stage("encode"):
             self._encode_prompts(task)
         request = task.request
-        pictures = pictures_to_encode(request, task.prepared)
+        pictures = self._stages.images_to_encode(request, task.prepared)
         encoded: list[LatentDistribution] = []
         for key, picture in zip(task.picture_keys, pictures, strict=True):
             if key not in self._cache:
@@ -148,7 +147,11 @@ class Newcomers:
 
     def _let_in(self, task: Task) -> None:
         """Keep NaN out of the slots, where it would spoil the step of others."""
-        values = (value for entry in task.entries for value in (entry.program.contexts, *entry[1:]))
+        values = (
+            value
+            for entry in task.entries
+            for value in (*entry.program.per_row.values(), entry.latents, *entry.residents.values())
+        )
         if all(np.isfinite(value).all() for value in values):
             self.ready.append(task)
             return

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+from inpaintrt.denoiser import nonfinite_error
 from inpaintrt.errors import EngineError, EngineRunError, InpaintError
 from inpaintrt_server.batching.chores import Chores
 from inpaintrt_server.batching.faults import EngineStage, Faults
@@ -127,7 +128,7 @@ class Scheduler:
         rows = group.rows_now()
         try:
             finished = group.slots.step()
-            spoilt = group.slots.separate() if group.slots.unsound else ()
+            spoilt = tuple(slot for slot in finished if not group.slots.finite(slot))
         except Exception as error:  # noqa: BLE001 - logged, and told to all in the step
             self._step_failed(group, error)
             return
@@ -179,12 +180,7 @@ class Scheduler:
 
     def _drop_spoilt(self, task: Task) -> None:
         logger.error("the network gives no finite values for %s", task.id, extra=_ids(task))
-        task.fail(
-            EngineRunError(
-                "the network gives NaN or infinite values for this request",
-                hint="in half precision the network may overflow: export it in float32",
-            )
-        )
+        task.fail(nonfinite_error())
 
     def _tell(self, task: Task, group: Group) -> None:
         index, total = task.progress, task.table.rows

@@ -8,6 +8,7 @@ import numpy as np
 
 from inpaintrt.denoiser import Entry, Program, Slots, row_bucket
 from inpaintrt.errors import EngineInputError, EngineRunError
+from inpaintrt.families import sd
 from inpaintrt.samplers import compile_table
 from inpaintrt.stages import Stages
 from inpaintrt_server.batching.settings import BatchingSettings
@@ -32,7 +33,7 @@ class GroupKey(NamedTuple):
     def of(cls, entry: Entry) -> GroupKey:
         """The key of a result."""
         channels, height, width = entry.latents.shape
-        return cls((channels, height, width), entry.program.contexts.shape[1])
+        return cls((channels, height, width), entry.program.per_row["context"].shape[1])
 
 
 class StepEngine:
@@ -99,16 +100,19 @@ class StepEngine:
             Exception: Whatever the engine raises.
             EngineRunError: The estimate is not finite.
         """
-        channels, height, width = shape = self._plain.latent_shape
-        context_width = self._stages.manifest.architecture.context_width
+        shape = self._plain.latent_shape
+        architecture = self._stages.manifest.architecture
         program = Program(
             compile_table(self._stages.manifest.scheduler, "ddim", _PROBE_STEPS),
             np.ones((_PROBE_STEPS, 1), np.float32),
-            np.zeros((1, self._plain.tokens, context_width), np.float32),
+            sd.per_row(
+                architecture, np.zeros((1, self._plain.tokens, architecture.context_width), np.float32), 1
+            ),
             noise=lambda _: np.zeros(shape, np.float32),
+            thresholds=np.zeros(_PROBE_STEPS, np.float32),
         )
         slots = self.open(shape)
-        slots.join(program, np.zeros(shape, np.float32), np.zeros((1 + channels, height, width), np.float32))
+        slot = slots.join(program, np.zeros(shape, np.float32), {})
         slots.step()
-        if slots.unsound:
+        if not slots.finite(slot):
             raise EngineRunError("the network gives NaN or infinite values for a picture of zeros")

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt.denoiser import Entry
 from inpaintrt.images import Prepared
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table
-from inpaintrt.stages import Contexts, Entry
+from inpaintrt.stages import Contexts
 from inpaintrt_server.batching.jobs import JobTimings
 from inpaintrt_server.batching.mailbox import Mailbox
 from inpaintrt_server.batching.observing import Stage
@@ -153,7 +154,7 @@ class Task:
     @property
     def rows(self) -> int:
         """The most UNet rows that a step of one result needs."""
-        return len(self.entries[0].program.contexts)
+        return self.entries[0].program.contexts
 
     @property
     def progress(self) -> int:

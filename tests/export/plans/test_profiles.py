@@ -3,10 +3,11 @@
 import pytest
 
 from inpaintrt.bundle import Architecture, Component, TensorSpec
+from inpaintrt.conditioning import step_inputs, step_outputs
 from inpaintrt.errors import ParameterError, PlanBuildError
+from inpaintrt.families.sd import per_row_inputs
 from inpaintrt_export.plans.profiles import make_profiles
 from inpaintrt_export.plans.settings import BuildSettings
-from inpaintrt_export.step_graph import step_inputs, step_outputs
 
 ARCHITECTURE = Architecture(
     latent_channels=4,
@@ -20,8 +21,8 @@ STEP = Component(
     file="denoiser/model.onnx",
     precision="fp16",
     form="step",
-    inputs=step_inputs(768, "float16"),
-    outputs=step_outputs(),
+    inputs=step_inputs(4, 5, per_row_inputs(768, None, "float16")),
+    outputs=step_outputs(4),
 )
 
 
@@ -38,12 +39,19 @@ def test_a_step_has_a_profile_for_each_size_and_bucket_with_all_slots() -> None:
     ]
     assert profiles[1] == {
         "state": (2, 6, 4, 64, 64),
+        "finite": (2,),
         "condition": (2, 5, 64, 64),
+        "mask": (2, 1, 64, 64),
+        "image_latents": (2, 4, 64, 64),
+        "first_noise": (2, 4, 64, 64),
         "row_slot": (2,),
         "timestep": (2,),
         "context": (2, 77, 768),
         "guidance": (2, 2),
-        "update": (2, 6, 8),
+        "prompt_rows": (2, 2),
+        "guidance_rescale": (2,),
+        "update": (2, 7, 10),
+        "threshold": (2,),
         "noise": (2, 4, 64, 64),
     }
 

@@ -1,5 +1,7 @@
 """What an engine on a device does around its network, on a device whose stream runs late."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,15 @@ from numpy.typing import NDArray
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.engine import Array, KeepsState
 from inpaintrt.bundle import Component
+from inpaintrt.conditioning import step_outputs
 from inpaintrt.denoiser import FusedStep, Program, Slots, Step
 from inpaintrt.errors import EngineInputError, EngineRunError
 from inpaintrt.guidance import Guidance
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.samplers import compile_table
-from inpaintrt_export.step_graph import compose_step, step_inputs, step_outputs
+from inpaintrt_export.step_graph import compose_step
 from runtime.backends.host_device import HostDevice, LateNetwork, host_engine
-from runtime.networks import WIDTH, convolution, fused_engine
+from runtime.networks import WIDTH, convolution, fused_engine, small_step_inputs
 
 SHAPE = (4, 5, 7)
 CONFIG = {
@@ -30,15 +33,15 @@ CONFIG = {
     "set_alpha_to_one": False,
 }
 
-Request = tuple[Program, NDArray[np.float32], NDArray[np.float32]]
+Request = tuple[Program, NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> DeviceEngine:
-    inputs = step_inputs(WIDTH, "float32")
+    inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), tmp_path / "step.onnx")
     component = Component(
-        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs()
+        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs(4)
     )
     return host_engine(tmp_path / "step.onnx", component)
 
@@ -59,10 +62,16 @@ def _request(seed: int, sampler: str = "euler_a", steps: int = 6, shape: Any = S
     weights = Guidance(3.0).weights(table.rows, has_negative=False)
     contexts = random.standard_normal((weights.shape[1], 7, WIDTH)).astype(np.float32)
     noise = StepNoise(NoiseSource(seed), 1, shape)
-    program = Program(table, weights, contexts, partial(noise.draw, 0))
+    thresholds = np.full(table.rows, 0.5, np.float32)
+    program = Program(table, weights, {"context": contexts}, partial(noise.draw, 0), thresholds)
     latents = random.standard_normal(shape).astype(np.float32)
-    condition = random.standard_normal((5, *shape[1:])).astype(np.float32)
-    return program, latents, condition
+    return program, latents, _residents(random, shape)
+
+
+def _residents(random: np.random.Generator, shape: tuple[int, int, int]) -> dict[str, NDArray[np.float32]]:
+    tensors = {"condition": (5, *shape[1:]), "image_latents": shape, "first_noise": shape}
+    arrays = {name: random.standard_normal(size).astype(np.float32) for name, size in tensors.items()}
+    return {**arrays, "mask": (random.random((1, *shape[1:])) > 0.4).astype(np.float32)}
 
 
 def _alone(step: Step, request: Request) -> NDArray[np.float32]:
@@ -133,20 +142,18 @@ def test_a_step_is_not_lost_when_a_larger_state_makes_the_buffers_grow(
     _assert_close(small.leave(0), _alone(reference, _request(0)))
 
 
-def test_a_step_can_be_taken_back_and_a_bad_request_put_out(engine: DeviceEngine, reference: Step) -> None:
+def test_a_nonfinite_request_is_noted_and_changes_no_other(engine: DeviceEngine, reference: Step) -> None:
     slots = Slots(FusedStep(engine), capacity=3, latent_shape=SHAPE)
     slots.join(*_request(0))
     slots.step()
-    program, latents, condition = _request(5)
-    contexts = np.full_like(program.contexts, np.inf)
+    program, latents, residents = _request(5)
+    contexts = np.full_like(program.per_row["context"], np.inf)
     contexts[:, 0] = -np.inf
-    slots.join(Program(program.table, program.weights, contexts, program.noise), latents, condition)
+    slots.join(replace(program, per_row={"context": contexts}), latents, residents)
     slots.join(*_request(1))
-    slots.step()
-    assert slots.unsound == (0, 1, 2)
-    assert slots.separate() == (1,)
     while slots.active:
         slots.step()
+    assert [slots.finite(slot) for slot in range(3)] == [True, False, True]
     for slot, seed in ((0, 0), (2, 1)):
         _assert_close(slots.leave(slot), _alone(reference, _request(seed)))
 
@@ -155,16 +162,12 @@ def test_a_run_from_the_host_in_between_changes_no_state(engine: DeviceEngine, r
     slots = Slots(FusedStep(engine), capacity=1, latent_shape=SHAPE)
     slots.join(*_request(4))
     random = np.random.default_rng(0)
+    sizes: Mapping[object, Any] = {"slots": 3, "rows": 5, "tokens": 7, "height": 9, "width": 9}
     inputs: dict[str, Array] = {
-        "state": random.standard_normal((3, 6, 4, 9, 9)).astype(np.float32),
-        "condition": random.standard_normal((3, 5, 9, 9)).astype(np.float32),
-        "row_slot": np.array([0, 2, 2, 1, 0], np.int64),
-        "timestep": np.arange(5, dtype=np.float32),
-        "context": random.standard_normal((5, 7, WIDTH)).astype(np.float32),
-        "guidance": random.standard_normal((3, 5)).astype(np.float32),
-        "update": random.standard_normal((3, 6, 8)).astype(np.float32),
-        "noise": random.standard_normal((3, 4, 9, 9)).astype(np.float32),
+        name: random.standard_normal([sizes.get(axis, axis) for axis in spec.shape]).astype(np.float32)
+        for name, spec in engine.inputs.items()
     }
+    inputs["row_slot"] = np.array([0, 2, 2, 1, 0], np.int64)
     expected = reference._engine.run(inputs)["next_state"]  # type: ignore[attr-defined]
     while slots.active:
         slots.step()
@@ -197,7 +200,7 @@ def test_a_step_is_one_launch_one_wait_no_allocation_and_little_traffic(engine: 
     state_bytes = 6 * 4 * 16 * 16 * 4
     traffic = sorted(device.largest_copies)
     assert traffic[-5:] == [state_bytes] * 5  # next_state to state, on the device
-    assert traffic[-6] < 1024  # the matrices; neither contexts nor latents nor silence
+    assert traffic[-6] < 1024  # the matrices; neither contexts nor latents nor zero noise
 
 
 def test_each_row_bucket_is_recorded_once(engine: DeviceEngine) -> None:
@@ -247,4 +250,4 @@ def test_inputs_are_checked_and_a_closed_engine_says_so(engine: DeviceEngine) ->
     engine.close()
     engine.close()
     with pytest.raises(EngineRunError, match="closed"):
-        engine.open_state(1, SHAPE, 5)
+        engine.open_state(1, *SHAPE[1:])
