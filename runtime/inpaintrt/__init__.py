@@ -2,9 +2,9 @@
 
 from importlib.metadata import version
 
+from inpaintrt.options import Options
 from inpaintrt.output import InpaintOutput, StepEvent, Timings
 from inpaintrt.pipeline import InpaintPipeline
-from inpaintrt.request import Options
 from inpaintrt.samplers import sampler_names
 
 __all__ = [

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.errors import ParameterError
+from inpaintrt.options import NegativeMode
 
-__all__ = ["Guidance", "NegativeMode"]
-
-NegativeMode = Literal["replace", "symmetric"]
+__all__ = ["Guidance"]
 
 
 @dataclass(frozen=True)

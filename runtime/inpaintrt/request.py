@@ -1,88 +1,20 @@
-"""What a caller asks for: every option with its default, checked before any engine runs."""
+"""What a caller asks for, checked before any engine runs."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from inpaintrt.errors import MaskError, ParameterError, PromptError
+from inpaintrt.guidance import Guidance
+from inpaintrt.images import ImageSource
+from inpaintrt.options import Options, make_options
 
-from inpaintrt.errors import LatentsError, MaskError, ParameterError, PromptError
-from inpaintrt.guidance import Guidance, NegativeMode
-from inpaintrt.images import ImageOptions, ImageSource
-
-__all__ = ["Options", "OutputType", "Request", "Task", "make_request"]
+__all__ = ["Options", "Request", "Task", "make_request"]
 
 Task = Literal["inpainting", "image-to-image", "text-to-image"]
-OutputType = Literal["pil", "np", "latent"]
-_OUTPUT_TYPES = ("pil", "np", "latent")
-
-
-class Options(TypedDict, total=False):
-    """Every option of a request. Names and meanings are diffusers' where diffusers has them.
-
-    Attributes:
-        negative_prompt: What not to paint; a text for all pictures, or one for each prompt.
-        num_inference_steps: Steps of the sampler, from 1.
-        guidance_scale: How strongly the prompt is followed; at 1 or below there is no guidance.
-        strength: From 0 to 1: how much of the picture under the mask is forgotten.
-        num_images_per_prompt: Pictures for each prompt.
-        eta: Noise of DDIM and TCD, from 0 to 1.
-        seed: One seed for the whole request, or one for each picture; None chooses one and reports it.
-        scheduler: A sampler's name; None takes the checkpoint's own.
-        padding_mask_crop: Run only the masked region and this many pixels around it.
-        height: Height to run at, in pixels; None takes the picture's own.
-        width: Width to run at, in pixels; None takes the picture's own.
-        clip_skip: Skip this many of the last layers of the text encoder.
-        latents: First latents `[pictures, channels, h, w]`, unit Gaussian, instead of seeded ones.
-        output_type: "pil" for pictures, "np" for float32 `[pictures, height, width, 3]` in [0, 1], "latent"
-            for scaled latents `[pictures, channels, h, w]`.
-        compat: "diffusers" follows diffusers in size, cropping and paste-back too.
-        negative_mode: "replace" or "symmetric", see `inpaintrt.guidance.Guidance`.
-        guidance_interval: First and last part of the run, from 0 to 1, in which guidance acts.
-        long_prompts: "truncate" cuts prompts at the encoder's window, "windows" joins several windows.
-        mask_blur: Softens the mask's edge where the result is pasted back; a Gaussian's sigma in pixels.
-        mask_grow: Grows the mask by this many pixels, or shrinks it.
-        mask_invert: Repaint what is black instead of what is white.
-        match_colours: Shift the result's colours so that they meet the picture's at the mask's edge.
-        fill: What the picture holds under the mask when strength is below 1: "original", "grey", "blur"
-            or "noise".
-        margins: Pixels to paint beyond the picture's left, top, right and bottom edge.
-        mask_mode: "hard" repaints where the mask is at least half white; "soft" takes a grey value for how
-            much may change (differential diffusion).
-        guidance_rescale: From 0 to 1: how far the contrast that guidance adds is taken back
-            (arXiv:2305.08891, section 3.4).
-    """
-
-    negative_prompt: str | Sequence[str] | None
-    num_inference_steps: int
-    guidance_scale: float
-    strength: float
-    num_images_per_prompt: int
-    eta: float
-    seed: int | Sequence[int] | None
-    scheduler: str | None
-    padding_mask_crop: int | None
-    height: int | None
-    width: int | None
-    clip_skip: int | None
-    latents: NDArray[np.floating] | None
-    output_type: OutputType
-    compat: Literal["diffusers"] | None
-    negative_mode: NegativeMode
-    guidance_interval: tuple[float, float]
-    long_prompts: Literal["truncate", "windows"]
-    mask_blur: float
-    mask_grow: int
-    mask_invert: bool
-    match_colours: bool
-    fill: Literal["original", "grey", "noise", "blur"]
-    margins: tuple[int, int, int, int]
-    mask_mode: Literal["hard", "soft"]
-    guidance_rescale: float
 
 
 @dataclass(frozen=True)
@@ -98,8 +30,7 @@ class Request:
         noise_seeds: One seed for all pictures, or one for each.
         seeds: The seed that each result reports.
         guidance: How the prompts' predictions combine.
-        image_options: How pictures and masks are prepared.
-        options: Everything, as the caller gave it, defaults filled in.
+        options: All options, checked, with defaults filled in.
     """
 
     prompts: tuple[str, ...]
@@ -110,7 +41,6 @@ class Request:
     noise_seeds: int | tuple[int, ...]
     seeds: tuple[int, ...]
     guidance: Guidance
-    image_options: ImageOptions
     options: Options = field(repr=False)
 
     @property
@@ -119,36 +49,6 @@ class Request:
         if not self.images:
             return "text-to-image"
         return "inpainting" if self.masks else "image-to-image"
-
-
-_DEFAULTS: Options = {
-    "negative_prompt": None,
-    "num_inference_steps": 50,
-    "guidance_scale": 7.5,
-    "strength": 1.0,
-    "num_images_per_prompt": 1,
-    "eta": 0.0,
-    "seed": None,
-    "scheduler": None,
-    "padding_mask_crop": None,
-    "height": None,
-    "width": None,
-    "clip_skip": None,
-    "latents": None,
-    "output_type": "pil",
-    "compat": None,
-    "negative_mode": "replace",
-    "guidance_interval": (0.0, 1.0),
-    "long_prompts": "truncate",
-    "mask_blur": 0.0,
-    "mask_grow": 0,
-    "mask_invert": False,
-    "match_colours": True,
-    "fill": "original",
-    "margins": (0, 0, 0, 0),
-    "mask_mode": "hard",
-    "guidance_rescale": 0.0,
-}
 
 
 def make_request(
@@ -164,18 +64,11 @@ def make_request(
         PromptError: Prompts, negative prompts and pictures do not match in number.
         LatentsError: The latents are not finite.
     """
-    unknown = sorted(set(options) - set(_DEFAULTS))
-    if unknown:
-        raise ParameterError(
-            "there is no such option", received=", ".join(unknown), expected=", ".join(sorted(_DEFAULTS))
-        )
-    settings: Options = {**_DEFAULTS, **options}
-    _check_choices(settings)
-    _check_latents(settings["latents"])
+    settings = make_options(**options)
     images, masks = _pair_pictures(image, mask_image)
     prompts = _match_prompts(prompt, len(images))
     negatives = _match_negatives(settings["negative_prompt"], len(prompts))
-    count = _positive("num_images_per_prompt", settings["num_images_per_prompt"])
+    count = settings["num_images_per_prompt"]
     total = len(prompts) * count
     noise_seeds, seeds = _resolve_seeds(settings["seed"], total)
     return Request(
@@ -187,80 +80,10 @@ def make_request(
         noise_seeds=noise_seeds,
         seeds=seeds,
         guidance=Guidance(
-            _number("guidance_scale", settings["guidance_scale"]),
-            settings["negative_mode"],
-            settings["guidance_interval"],
+            settings["guidance_scale"], settings["negative_mode"], settings["guidance_interval"]
         ),
-        image_options=_image_options(settings),
         options=settings,
     )
-
-
-def _image_options(settings: Options) -> ImageOptions:
-    return ImageOptions(
-        height=settings["height"],
-        width=settings["width"],
-        padding_mask_crop=settings["padding_mask_crop"],
-        mask_blur=settings["mask_blur"],
-        mask_grow=settings["mask_grow"],
-        mask_invert=settings["mask_invert"],
-        match_colours=settings["match_colours"],
-        fill=settings["fill"],
-        margins=settings["margins"],
-        compat=settings["compat"],
-    )
-
-
-def _check_choices(settings: Options) -> None:
-    if settings["output_type"] not in _OUTPUT_TYPES:
-        raise ParameterError(
-            "output_type is unknown",
-            received=repr(settings["output_type"]),
-            expected=", ".join(_OUTPUT_TYPES),
-        )
-    clip_skip = settings["clip_skip"]
-    if clip_skip is not None and (not isinstance(clip_skip, int) or clip_skip < 0):
-        raise ParameterError(
-            "clip_skip is not a number of layers",
-            received=repr(clip_skip),
-            expected="an integer from 0, or None",
-        )
-
-
-def _check_latents(latents: object) -> None:
-    if latents is None:
-        return
-    if not isinstance(latents, np.ndarray) or not np.issubdtype(latents.dtype, np.floating):
-        raise LatentsError(
-            "latents are not an array of floats",
-            received=getattr(latents, "dtype", type(latents).__name__),
-            expected="a NumPy array of float32",
-        )
-    if not np.isfinite(latents).all():
-        raise LatentsError(
-            "latents are not finite",
-            received=f"{np.count_nonzero(~np.isfinite(latents))} values that are NaN or infinite",
-            expected="finite values, usually unit Gaussian noise",
-        )
-
-
-def _positive(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ParameterError(
-            f"{name} is not a positive integer",
-            received=repr(value),
-            expected="an integer from 1",
-            parameter=name,
-        )
-    return int(value)
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ParameterError(
-            f"{name} is not a number", received=repr(value), expected="a number", parameter=name
-        )
-    return float(value)
 
 
 def _pair_pictures(

@@ -92,7 +92,7 @@ class Stages:
             prepare(
                 image,
                 mask,
-                request.image_options,
+                request.options,
                 native=architecture.native_resolution,
                 multiple=architecture.vae_scale_factor,
                 built=self.sizes,

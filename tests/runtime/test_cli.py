@@ -9,11 +9,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
 from inpaintrt import InpaintPipeline
+from inpaintrt.cli.request_options import click_option
+from inpaintrt.options import OPTIONS, Option
 from runtime.pictures import disc_mask, gradient, largest_difference
 
 SIDE = 64
@@ -60,6 +63,87 @@ def test_several_pictures_are_numbered(workplace: Path, tiny_bundle: Path) -> No
     result = _run(*_request(tiny_bundle, "--count", "2", "--output", "some.jpg"))
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in workplace.glob("some*")) == ["some-1.jpg", "some-2.jpg"]
+
+
+def test_several_images_may_have_a_seed_each(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--count", "2", "--seed", "4,5"))
+    assert result.returncode == 0, result.stderr
+    seeds = [json.loads(Image.open(f"out-{index}.png").text["parameters"])["seed"] for index in (1, 2)]  # type: ignore[attr-defined]
+    assert seeds == [4, 5]
+
+
+def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: Path) -> None:
+    given = {
+        "negative_prompt": "a tree",
+        "guidance_scale": 3.0,
+        "strength": 0.9,
+        "num_images_per_prompt": 1,
+        "eta": 0.5,
+        "scheduler": "ddim",
+        "padding_mask_crop": 4,
+        "height": 64,
+        "width": 72,
+        "clip_skip": 1,
+        "negative_mode": "symmetric",
+        "guidance_interval": [0.1, 0.9],
+        "long_prompts": "windows",
+        "mask_blur": 1.5,
+        "mask_grow": -1,
+        "mask_invert": True,
+        "match_colors": False,
+        "fill": "gray",
+        "margins": [0, 8, 0, 0],
+    }
+    written = OPTIONS.keys() - {"latents", "output_type", "compat", "seed", "num_inference_steps"}
+    assert given.keys() == written
+    flags = {"guidance_scale": "guidance", "num_images_per_prompt": "count"}
+    arguments = ["--mask-invert", "--keep-colors"]
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{flags.get(name, name).replace('_', '-')}", *map(str, values)]
+    result = _run(*_request(tiny_bundle, *arguments))
+    assert result.returncode == 0, result.stderr
+    parameters = json.loads(Image.open("out.png").text["parameters"])  # type: ignore[attr-defined]
+    assert {name: parameters[name] for name in given} == given
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("--match-colours", True), ("--keep-colours", False)])
+def test_a_former_name_works_with_a_note(
+    workplace: Path, tiny_bundle: Path, flag: str, *, expected: bool
+) -> None:
+    result = _run(*_request(tiny_bundle, flag))
+    assert result.returncode == 0, result.stderr
+    assert "note: the option 'match_colours' is now named 'match_colors'" in result.stderr
+    parameters = json.loads(Image.open("out.png").text["parameters"])  # type: ignore[attr-defined]
+    assert parameters["match_colors"] is expected
+    assert "match_colours" not in parameters
+    assert "colours" not in _run("run", "--help").stdout
+
+
+def test_the_help_of_run_gives_descriptions_ranges_and_defaults() -> None:
+    text = " ".join(_run("run", "--help").stdout.split())
+    for option in OPTIONS.values():
+        if option.name not in ("latents", "output_type"):
+            assert option.description in text, option.name
+    assert "(an integer from 1 to 1000; default: 50)" in text
+    assert "--fill [blur|gray|grey|noise|original]" in text
+
+
+def test_an_option_that_is_a_list_is_numbers_with_commas() -> None:
+    option = Option("timesteps", Sequence[int] | None, "Timesteps.", None)
+    seen: list[object] = []
+
+    @click.command()
+    @click_option(option, "timesteps")
+    def command(timesteps: object) -> None:
+        seen.append(timesteps)
+
+    command.main(["--timesteps", "9,4"], standalone_mode=False)
+    command.main(["--timesteps", "9"], standalone_mode=False)
+    assert seen == [[9, 4], [9]]
+    with pytest.raises(click.BadParameter, match="'9;4' is neither a number nor several"):
+        command.main(["--timesteps", "9;4"], standalone_mode=False)
 
 
 def test_a_warning_reaches_the_user(workplace: Path, tiny_bundle: Path) -> None:

@@ -97,8 +97,8 @@ def test_a_white_mask_repaints_everything(pipe: InpaintPipeline) -> None:
 
 
 def test_output_types_agree(pipe: InpaintPipeline) -> None:
-    pictures = _paint(pipe, match_colours=False).images
-    array = _array(pipe, "np", match_colours=False)
+    pictures = _paint(pipe, match_colors=False).images
+    array = _array(pipe, "np", match_colors=False)
     assert array.shape == (1, SIDE, SIDE, 3)
     np.testing.assert_allclose(array[0] * 255, _pixels(pictures[0]), atol=1e-3)
     precise = _array(pipe, "np", compat="diffusers")

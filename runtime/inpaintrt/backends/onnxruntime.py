@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inpaintrt.backends.engine import Array, check_inputs
-from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import axis_sizes, resolve
 from inpaintrt.bundle import Activations, Component, Manifest, TensorSpec, choose_networks
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
@@ -225,7 +225,7 @@ def open_engines(
 
 
 def _threads(options: Mapping[str, Any]) -> int | None:
-    return None if options.get("threads") is None else whole_number(options, "threads", 1, least=1)
+    return None if options.get("threads") is None else integer(options, "threads", 1, minimum=1)
 
 
 def _kept_positions(manifest: Manifest, name: str) -> int:

@@ -13,7 +13,7 @@ from inpaintrt.backends.cuda import CudaDevice
 from inpaintrt.backends.device import Device, Staging
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
-from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
 from inpaintrt.bundle import Component, Manifest, choose_networks
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
@@ -206,9 +206,9 @@ def open_engines(
     check_options(backend, options, _OPTIONS)
     _check_provider()
     networks = choose_networks(manifest, _BACKEND, variants=flag(options, "variants", default=True))
-    device = CudaDevice(whole_number(options, "device", 0, least=0))
+    device = CudaDevice(integer(options, "device", 0, minimum=0))
     onnxruntime.preload_dlls()
-    most = whole_number(options, "max_rows", 16, least=1)
+    most = integer(options, "max_rows", 16, minimum=1)
     cuda_graph = flag(options, "cuda_graph", default=True)
     settings = provider_options(device.gpu.index, device.stream, cuda_graph=cuda_graph)
     engines = {}

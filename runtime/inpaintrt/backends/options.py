@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Annotated, Any, cast
+
+from msgspec import Meta
 
 from inpaintrt.errors import ParameterError
+from inpaintrt.validation import checked
 
-__all__ = ["check_options", "flag", "whole_number"]
+__all__ = ["check_options", "flag", "integer"]
 
 
 def check_options(backend: str, options: Mapping[str, Any], known: Collection[str]) -> None:
@@ -25,8 +28,8 @@ def check_options(backend: str, options: Mapping[str, Any], known: Collection[st
         )
 
 
-def whole_number(options: Mapping[str, Any], name: str, default: int, *, least: int) -> int:
-    """An option that is a whole number.
+def integer(options: Mapping[str, Any], name: str, default: int, *, minimum: int) -> int:
+    """An option that is an integer.
 
     Raises:
         ParameterError: It is none, or too small.
@@ -34,11 +37,7 @@ def whole_number(options: Mapping[str, Any], name: str, default: int, *, least: 
     value = options.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ParameterError(
-            f"the option {name!r} is out of range", received=repr(value), expected=f"an integer from {least}"
-        )
-    return value
+    return cast("int", checked(name, value, Annotated[int, Meta(ge=minimum)]))
 
 
 def flag(options: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -48,10 +47,4 @@ def flag(options: Mapping[str, Any], name: str, *, default: bool) -> bool:
         ParameterError: It is neither.
     """
     value = options.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise ParameterError(
-            f"the option {name!r} is on or off", received=repr(value), expected="True or False"
-        )
-    return value
+    return default if value is None else cast("bool", checked(name, value, bool))

@@ -13,7 +13,7 @@ from inpaintrt.backends.cuda import CudaDevice, driver_version
 from inpaintrt.backends.device import GrowingMemory, Staging
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.kernel_cache import KernelCache
-from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.plans import select_plans
 from inpaintrt.backends.shapes import Shapes, choose_profile
 from inpaintrt.backends.tensorrt_api import (
@@ -289,7 +289,7 @@ def open_engines(
     """
     check_options(backend, options, _OPTIONS)
     library = load_library("tensorrt" if backend == "tensorrt" else "tensorrt-rtx")
-    device = CudaDevice(whole_number(options, "device", 0, least=0))
+    device = CudaDevice(integer(options, "device", 0, minimum=0))
     plans = select_plans(manifest, backend, library.version, device.gpu.target)
     runtime: Runtime = library.module.Runtime(library.logger)
     low_vram = flag(options, "low_vram", default=False)

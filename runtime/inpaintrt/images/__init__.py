@@ -2,16 +2,12 @@
 
 from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask, picture_size
 from inpaintrt.images.masks import Box
-from inpaintrt.images.options import Compat, Fill, ImageOptions
 from inpaintrt.images.prepared import Prepared, paste_back
 from inpaintrt.images.preparing import prepare
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "Box",
-    "Compat",
-    "Fill",
-    "ImageOptions",
     "ImageSource",
     "Prepared",
     "load_image",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from inpaintrt.images.loading import ImageSource
-    from inpaintrt.images.options import ImageOptions
     from inpaintrt.images.run_sizes import RunSizes
+    from inpaintrt.options import Options
 
 __all__ = ["prepare_as_diffusers"]
 
@@ -26,7 +26,7 @@ __all__ = ["prepare_as_diffusers"]
 def prepare_as_diffusers(
     picture: Image.Image,
     mask_source: ImageSource | None,
-    options: ImageOptions,
+    options: Options,
     sizes: RunSizes,
     max_pixels: int,
 ) -> Prepared:
@@ -35,10 +35,10 @@ def prepare_as_diffusers(
         raise MaskError("there is no mask", expected="a mask")
     run = sizes.asked(options)
     loaded = load_mask(mask_source, max_pixels=max_pixels)
-    mask = modify(invert(loaded) if options.mask_invert else loaded, options)
+    mask = modify(invert(loaded) if options["mask_invert"] else loaded, options)
     colours = picture.convert("RGB")
-    if options.padding_mask_crop is not None:
-        return _crop_as_diffusers(colours, mask, run, options.padding_mask_crop)
+    if options["padding_mask_crop"] is not None:
+        return _crop_as_diffusers(colours, mask, run, options["padding_mask_crop"])
     stretched = resize(colours, run)
     return assemble(
         tensor_from_image(stretched),

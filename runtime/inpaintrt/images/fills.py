@@ -10,7 +10,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inpaintrt.images.options import Fill
+    from inpaintrt.options import Fill
 
 __all__ = ["fill_masked"]
 
@@ -23,7 +23,7 @@ def fill_masked(image: NDArray[np.float32], mask: NDArray[np.float32], fill: Fil
         mask: `[1, 1, height, width]` in {0, 1}; 1 is replaced.
         fill: "grey" is 0, "blur" continues the surroundings; "original" and "noise" leave the image as it is.
     """
-    if fill == "grey":
+    if fill in ("grey", "gray"):
         return image * (1 - mask)
     if fill == "blur":
         known = (mask[0, 0] < 0.5).astype(np.float32)

@@ -14,9 +14,9 @@ from inpaintrt.images.run_sizes import nearest_size
 if TYPE_CHECKING:
     from PIL import Image
 
-    from inpaintrt.images.options import ImageOptions
     from inpaintrt.images.run_sizes import RunSizes
     from inpaintrt.images.scenes import Scene
+    from inpaintrt.options import Options
 
 __all__ = ["Frame", "choose_frame"]
 
@@ -76,7 +76,7 @@ class Frame:
         return feather_inwards(part, min(math.ceil(self.reduction), _WIDEST_FEATHER))
 
 
-def choose_frame(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Frame:
+def choose_frame(scene: Scene, options: Options, sizes: RunSizes) -> Frame:
     """Choose the frame of a scene.
 
     Args:
@@ -88,13 +88,15 @@ def choose_frame(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Frame:
         ParameterError: The caller asks for a size that they do not.
     """
     bounds, visible = bounding_box(scene.mask, _HALF), bounding_box(scene.mask, _VISIBLE)
-    if options.padding_mask_crop is not None and bounds is not None:
+    if options["padding_mask_crop"] is not None and bounds is not None:
         return _cropped_frame(scene, bounds, options, sizes)
     whole = Box(0, 0, *scene.size)
-    if options.padding_mask_crop is None and (options.height is not None or options.width is not None):
+    if options["padding_mask_crop"] is None and (
+        options["height"] is not None or options["width"] is not None
+    ):
         return Frame(whole, scene.size, whole)
     marked = whole if bounds is None or visible is None else visible
-    reach = math.ceil(_GAUSSIAN_REACH * options.mask_blur)
+    reach = math.ceil(_GAUSSIAN_REACH * options["mask_blur"])
     frame = _reflected_frame(context_box(marked, scene.size, sizes.native, reach), sizes)
     if sizes.runs(frame.run):
         return frame
@@ -103,13 +105,13 @@ def choose_frame(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Frame:
     return Frame(box, run, Box(0, 0, *fit(box.size, run).size))
 
 
-def _cropped_frame(scene: Scene, bounds: Box, options: ImageOptions, sizes: RunSizes) -> Frame:
+def _cropped_frame(scene: Scene, bounds: Box, options: Options, sizes: RunSizes) -> Frame:
     """The mask's bounding box alone, at the size asked for, else at the native size or the nearest built."""
-    if options.height is not None or options.width is not None or sizes.runs(sizes.native):
+    if options["height"] is not None or options["width"] is not None or sizes.runs(sizes.native):
         run = sizes.asked(options)
     else:
         run = nearest_size(sizes.native, sizes.built)
-    box = crop_region(bounds, scene.size, run, options.padding_mask_crop or 0)
+    box = crop_region(bounds, scene.size, run, options["padding_mask_crop"] or 0)
     return Frame(box, run, fit(box.size, run), stretched_edges=True)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter, ImageOps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from inpaintrt.images.options import ImageOptions
+    from inpaintrt.options import Options
 
 __all__ = ["Box", "binarise", "bounding_box", "cover", "feather_inwards", "grow", "invert", "modify"]
 
@@ -31,12 +31,12 @@ class Box(NamedTuple):
         return self.right - self.left, self.bottom - self.top
 
 
-def modify(mask: Image.Image, options: ImageOptions) -> Image.Image:
+def modify(mask: Image.Image, options: Options) -> Image.Image:
     """Grow or shrink a mask of mode "L", then blur it, as the options say."""
-    if options.mask_grow != 0:
-        mask = grow(mask, options.mask_grow)
-    if options.mask_blur > 0:
-        mask = mask.filter(ImageFilter.GaussianBlur(options.mask_blur))
+    if options["mask_grow"] != 0:
+        mask = grow(mask, options["mask_grow"])
+    if options["mask_blur"] > 0:
+        mask = mask.filter(ImageFilter.GaussianBlur(options["mask_blur"]))
     return mask
 
 

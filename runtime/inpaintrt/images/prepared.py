@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from inpaintrt.images.masks import Box
-    from inpaintrt.images.options import Fill
     from inpaintrt.images.pasting import Paste
+    from inpaintrt.options import Fill
 
 __all__ = ["LATENT_FACTOR", "Prepared", "assemble", "paste_back"]
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from inpaintrt.images.loading import ImageSource
-    from inpaintrt.images.options import ImageOptions
     from inpaintrt.images.scenes import Scene
+    from inpaintrt.options import Options
 
 __all__ = ["prepare"]
 
@@ -33,7 +33,7 @@ __all__ = ["prepare"]
 def prepare(
     image: ImageSource,
     mask: ImageSource | None,
-    options: ImageOptions,
+    options: Options,
     *,
     native: tuple[int, int],
     multiple: int = LATENT_FACTOR,
@@ -68,35 +68,35 @@ def prepare(
         )
     picture = load_picture(image, max_pixels)
     sizes = RunSizes((native[1], native[0]), multiple, tuple((width, height) for height, width in built))
-    if options.compat == "diffusers":
+    if options["compat"] == "diffusers":
         return prepare_as_diffusers(picture, mask, options, sizes, max_pixels)
     loaded = load_mask_for(picture, mask, options, max_pixels)
-    margins = options.margins
+    margins = options["margins"]
     canvas = picture.width + margins[0] + margins[2], picture.height + margins[1] + margins[3]
     scene = compose_scene(picture, loaded, options, sizes.output(canvas, options))
     return _prepare_scene(scene, options, sizes)
 
 
-def _prepare_scene(scene: Scene, options: ImageOptions, sizes: RunSizes) -> Prepared:
+def _prepare_scene(scene: Scene, options: Options, sizes: RunSizes) -> Prepared:
     frame = choose_frame(scene, options, sizes)
     part = frame.part(scene.colours)
     image = tensor_from_image(frame.surround(part))
     mask = tensor_from_mask(frame.mask_run(scene.mask))
     whole = frame.box == (0, 0, *scene.size)
     return assemble(
-        fill_masked(image, mask, options.fill),
+        fill_masked(image, mask, options["fill"]),
         mask,
         box=None if whole else frame.box,
         warnings=_warnings(mask, scene.mask),
         empty=not mask.any(),
-        fill=options.fill,
+        fill=options["fill"],
         paste=Blend(
             scene.colours,
             scene.alpha,
             frame.blend(scene.mask),
             frame.box,
             frame.content,
-            reference=part if options.match_colours else None,
+            reference=part if options["match_colors"] else None,
         ),
     )
 

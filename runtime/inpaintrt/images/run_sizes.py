@@ -10,7 +10,7 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.images.regions import nearest_multiple
 
 if TYPE_CHECKING:
-    from inpaintrt.images.options import ImageOptions
+    from inpaintrt.options import Options
 
 __all__ = ["RunSizes", "Size", "nearest_size"]
 
@@ -60,24 +60,24 @@ class RunSizes:
                 parameter="height",
             )
 
-    def asked(self, options: ImageOptions) -> Size:
+    def asked(self, options: Options) -> Size:
         """The size that `height` and `width` ask for; what is left out is native.
 
         Raises:
             ParameterError: As for `check`.
         """
-        run = options.width or self.native[0], options.height or self.native[1]
+        run = options["width"] or self.native[0], options["height"] or self.native[1]
         self.check(run)
         return run
 
-    def output(self, canvas: Size, options: ImageOptions) -> Size | None:
+    def output(self, canvas: Size, options: Options) -> Size | None:
         """The size that everything is stretched to; None if it keeps its own.
 
         Raises:
             ParameterError: As for `check`.
         """
-        width, height = options.width, options.height
-        if options.padding_mask_crop is not None:
+        width, height = options["width"], options["height"]
+        if options["padding_mask_crop"] is not None:
             return None
         if width is None:
             if height is None:

@@ -10,8 +10,8 @@ from PIL import Image, ImageChops
 from inpaintrt.errors import ImageError, MaskError, ParameterError
 from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask
 from inpaintrt.images.masks import cover, invert, modify
-from inpaintrt.images.options import ImageOptions
 from inpaintrt.images.resizing import resize
+from inpaintrt.options import Options
 
 __all__ = ["Scene", "compose_scene", "load_mask_for", "load_picture", "with_alpha"]
 
@@ -63,11 +63,11 @@ def load_picture(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
 def load_mask_for(
     picture: Image.Image,
     source: ImageSource | None,
-    options: ImageOptions,
+    options: Options,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Image.Image:
     """Load a mask of the picture's size, inverted if so asked; without a source, only margins repaint."""
-    if source is None and any(options.margins):
+    if source is None and any(options["margins"]):
         return Image.new("L", picture.size, 0)
     if source is None:
         raise MaskError("there is no mask", expected="a mask, or margins to repaint")
@@ -79,20 +79,20 @@ def load_mask_for(
             expected="the same width and height (after EXIF orientation)",
             hint="resize the mask to the picture",
         )
-    return invert(mask) if options.mask_invert else mask
+    return invert(mask) if options["mask_invert"] else mask
 
 
 def compose_scene(
-    picture: Image.Image, mask: Image.Image, options: ImageOptions, output: tuple[int, int] | None
+    picture: Image.Image, mask: Image.Image, options: Options, output: tuple[int, int] | None
 ) -> Scene:
     """Add the margins, grow and blur the mask, and stretch everything to the output size if there is one."""
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
     colours = picture if alpha is None else picture.convert("RGB")
-    if any(options.margins):
-        _check_canvas(picture.size, options.margins)
-        colours = _extend(colours, options.margins, repeat_edge=True)
-        mask = _extend(mask, options.margins, repeat_edge=False)
-        alpha = None if alpha is None else _extend(alpha, options.margins, repeat_edge=False)
+    if any(options["margins"]):
+        _check_canvas(picture.size, options["margins"])
+        colours = _extend(colours, options["margins"], repeat_edge=True)
+        mask = _extend(mask, options["margins"], repeat_edge=False)
+        alpha = None if alpha is None else _extend(alpha, options["margins"], repeat_edge=False)
     mask = modify(mask, options)
     if output is None or output == colours.size:
         return Scene(colours, alpha, mask)

@@ -146,10 +146,11 @@ def _choose_answer(fields: InpaintFields, accept: str) -> _Answer:
         return "events"
     by_header = "json" if _JSON in accept and "image/" not in accept else "image"
     answer: _Answer = fields.response_format or by_header  # type: ignore[assignment]
-    if answer == "image" and fields.num_images_per_prompt > 1:
+    count = fields.options()["num_images_per_prompt"]
+    if answer == "image" and count > 1:
         raise ParameterError(
             "several results do not fit into one image file",
-            received=f"num_images_per_prompt {fields.num_images_per_prompt}",
+            received=f"num_images_per_prompt {count}",
             expected="1",
             hint='ask for JSON: response_format "json", or the header Accept: application/json',
         )
@@ -180,8 +181,8 @@ async def _respond(context: Context, fields: InpaintFields, finished: Finished, 
         parameters=_metadata(context, fields, finished),
     )
     headers = {**timing, "X-Seed": str(finished.seeds[0])}
-    if finished.warnings:
-        headers["X-Warnings"] = json.dumps(finished.warnings)
+    if warnings := _warnings(fields, finished):
+        headers["X-Warnings"] = json.dumps(warnings)
     return Response(content, media_type=MEDIA_TYPES[fields.output_format], headers=headers)
 
 
@@ -194,9 +195,13 @@ async def _result(context: Context, fields: InpaintFields, finished: Finished) -
             parameters=_metadata(context, fields, finished),
         ),
         seeds=list(finished.seeds),
-        warnings=list(finished.warnings),
+        warnings=_warnings(fields, finished),
         timings=TimingsBody(**vars(finished.timings)),
     )
+
+
+def _warnings(fields: InpaintFields, finished: Finished) -> list[str]:
+    return [*fields.notes(), *finished.warnings]
 
 
 def _metadata(context: Context, fields: InpaintFields, finished: Finished) -> list[str]:

@@ -1,83 +1,106 @@
-"""The fields of `POST /v1/inpaint`."""
+"""The fields of `POST /v1/inpaint`: the pipeline's options, as they are declared, and how to answer."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, inspect
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from inpaintrt.request import Options
+from inpaintrt.options import OPTIONS, RENAMED, Options, current_names, make_options
+from inpaintrt.validation import alternatives
 from inpaintrt_server.http.pictures import DEFAULT_QUALITY, OutputFormat
 from inpaintrt_server.http.timing import TimingsBody
 
 __all__ = ["LIST_FIELDS", "InpaintFields", "InpaintJson", "InpaintResult"]
 
-_Side = Annotated[int, Field(ge=8, le=16384, multiple_of=8)]
-_Margin = Annotated[int, Field(ge=0, le=16384)]
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Seed = Annotated[int, Field(ge=0, le=2**53 - 1)]
+_Model = TypeVar("_Model", bound=BaseModel)
+_Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+_Side = Annotated[int, Meta(ge=8, le=16384, multiple_of=8)]
 
-LIST_FIELDS = ("seed", "guidance_interval", "margins")
+_NARROWER: Mapping[str, object] = MappingProxyType(
+    {
+        "negative_prompt": str | None,  # A request has one prompt.
+        "guidance_scale": Annotated[float, Meta(ge=0, le=50)],
+        "num_images_per_prompt": Annotated[int, Meta(ge=1, le=100)],
+        "seed": _Seed | list[_Seed] | None,  # JavaScript's numbers hold no larger ones.
+        "height": _Side | None,
+        "width": _Side | None,
+    }
+)
+"""Options that accept less here than in Python."""
+
+
+def _kinds() -> dict[str, inspect.Type]:
+    """The options that requests may have, with their types; results are always images."""
+    return {
+        name: inspect.type_info(_NARROWER.get(name, option.annotation))
+        for name, option in OPTIONS.items()
+        if not option.is_array and name != "output_type"
+    }
+
+
+_KINDS = _kinds()
+
+LIST_FIELDS = tuple(
+    name
+    for name, kind in _KINDS.items()
+    if any(isinstance(part, inspect.ListType | inspect.TupleType) for part in alternatives(kind))
+)
 """Fields that a form may bring more than once, or as one JSON array."""
 
-_ANSWER_FIELDS = {"output_format", "output_quality", "response_format", "stream", "previews", "image", "mask"}
+
+def _annotation(kind: inspect.Type) -> Any:  # noqa: ANN401 -- a type as pydantic reads it
+    """A type of msgspec's for pydantic, constraints included."""
+    match kind:
+        case inspect.Metadata():
+            return _annotation(kind.type)
+        case inspect.UnionType():
+            return Union[tuple(map(_annotation, kind.types))]  # noqa: UP007 -- the members are data
+        case inspect.TupleType():
+            return tuple[tuple(map(_annotation, kind.item_types))]  # type: ignore[misc]
+        case inspect.ListType():
+            return list[_annotation(kind.item_type)]  # type: ignore[misc]
+        case inspect.IntType() | inspect.FloatType():
+            number = int if isinstance(kind, inspect.IntType) else float
+            return Annotated[
+                number, Field(gt=kind.gt, ge=kind.ge, lt=kind.lt, le=kind.le, multiple_of=kind.multiple_of)
+            ]
+        case inspect.LiteralType():
+            return Literal[tuple(kind.values)]
+        case inspect.BoolType():
+            return bool
+        case inspect.StrType():
+            return str
+        case inspect.NoneType():
+            return None
+        case _:
+            raise AssertionError(f"{kind} has no form in JSON: this is a bug")
 
 
+def _with_options(model: type[_Model]) -> type[_Model]:
+    """Add a field for each option, and deprecated ones for their former names."""
+    fields: dict[str, Any] = {
+        name: (_annotation(kind), Field(default=OPTIONS[name].default, description=OPTIONS[name].description))
+        for name, kind in _KINDS.items()
+    }
+    for old, new in RENAMED.items():
+        former = Field(
+            default=None, description=f"Former name of {new}.", json_schema_extra={"deprecated": True}
+        )
+        fields[old] = (_annotation(_KINDS[new]) | None, former)
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, __module__=__name__, **fields)
+
+
+@_with_options
 class InpaintFields(BaseModel):
     """Every option of the pipeline but first latents and other output types, and how to answer."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint where the mask is white.")
-    negative_prompt: str | None = Field(default=None, description="What not to paint.")
-    num_inference_steps: int = Field(default=50, ge=1, description="Steps of the sampler.")
-    guidance_scale: float = Field(
-        default=7.5,
-        ge=0,
-        le=50,
-        description="How strongly the prompt is followed; at 1 or below there is no guidance.",
-    )
-    strength: _Share = Field(default=1.0, description="How much of the picture under the mask is forgotten.")
-    num_images_per_prompt: int = Field(default=1, ge=1, le=100, description="Results to make.")
-    eta: _Share = Field(default=0.0, description="Noise of DDIM and TCD.")
-    seed: _Seed | list[_Seed] | None = Field(
-        default=None, description="One seed, or one for each result; without one it is chosen and reported."
-    )
-    scheduler: str | None = Field(
-        default=None, description="A sampler's name, see /info; without one the checkpoint's own."
-    )
-    padding_mask_crop: int | None = Field(
-        default=None, ge=0, le=16384, description="Run only the masked region and this many pixels around it."
-    )
-    height: _Side | None = Field(default=None, description="Height to run at, in pixels.")
-    width: _Side | None = Field(default=None, description="Width to run at, in pixels.")
-    clip_skip: int | None = Field(default=None, ge=0, description="Last layers of the text encoder to skip.")
-    compat: Literal["diffusers"] | None = Field(
-        default=None, description="Follow diffusers in size, cropping and pasting back."
-    )
-    negative_mode: Literal["replace", "symmetric"] = Field(
-        default="replace", description="How the negative prompt acts."
-    )
-    guidance_interval: tuple[_Share, _Share] = Field(
-        default=(0.0, 1.0), description="First and last part of the run in which guidance acts."
-    )
-    long_prompts: Literal["truncate", "windows"] = Field(
-        default="truncate", description="What happens to prompts that are longer than the encoder's window."
-    )
-    mask_blur: float = Field(
-        default=0.0, ge=0, le=512, description="Softens the mask's edge; sigma in pixels."
-    )
-    mask_grow: int = Field(
-        default=0, ge=-4096, le=4096, description="Grows the mask by pixels, or shrinks it."
-    )
-    mask_invert: bool = Field(default=False, description="Repaint what is black.")
-    match_colours: bool = Field(default=True, description="Match colours at the mask's edge.")
-    fill: Literal["original", "grey", "noise", "blur"] = Field(
-        default="original", description="What is under the mask when strength is below 1."
-    )
-    margins: tuple[_Margin, _Margin, _Margin, _Margin] = Field(
-        default=(0, 0, 0, 0), description="Pixels to paint beyond the left, top, right and bottom edge."
-    )
     output_format: OutputFormat = Field(default="png", description="File type of the results.")
     output_quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
     response_format: Literal["image", "json"] | None = Field(
@@ -92,15 +115,30 @@ class InpaintFields(BaseModel):
     )
 
     def options(self) -> Options:
-        """The pipeline's options."""
-        return cast("Options", self.model_dump(exclude={"prompt", *_ANSWER_FIELDS}))
+        """The pipeline's options, those that the request leaves out included.
+
+        Raises:
+            ParameterError: Options exclude each other, or one comes under two names.
+        """
+        given, _ = current_names(self._given())
+        options = make_options(**cast("Options", given))
+        return cast("Options", {name: value for name, value in options.items() if name in _KINDS})
+
+    def notes(self) -> list[str]:
+        """What the caller should know about the names of fields."""
+        _, notes = current_names(self._given())
+        return notes
+
+    def _given(self) -> dict[str, object]:
+        given = self.model_dump(include={*_KINDS, *RENAMED}, exclude_unset=True)
+        return {name: value for name, value in given.items() if name in _KINDS or value is not None}
 
 
 class InpaintJson(InpaintFields):
     """A request as JSON."""
 
     image: str = Field(
-        description="The picture's file as base64, or as a data: URL.",
+        description="The image's file as base64, or as a data: URL.",
         json_schema_extra={"contentEncoding": "base64"},
     )
     mask: str | None = Field(

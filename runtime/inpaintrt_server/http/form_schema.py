@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 __all__ = ["Limits", "form_schema", "json_schema"]
 
-Limits = Mapping[str, Mapping[str, Any]]
+Limits = Mapping[str, Mapping[str, int]]
 
 
 def json_schema(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
@@ -17,11 +17,13 @@ def json_schema(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
 
     Args:
         model: The fields.
-        limits: What this server's settings add to some of them, such as `{"steps": {"maximum": 50}}`.
+        limits: Upper limits that this server's settings set, such as `{"steps": {"maximum": 50}}`; a lower
+            one of the model's remains.
     """
     schema = model.model_json_schema()
     for name, keywords in limits.items():
-        _typed(schema["properties"][name]).update(keywords)
+        part = _typed(schema["properties"][name])
+        part.update({key: min(limit, part.get(key, limit)) for key, limit in keywords.items()})
     return schema
 
 

@@ -2,19 +2,19 @@
 
 import pytest
 
-from inpaintrt.backends.options import check_options, flag, whole_number
+from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.errors import ParameterError
 
 
 def test_options_that_are_not_set_are_not_looked_at() -> None:
     check_options("some", {"threads": None}, ("device",))
-    assert whole_number({"device": None}, "device", 3, least=0) == 3
+    assert integer({"device": None}, "device", 3, minimum=0) == 3
     assert flag({}, "low_vram", default=False) is False
 
 
 def test_options_that_are_set_are_taken() -> None:
     check_options("some", {"device": 1}, ("device",))
-    assert whole_number({"device": 0}, "device", 3, least=0) == 0
+    assert integer({"device": 0}, "device", 3, minimum=0) == 0
     assert flag({"low_vram": True}, "low_vram", default=False) is True
 
 
@@ -25,8 +25,8 @@ def test_an_unknown_option_is_named() -> None:
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "0"])
 def test_a_number_out_of_range_is_refused(value: object) -> None:
-    with pytest.raises(ParameterError, match=r"(?s)'device'.*integer from 0"):
-        whole_number({"device": value}, "device", 0, least=0)
+    with pytest.raises(ParameterError, match=r"(?s)^device is.*integer from 0"):
+        integer({"device": value}, "device", 0, minimum=0)
 
 
 def test_a_flag_is_on_or_off() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inpaintrt.images import Fill
 from inpaintrt.images.fills import fill_masked
+from inpaintrt.options import Fill
 
 
 def _image(height: int, width: int) -> NDArray[np.float32]:

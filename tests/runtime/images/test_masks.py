@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from inpaintrt.images import Box, ImageOptions
+from inpaintrt.images import Box
 from inpaintrt.images.masks import binarise, bounding_box, cover, feather_inwards, grow, invert, modify
+from inpaintrt.options import make_options
 
 
 def _greys(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -49,7 +50,7 @@ def test_the_mask_grows_before_it_is_blurred() -> None:
     values = np.zeros((41, 41), np.uint8)
     values[20, 20] = 255
     grown = grow(Image.fromarray(values), 6)
-    mask = np.asarray(modify(Image.fromarray(values), ImageOptions(mask_grow=6, mask_blur=2)))
+    mask = np.asarray(modify(Image.fromarray(values), make_options(mask_grow=6, mask_blur=2)))
     expected = ndimage.gaussian_filter(np.asarray(grown).astype(float), 2)
     assert np.abs(mask - expected).max() < 8
     assert mask[20, 20] > 250

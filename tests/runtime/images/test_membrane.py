@@ -3,8 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from inpaintrt.images import ImageOptions, paste_back, prepare
+from inpaintrt.images import paste_back, prepare
 from inpaintrt.images.membrane import match_surroundings, stretch_membrane
+from inpaintrt.options import make_options
 
 
 def _hole(height: int, width: int) -> np.ndarray:
@@ -78,7 +79,7 @@ def test_the_seam_of_a_large_picture_does_not_show() -> None:
     mask[80:120, 100:180] = 255
     seams = {}
     for match in (True, False):
-        prepared = prepare(original, mask, ImageOptions(match_colours=match), native=(64, 64))
+        prepared = prepare(original, mask, make_options(match_colors=match), native=(64, 64))
         decoded = prepared.image[0] + np.float32(0.06)
         painted = np.asarray(paste_back(prepared, decoded), int)
         np.testing.assert_array_equal(painted[mask == 0], original[mask == 0])

@@ -12,10 +12,11 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from inpaintrt.errors import ParameterError
-from inpaintrt.images import Fill, ImageOptions, Prepared, load_image, paste_back, prepare
+from inpaintrt.images import Prepared, load_image, paste_back, prepare
+from inpaintrt.options import Fill, Options, make_options
 
 # Where pixels land is what these tests look at: results keep their colours.
-plain_options = partial(ImageOptions, match_colours=False)
+plain_options = partial(make_options, match_colors=False)
 
 NATIVE = (64, 64)
 
@@ -177,7 +178,7 @@ def test_explicit_sizes_stretch_and_the_result_has_that_size() -> None:
         (plain_options(width=56), (32, 56)),
     ],
 )
-def test_one_explicit_size_keeps_the_proportions(options: ImageOptions, shape: tuple[int, int]) -> None:
+def test_one_explicit_size_keeps_the_proportions(options: Options, shape: tuple[int, int]) -> None:
     prepared = prepare(_picture(100, 50), _mask(100, 50, (0, 0, 50, 50)), options, native=NATIVE)
     assert prepared.image.shape[2:] == shape
     assert _flat(prepared, 0.0).size == (shape[1], shape[0])
@@ -324,7 +325,7 @@ def test_the_callers_picture_is_left_alone() -> None:
 
 
 @st.composite
-def _requests(draw: st.DrawFn) -> tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions]:
+def _requests(draw: st.DrawFn) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Options]:
     width, height = draw(st.integers(8, 200)), draw(st.integers(8, 200))
     left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
     box = left, top, draw(st.integers(left + 1, width)), draw(st.integers(top + 1, height))
@@ -340,14 +341,14 @@ def _requests(draw: st.DrawFn) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Im
 @given(request=_requests(), value=st.sampled_from([-1.0, 0.1, 1.0]))
 @settings(max_examples=60, deadline=None)
 def test_unmasked_pixels_size_and_transparency_are_the_sources(
-    request: tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions], value: float
+    request: tuple[NDArray[np.uint8], NDArray[np.uint8], Options], value: float
 ) -> None:
     picture, mask, options = request
     prepared = prepare(picture, mask, options, native=NATIVE)
     _check_tensors(prepared)
     result = np.asarray(_flat(prepared, value))
     assert result.shape == picture.shape
-    reach = max(options.mask_grow, 0) + int(np.ceil(4 * options.mask_blur))
+    reach = max(options["mask_grow"], 0) + int(np.ceil(4 * options["mask_blur"]))
     outside = ndimage.maximum_filter(mask, 2 * reach + 1) == 0
     assert np.array_equal(result[outside], picture[outside])
     assert np.array_equal(result[..., 3:], picture[..., 3:])
@@ -357,11 +358,11 @@ def test_unmasked_pixels_size_and_transparency_are_the_sources(
 @given(request=_requests())
 @settings(max_examples=30, deadline=None)
 def test_a_run_that_changes_nothing_hands_the_picture_back(
-    request: tuple[NDArray[np.uint8], NDArray[np.uint8], ImageOptions],
+    request: tuple[NDArray[np.uint8], NDArray[np.uint8], Options],
 ) -> None:
     picture, mask, options = request
     smooth = np.full_like(picture, 77)
     prepared = prepare(
-        smooth, mask, plain_options(padding_mask_crop=options.padding_mask_crop), native=NATIVE
+        smooth, mask, plain_options(padding_mask_crop=options["padding_mask_crop"]), native=NATIVE
     )
     assert np.abs(np.asarray(paste_back(prepared, prepared.image[0])).astype(int) - smooth).max() <= 1

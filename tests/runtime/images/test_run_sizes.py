@@ -3,8 +3,8 @@
 import pytest
 
 from inpaintrt.errors import ParameterError
-from inpaintrt.images import ImageOptions
 from inpaintrt.images.run_sizes import RunSizes, nearest_size
+from inpaintrt.options import Options, make_options
 
 BUILT = ((512, 512), (768, 512), (512, 768))
 
@@ -49,13 +49,11 @@ def test_a_size_that_was_not_built_is_refused_with_those_that_were() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (ImageOptions(), None),
-        (ImageOptions(height=512), (768, 512)),
-        (ImageOptions(width=768, height=512), (768, 512)),
-        (ImageOptions(width=768, padding_mask_crop=8), None),
+        (make_options(), None),
+        (make_options(height=512), (768, 512)),
+        (make_options(width=768, height=512), (768, 512)),
+        (make_options(width=768, padding_mask_crop=8), None),
     ],
 )
-def test_one_side_that_is_given_decides_the_other(
-    options: ImageOptions, expected: tuple[int, int] | None
-) -> None:
+def test_one_side_that_is_given_decides_the_other(options: Options, expected: tuple[int, int] | None) -> None:
     assert RunSizes((512, 512), 8, BUILT).output((3000, 2000), options) == expected

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from inpaintrt.loading import LoadedBundle
+from inpaintrt.options import OPTIONS
 from inpaintrt.pipeline import InpaintPipeline
-from inpaintrt.request import Options, make_request
-from inpaintrt_server.apis.inpaint_fields import InpaintFields
+from inpaintrt_server.apis.inpaint_fields import InpaintFields, InpaintJson
+from inpaintrt_server.http.form_schema import json_schema
 from runtime.pictures import largest_difference
 from server.uploads import FORM, SCENE, as_json, base64_of, files, opened
 
@@ -201,6 +202,39 @@ def test_the_time_is_told_in_a_header(client: httpx.Client) -> None:
 
 def test_options_are_those_of_the_pipeline() -> None:
     ours = InpaintFields(prompt="a house").options()
-    assert Options.__annotations__.keys() - ours.keys() == {"latents", "output_type"}
-    plain = make_request("a house", SCENE.image, SCENE.mask, {}).options
-    assert {name: plain[name] for name in ours} == ours  # type: ignore[literal-required]
+    assert OPTIONS.keys() - ours.keys() == {"latents", "output_type"}
+    assert ours == {name: option.default for name, option in OPTIONS.items() if name in ours}
+
+
+def test_fields_have_the_descriptions_and_ranges_of_the_options() -> None:
+    published = InpaintJson.model_json_schema()["properties"]
+    for name in InpaintFields(prompt="a house").options():
+        assert published[name]["description"] == OPTIONS[name].description
+    assert published["num_inference_steps"].items() >= {"minimum": 1, "maximum": 1000, "default": 50}.items()
+    assert published["mask_grow"].items() >= {"minimum": -4096, "maximum": 4096}.items()
+    assert published["strength"].items() >= {"minimum": 0, "maximum": 1}.items()
+    assert {"type": "integer", "minimum": 0, "maximum": 16384} in published["padding_mask_crop"]["anyOf"]
+    assert published["long_prompts"]["enum"] == ["truncate", "windows"]
+    assert [item["maximum"] for item in published["margins"]["prefixItems"]] == [16384] * 4
+
+
+def test_a_former_name_of_a_field_works_and_the_result_warns(client: httpx.Client) -> None:
+    form = client.post("/v1/inpaint", data={**FORM, "match_colours": "false"}, files=files())
+    (warning,) = json.loads(form.headers["x-warnings"])
+    assert "'match_colours' is now named 'match_colors'" in warning
+    assert _metadata(form.content)["match_colors"] is False
+    body = client.post("/v1/inpaint", json=as_json(match_colours=False, response_format="json")).json()
+    assert body["warnings"] == [warning]
+    today = client.post("/v1/inpaint", json=as_json(match_colors=False, response_format="json")).json()
+    assert today["warnings"] == []
+    assert _metadata(base64.b64decode(today["images"][0]))["match_colors"] is False
+    published = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]["requestBody"]["content"]
+    for kind in ("application/json", "multipart/form-data"):
+        assert published[kind]["schema"]["properties"]["match_colours"]["deprecated"] is True
+
+
+def test_settings_do_not_widen_the_range_of_a_field() -> None:
+    limits = {"num_inference_steps": {"maximum": 5000}, "num_images_per_prompt": {"maximum": 8}}
+    published = json_schema(InpaintJson, limits)["properties"]
+    assert published["num_inference_steps"]["maximum"] == 1000
+    assert published["num_images_per_prompt"]["maximum"] == 8

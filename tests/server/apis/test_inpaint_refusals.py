@@ -63,6 +63,11 @@ def nothing_is_left(service: BatchingService) -> Iterator[None]:
         ({"output_format": "gif"}, "invalid_field", "png"),
         ({"previews": 11}, "invalid_field", "10"),
         ({"num_images_per_prompt": 2}, "invalid_parameter", "application/json"),
+        (
+            {"match_colors": True, "match_colours": True},
+            "invalid_parameter",
+            "match_colours and match_colors",
+        ),
     ],
 )
 def test_a_field_out_of_its_range(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from inpaintrt.images import Fill
-from inpaintrt.request import Options
+from inpaintrt.options import Fill, Options
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
 from inpaintrt_server.apis.webui.prompts import plain_prompt

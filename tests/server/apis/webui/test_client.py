@@ -175,7 +175,7 @@ def test_a_mask_that_paints_nothing_gives_the_picture_back_with_a_warning(client
         ({"scheduler": "Align Your Steps"}, 422, "scheduler", "Exponential"),
         ({"override_settings": {"sd_vae": "other"}}, 422, "override_settings.sd_vae", "'None'"),
         ({"prompt": "<lora:x:1> tree"}, 422, "prompt", "extra network"),
-        ({"steps": 100_000}, 422, "steps", "too many steps"),
+        ({"steps": 1000}, 422, "steps", "too many steps"),
         ({"width": 100}, 422, "width", "multiple"),
         ({"seed": 2**64 - 1, "batch_size": 2}, 422, "", "seed is out of range"),
         ({"init_images": ["http://127.0.0.1:1/picture.png"]}, 400, "", "not opened"),

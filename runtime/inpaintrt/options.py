@@ -1,0 +1,336 @@
+"""Every option of a request, declared once.
+
+Type, range, description and default of an option are one annotation of `Options`. The checks of a call, the
+options of `inpaintrt run`, and the fields of the server's `/v1/inpaint` are derived from it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    get_type_hints,
+)
+
+import numpy as np
+from msgspec import Meta, inspect
+from numpy.typing import NDArray
+
+from inpaintrt.errors import LatentsError, ParameterError
+from inpaintrt.validation import checked
+
+__all__ = [
+    "OPTIONS",
+    "RENAMED",
+    "Fill",
+    "NegativeMode",
+    "Option",
+    "Options",
+    "current_names",
+    "make_options",
+]
+
+_Kind = TypeVar("_Kind")
+
+Fill: TypeAlias = Literal["original", "grey", "gray", "noise", "blur"]
+NegativeMode: TypeAlias = Literal["replace", "symmetric"]
+
+_Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
+_Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
+_Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+_Count: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class Default:
+    """The default of an option; options without one default to None.
+
+    Attributes:
+        value: The default.
+    """
+
+    value: object
+
+
+@dataclass(frozen=True)
+class ConvertedBy:
+    """How an option is checked that msgspec knows no type for.
+
+    Attributes:
+        function: Converts a value that is not None, or raises an error.
+    """
+
+    function: Callable[[object], object]
+
+
+def _finite_latents(latents: object) -> object:
+    if not isinstance(latents, np.ndarray) or not np.issubdtype(latents.dtype, np.floating):
+        raise LatentsError(
+            "latents are not an array of floats",
+            received=getattr(latents, "dtype", type(latents).__name__),
+            expected="a NumPy array of float32",
+            parameter="latents",
+        )
+    if not np.isfinite(latents).all():
+        raise LatentsError(
+            "latents are not finite",
+            received=f"{np.count_nonzero(~np.isfinite(latents))} values that are NaN or infinite",
+            expected="finite values, usually unit Gaussian noise",
+            parameter="latents",
+        )
+    return latents
+
+
+class Options(TypedDict, total=False):
+    """Every option of a request. Names and meanings are diffusers' where diffusers has them.
+
+    Without `height`, `width` and `padding_mask_crop` an image runs at its own size where it fits the
+    checkpoint's native size; of a larger one only the surroundings of the mask run. The result always has the
+    source's size then. With `height` or `width` the image is stretched and the result has that size; if
+    only one is given, the other keeps the image's proportions (nearest multiple of 8). With
+    `padding_mask_crop` the mask's bounding box runs at `height` x `width` (or the native size), and the
+    result has the source's size.
+
+    With `compat="diffusers"` the image is stretched to `height` x `width` (default native), and nothing is
+    pasted back unless `padding_mask_crop` is given, bit by bit as in StableDiffusionInpaintPipeline.
+    """
+
+    negative_prompt: Annotated[
+        str | Sequence[str] | None, Meta(description="What not to paint; one text, or one for each prompt.")
+    ]
+    num_inference_steps: Annotated[int, Meta(ge=1, le=1000, description="Steps of the sampler."), Default(50)]
+    guidance_scale: Annotated[
+        float,
+        Meta(description="How strongly the prompt is followed; at 1 or below there is no guidance."),
+        Default(7.5),
+    ]
+    strength: Annotated[
+        _Fraction, Meta(description="How much of the image under the mask is forgotten."), Default(1.0)
+    ]
+    num_images_per_prompt: Annotated[int, Meta(ge=1, description="Images for each prompt."), Default(1)]
+    eta: Annotated[_Fraction, Meta(description="Noise of DDIM; gamma of TCD."), Default(0.0)]
+    seed: Annotated[
+        int | Sequence[int] | None,
+        Meta(description="One seed, or one for each result; if absent, it is chosen and reported."),
+    ]
+    scheduler: Annotated[str | None, Meta(description="Name of a sampler; if absent, the checkpoint's own.")]
+    padding_mask_crop: Annotated[
+        _Pixels | None, Meta(description="Run only the mask's bounding box and this many pixels around it.")
+    ]
+    height: Annotated[_Side | None, Meta(description="Height to run at, in pixels; a multiple of 8.")]
+    width: Annotated[_Side | None, Meta(description="Width to run at, in pixels; a multiple of 8.")]
+    clip_skip: Annotated[_Count | None, Meta(description="Last layers of the text encoder to skip.")]
+    latents: Annotated[
+        NDArray[np.floating] | None,
+        Meta(description="First latents [results, channels, h, w], unit Gaussian, in place of seeded ones."),
+        ConvertedBy(_finite_latents),
+    ]
+    output_type: Annotated[
+        Literal["pil", "np", "latent"],
+        Meta(
+            description='"pil" for images, "np" for float32 [results, height, width, 3] in [0, 1], "latent" '
+            "for scaled latents [results, channels, h, w]."
+        ),
+        Default("pil"),
+    ]
+    compat: Annotated[
+        Literal["diffusers"] | None, Meta(description="Follow diffusers in size, cropping and pasting back.")
+    ]
+    negative_mode: Annotated[
+        NegativeMode,
+        Meta(
+            description='How the negative prompt acts: "replace" puts it in the place of the empty prompt, '
+            '"symmetric" subtracts it.'
+        ),
+        Default("replace"),
+    ]
+    guidance_interval: Annotated[
+        tuple[_Fraction, _Fraction],
+        Meta(description="First and last part of the run in which guidance acts."),
+        Default((0.0, 1.0)),
+    ]
+    long_prompts: Annotated[
+        Literal["truncate", "windows"],
+        Meta(
+            description='Prompts longer than the text encoder\'s window: "truncate" cuts them off, "windows" '
+            "joins several windows."
+        ),
+        Default("truncate"),
+    ]
+    mask_blur: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=512,
+            description="Soften the mask's edge, for pasting back; a Gaussian's sigma in pixels.",
+        ),
+        Default(0.0),
+    ]
+    mask_grow: Annotated[
+        int,
+        Meta(ge=-4096, le=4096, description="Grow the mask by this many pixels; shrink it if negative."),
+        Default(0),
+    ]
+    mask_invert: Annotated[
+        bool, Meta(description="Repaint what is black instead of what is white."), Default(value=False)
+    ]
+    match_colors: Annotated[
+        bool,
+        Meta(description="Shift the result's colors so that they meet the image's at the mask's edge."),
+        Default(value=True),
+    ]
+    fill: Annotated[
+        Fill, Meta(description="What is under the mask when strength is below 1."), Default("original")
+    ]
+    margins: Annotated[
+        tuple[_Pixels, _Pixels, _Pixels, _Pixels],
+        Meta(description="Pixels to paint beyond the left, top, right and bottom edge."),
+        Default((0, 0, 0, 0)),
+    ]
+    mask_mode: Annotated[
+        Literal["hard", "soft"],
+        Meta(
+            description='"hard" repaints where the mask is at least half white; in a "soft" mask, a grey '
+            "value says how much may change (differential diffusion)."
+        ),
+        Default("hard"),
+    ]
+    guidance_rescale: Annotated[
+        _Fraction,
+        Meta(description="How far the contrast that guidance adds is taken back (arXiv:2305.08891)."),
+        Default(0.0),
+    ]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option, as `Options` declares it.
+
+    Attributes:
+        name: Its name.
+        annotation: Its type with all annotations.
+        description: One or two sentences.
+        default: What holds where the caller gives nothing.
+    """
+
+    name: str
+    annotation: Any
+    description: str
+    default: object
+
+    @property
+    def is_array(self) -> bool:
+        """Whether values are arrays, which are not for texts and JSON."""
+        return self._converter is not None
+
+    @property
+    def kind(self) -> inspect.Type:
+        """The type as msgspec describes it, for options that are not arrays."""
+        return inspect.type_info(self.annotation)
+
+    def checked(self, value: object) -> object:
+        """The value as the option's type.
+
+        Raises:
+            InputError: It has another type or is out of range.
+        """
+        if self._converter is None:
+            return checked(self.name, value, self.annotation)
+        return None if value is None else self._converter(value)
+
+    @property
+    def _converter(self) -> Callable[[object], object] | None:
+        found = _metadata(self.annotation, ConvertedBy)
+        return None if found is None else found.function
+
+
+def _metadata(annotation: object, kind: type[_Kind]) -> _Kind | None:
+    return next((part for part in reversed(get_args(annotation)[1:]) if isinstance(part, kind)), None)
+
+
+def _read(name: str, annotation: object) -> Option:
+    default, meta = _metadata(annotation, Default), _metadata(annotation, Meta)
+    description = "" if meta is None or meta.description is None else meta.description
+    return Option(name, annotation, description, None if default is None else default.value)
+
+
+OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {name: _read(name, hint) for name, hint in get_type_hints(Options, include_extras=True).items()}
+)
+"""All options by name."""
+
+RENAMED: Mapping[str, str] = MappingProxyType({"match_colours": "match_colors"})
+"""Former names that still work in this version, and the names of today."""
+
+Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "\n".join(
+    f"        {option.name}: {option.description}" for option in OPTIONS.values()
+)
+
+
+def make_options(**given: Unpack[Options]) -> Options:
+    """Check options, and add the defaults of those that are not given.
+
+    Raises:
+        ParameterError: An option is unknown or out of its range, or two options exclude each other.
+        LatentsError: The latents are not finite.
+    """
+    named, notes = current_names(given)
+    for note in notes:
+        warnings.warn(note, FutureWarning, stacklevel=2)
+    unknown = sorted(set(named) - set(OPTIONS))
+    if unknown:
+        raise ParameterError(
+            "there is no such option", received=", ".join(unknown), expected=", ".join(sorted(OPTIONS))
+        )
+    values = {
+        name: option.checked(named[name]) if name in named else option.default
+        for name, option in OPTIONS.items()
+    }
+    options = cast("Options", values)
+    _check_compat(options)
+    return options
+
+
+def current_names(given: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Replace former names of options.
+
+    Returns:
+        The options under their names of today, and a note for each that came under a former name.
+
+    Raises:
+        ParameterError: An option comes under both of its names.
+    """
+    renamed = {old: new for old, new in RENAMED.items() if old in given}
+    for old, new in renamed.items():
+        if new in given:
+            raise ParameterError(
+                "an option is given twice", received=f"{old} and {new}", expected=new, parameter=old
+            )
+    notes = [
+        f"the option {old!r} is now named {new!r}; the next version no longer accepts the former name"
+        for old, new in renamed.items()
+    ]
+    return {renamed.get(name, name): value for name, value in given.items()}, notes
+
+
+def _check_compat(options: Options) -> None:
+    fill, margins = options["fill"], options["margins"]
+    if options["compat"] == "diffusers" and (fill != "original" or any(margins)):
+        raise ParameterError(
+            "diffusers has neither fills nor margins",
+            received=f"fill={fill!r}, margins={margins}",
+            expected='fill="original", margins=(0, 0, 0, 0)',
+            hint="leave compat out to use them",
+            parameter="compat",
+        )
