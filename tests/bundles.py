@@ -35,27 +35,27 @@ def source_key() -> str:
     return digest.hexdigest()[:16]
 
 
-def make_tiny_checkpoint(cache: Path) -> Path:
-    """The diffusers folder of `synthetic:tiny`."""
-    folder = cache / f"tiny-checkpoint-{source_key()}"
+def make_tiny_checkpoint(cache: Path, name: str = "tiny") -> Path:
+    """The diffusers folder of a tiny synthetic checkpoint."""
+    folder = cache / f"{name}-checkpoint-{source_key()}"
     if folder.is_dir():
         return folder
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=cache) as temporary:
         warnings.simplefilter("ignore")  # of the libraries that are imported here
         from inpaintrt_export.sources.synthetic import save_checkpoint
 
-        save_checkpoint("synthetic:tiny", Path(temporary) / "checkpoint")
+        save_checkpoint(f"synthetic:{name}", Path(temporary) / "checkpoint")
         with contextlib.suppress(OSError):  # another test run was faster
             (Path(temporary) / "checkpoint").rename(folder)
     return folder
 
 
-def make_tiny_bundle(cache: Path, precision: Precision = "fp32") -> Path:
+def make_tiny_bundle(cache: Path, precision: Precision = "fp32", name: str = "tiny") -> Path:
     """The bundle of `make_tiny_checkpoint`, exported in a precision."""
-    folder = cache / f"tiny-bundle-{precision}-{source_key()}"
+    folder = cache / f"{name}-bundle-{precision}-{source_key()}"
     if folder.is_dir():
         return folder
-    checkpoint = make_tiny_checkpoint(cache)
+    checkpoint = make_tiny_checkpoint(cache, name)
     with warnings.catch_warnings(), contextlib.suppress(OutputFolderError):  # another test run was faster
         warnings.simplefilter("ignore")
         from inpaintrt_export.exporter import export_bundle

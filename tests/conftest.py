@@ -43,3 +43,15 @@ def tiny_half_bundle(bundle_cache: Path) -> Path:
 def tiny_onnx_folder(bundle_cache: Path) -> Path:
     """`tiny_checkpoint` as plain ONNX files, laid out as optimum lays them out."""
     return make_onnx_folder(bundle_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_text_to_image_checkpoint(bundle_cache: Path) -> Path:
+    """A diffusers folder like `tiny_checkpoint`, with a 4-channel UNet."""
+    return make_tiny_checkpoint(bundle_cache, "tiny-text-to-image")
+
+
+@pytest.fixture(scope="session")
+def tiny_text_to_image_bundle(bundle_cache: Path) -> Path:
+    """The fp32 bundle of `tiny_text_to_image_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, name="tiny-text-to-image")

@@ -36,7 +36,7 @@ def _uses_image(architecture: Architecture, request: Request) -> bool:
         return False
     if request.task == "image-to-image" or not architecture.condition_channels:
         return True
-    starts_from_it = request.options["strength"] < 1 and request.options["latents"] is None
+    starts_from_it = request.strength < 1 and request.options["latents"] is None
     return starts_from_it or request.options["mask_mode"] == "soft"
 
 

@@ -116,7 +116,11 @@ class Options(TypedDict, total=False):
         Default(7.5),
     ]
     strength: Annotated[
-        _Fraction, Meta(description="How much of the image under the mask is forgotten."), Default(1.0)
+        _Fraction | None,
+        Meta(
+            description="How much of the image is forgotten; if absent, 1 for inpainting and 0.8 for "
+            "image-to-image."
+        ),
     ]
     num_images_per_prompt: Annotated[int, Meta(ge=1, description="Images for each prompt."), Default(1)]
     eta: Annotated[_Fraction, Meta(description="Noise of DDIM; gamma of TCD."), Default(0.0)]

@@ -78,16 +78,17 @@ class InpaintPipeline:
     def __call__(
         self,
         prompt: str | Sequence[str],
-        image: ImageSource | Sequence[ImageSource],
-        mask_image: ImageSource | Sequence[ImageSource],
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        mask_image: ImageSource | Sequence[ImageSource] | None = None,
         **options: Unpack[Options],
     ) -> InpaintOutput:
-        """Paint what the prompt says where the mask is white.
+        """Paint what the prompt says: where the mask is white, over the whole image, or without any image.
 
         Args:
             prompt: What to paint; one text, or one for each picture.
-            image: Pictures as PIL images, NumPy arrays or paths.
-            mask_image: White where to paint, black where to keep; one for each picture, or one for all.
+            image: Images as PIL images, arrays or paths; None for text-to-image.
+            mask_image: White where to paint, black where to keep; one for each image, or one for all. None
+                for image-to-image.
             options: See `inpaintrt.Options`.
 
         Raises:
@@ -102,8 +103,8 @@ class InpaintPipeline:
     def stream(
         self,
         prompt: str | Sequence[str],
-        image: ImageSource | Sequence[ImageSource],
-        mask_image: ImageSource | Sequence[ImageSource],
+        image: ImageSource | Sequence[ImageSource] | None = None,
+        mask_image: ImageSource | Sequence[ImageSource] | None = None,
         **options: Unpack[Options],
     ) -> Iterator[StepEvent]:
         """Paint step by step: an event after each step, the last one with the results.

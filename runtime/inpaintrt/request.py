@@ -24,23 +24,25 @@ class Request:
     Attributes:
         prompts: One for each picture to make, as are `negatives`, `image_indices` and `seeds`.
         negatives: Negative prompts; None where the caller gave none.
-        images: The pictures that were handed in.
-        masks: As many as `images`.
+        images: The images that were handed in; none for text-to-image.
+        masks: As many as `images`, None where only margins are painted; none for the other tasks.
         image_indices: Which of `images` each result starts from.
         noise_seeds: One seed for all pictures, or one for each.
         seeds: The seed that each result reports.
         guidance: How the prompts' predictions combine.
+        strength: How much of the image is forgotten; 1 without an image.
         options: All options, checked, with defaults filled in.
     """
 
     prompts: tuple[str, ...]
     negatives: tuple[str, ...] | None
     images: tuple[ImageSource, ...]
-    masks: tuple[ImageSource, ...]
+    masks: tuple[ImageSource | None, ...]
     image_indices: tuple[int, ...]
     noise_seeds: int | tuple[int, ...]
     seeds: tuple[int, ...]
     guidance: Guidance
+    strength: float
     options: Options = field(repr=False)
 
     @property
@@ -53,19 +55,24 @@ class Request:
 
 def make_request(
     prompt: str | Sequence[str],
-    image: ImageSource | Sequence[ImageSource],
-    mask_image: ImageSource | Sequence[ImageSource],
+    image: ImageSource | Sequence[ImageSource] | None,
+    mask_image: ImageSource | Sequence[ImageSource] | None,
     options: Options,
 ) -> Request:
-    """Fill in defaults and check everything that can be checked without looking at pictures.
+    """Fill in defaults and check everything that can be checked without looking at images.
+
+    An image and a mask (or margins) make a request for inpainting, an image alone one for image-to-image,
+    and neither one for text-to-image.
 
     Raises:
-        ParameterError: An option is unknown or out of its range.
-        PromptError: Prompts, negative prompts and pictures do not match in number.
+        ParameterError: An option is unknown, out of its range, or of no use for the task.
+        PromptError: Prompts, negative prompts and images do not match in number.
+        MaskError: Images and masks do not match in number, or there is a mask and no image.
         LatentsError: The latents are not finite.
     """
     settings = make_options(**options)
-    images, masks = _pair_pictures(image, mask_image)
+    images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
+    _check_options_of_task(options, images, masks)
     prompts = _match_prompts(prompt, len(images))
     negatives = _match_negatives(settings["negative_prompt"], len(prompts))
     count = settings["num_images_per_prompt"]
@@ -82,19 +89,69 @@ def make_request(
         guidance=Guidance(
             settings["guidance_scale"], settings["negative_mode"], settings["guidance_interval"]
         ),
+        strength=_strength(settings["strength"], image_alone=bool(images) and not masks),
         options=settings,
     )
 
 
-def _pair_pictures(
-    image: ImageSource | Sequence[ImageSource], mask: ImageSource | Sequence[ImageSource]
-) -> tuple[tuple[ImageSource, ...], tuple[ImageSource, ...]]:
+_FOR_MASKS = (
+    "padding_mask_crop",
+    "mask_blur",
+    "mask_grow",
+    "mask_invert",
+    "mask_mode",
+    "match_colors",
+    "match_colours",
+    "fill",
+)
+
+
+def _check_options_of_task(options: Options, images: tuple[object, ...], masks: tuple[object, ...]) -> None:
+    if not images and options.get("strength") is not None:
+        raise ParameterError(
+            "strength has no meaning without an image",
+            received=f"strength = {options['strength']}",
+            expected="an image, or no strength",
+            parameter="strength",
+        )
+    useless = () if masks else tuple(name for name in _FOR_MASKS if options.get(name))
+    if useless:
+        raise ParameterError(
+            f"{useless[0]} has no meaning without a mask",
+            received=f"{useless[0]} = {dict(options)[useless[0]]!r}",
+            expected="a mask, or no such option",
+            parameter=useless[0],
+        )
+
+
+def _strength(given: float | None, *, image_alone: bool) -> float:
+    """What the caller gave, or what diffusers' pipelines take: 0.8 for image-to-image, 1 for inpainting."""
+    if given is not None:
+        return given
+    return 0.8 if image_alone else 1.0
+
+
+def _pair_images(
+    image: ImageSource | Sequence[ImageSource] | None,
+    mask: ImageSource | Sequence[ImageSource] | None,
+    *,
+    margins: bool,
+) -> tuple[tuple[ImageSource, ...], tuple[ImageSource | None, ...]]:
+    if image is None:
+        if mask is not None or margins:
+            raise MaskError(
+                "there is a mask or a margin, and no image",
+                expected="an image to repaint, or neither mask nor margins for text-to-image",
+            )
+        return (), ()
     images, masks = _as_tuple(image), _as_tuple(mask)
+    if mask is None and not margins and images:
+        return images, ()
     pairs = max(len(images), len(masks))
     if not images or not masks or {len(images), len(masks)} - {1, pairs}:
         raise MaskError(
-            "pictures and masks do not match in number",
-            received=f"{len(images)} pictures and {len(masks)} masks",
+            "images and masks do not match in number",
+            received=f"{len(images)} images and {len(masks)} masks",
             expected="one of each, a mask for each picture, or one for all",
         )
     return images * (pairs // len(images)), masks * (pairs // len(masks))
@@ -112,7 +169,7 @@ def _match_prompts(prompt: str | Sequence[str], pictures: int) -> tuple[str, ...
             received=f"{len(prompts)} prompts for {pictures} pictures",
             expected="a prompt for each picture, or one for all",
         )
-    return prompts * pictures if len(prompts) == 1 else prompts
+    return prompts * max(pictures, 1) if len(prompts) == 1 else prompts
 
 
 def _match_negatives(negative: str | Sequence[str] | None, prompts: int) -> tuple[str, ...] | None:
@@ -150,4 +207,4 @@ def _image_indices(total: int, count: int, pictures: int, *, tiled: bool) -> tup
     With several prompts, several pictures and several results a prompt, diffusers repeats prompts one by one
     but pictures as a whole, so that results mix them up; only `tiled` follows it there.
     """
-    return tuple((result if tiled else result // count) % pictures for result in range(total))
+    return tuple((result if tiled else result // count) % max(pictures, 1) for result in range(total))

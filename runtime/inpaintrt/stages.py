@@ -14,7 +14,7 @@ from inpaintrt.backends import picture_sizes
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
 from inpaintrt.families import sd
-from inpaintrt.images import Prepared, paste_back, prepare
+from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
@@ -94,10 +94,10 @@ class Stages:
                 mask,
                 request.options,
                 native=architecture.native_resolution,
-                multiple=architecture.vae_scale_factor,
+                factor=architecture.vae_scale_factor,
                 built=self.sizes,
             )
-            for image, mask in zip(request.images, request.masks, strict=True)
+            for image, mask in _sources(request)
         ]
         sizes = {picture.image.shape[2:] for picture in prepared}
         if len(sizes) > 1:
@@ -121,7 +121,7 @@ class Stages:
         return self._table(
             options["scheduler"],
             options["num_inference_steps"],
-            strength=options["strength"],
+            strength=request.strength,
             eta=options["eta"],
             from_image=request.task == "image-to-image",
         )
@@ -255,6 +255,13 @@ class Stages:
         """Release the engines."""
         for engine in self.engines.values():
             engine.close()
+
+
+def _sources(request: Request) -> list[tuple[ImageSource | None, ImageSource | None]]:
+    """Images with their masks; for text-to-image one blank image, from which all results start."""
+    images: Sequence[ImageSource | None] = request.images or (None,)
+    masks: Sequence[ImageSource | None] = request.masks or (None,) * len(images)
+    return list(zip(images, masks, strict=True))
 
 
 def _thresholds(rows: int, *, soft: bool) -> Floats:

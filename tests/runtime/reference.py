@@ -1,4 +1,4 @@
-"""The reference: diffusers' inpainting pipeline, asked in the words of our own."""
+"""The reference: diffusers' pipelines, asked in the words of our own."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionInpaintPipeline
+from diffusers import (
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+)
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,8 +28,8 @@ class Reference:
     def __call__(
         self,
         prompt: str | Sequence[str],
-        image: Any,
-        mask_image: Any,
+        image: Any = None,
+        mask_image: Any = None,
         *,
         seed: int | Sequence[int] = 0,
         clip_skip: int | None = None,
@@ -33,21 +37,31 @@ class Reference:
         scheduler: Any = None,
         **options: Any,
     ) -> list[Image.Image]:
-        """The pictures for these options."""
-        self.pipe.scheduler = scheduler or type(self.scheduler).from_config(self.scheduler.config)
+        """The images for these options; the task follows from what is given."""
         texts: dict[str, Any] = {"prompt": prompt}
         if clip_skip is not None:
             texts = self._skipping(prompt, options.pop("negative_prompt", None), clip_skip)
-        output = self.pipe(
-            image=image,
-            mask_image=mask_image,
+        given = {"image": image, "mask_image": mask_image}
+        if latents is not None:
+            given["latents"] = torch.from_numpy(latents)
+        output = self._pipeline(image, mask_image, scheduler)(
             generator=_generators(seed),
-            latents=None if latents is None else torch.from_numpy(latents),
+            **{name: value for name, value in given.items() if value is not None},
             **texts,
             **options,
         )
-        pictures: list[Image.Image] = output.images
-        return pictures
+        images: list[Image.Image] = output.images
+        return images
+
+    def _pipeline(self, image: Any, mask_image: Any, scheduler: Any) -> Any:
+        fresh = scheduler or type(self.scheduler).from_config(self.scheduler.config)
+        self.pipe.scheduler = fresh
+        if mask_image is not None:
+            return self.pipe
+        kind = StableDiffusionPipeline if image is None else StableDiffusionImg2ImgPipeline
+        pipe: Any = kind(**self.pipe.components, requires_safety_checker=False)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
 
     def _skipping(self, prompt: Any, negative: Any, clip_skip: int) -> dict[str, Any]:
         # diffusers' own clip_skip asks for an attribute that transformers 5 no longer has.

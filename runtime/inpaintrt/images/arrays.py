@@ -12,7 +12,13 @@ from inpaintrt.errors import EngineRunError, ImageError, MaskError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["image_from_array", "image_from_tensor", "tensor_from_image", "tensor_from_mask"]
+__all__ = [
+    "image_from_array",
+    "image_from_tensor",
+    "tensor_from_image",
+    "tensor_from_mask",
+    "tensor_from_soft_mask",
+]
 
 _CHANNELS = (1, 3, 4)
 
@@ -82,6 +88,11 @@ def tensor_from_image(image: Image.Image) -> NDArray[np.float32]:
 def tensor_from_mask(mask: Image.Image) -> NDArray[np.float32]:
     """Turn an "L" image into `[1, 1, height, width]` float32 in {0, 1}: 1 from one half of white on."""
     return (np.asarray(mask) >= 128).astype(np.float32)[None, None]
+
+
+def tensor_from_soft_mask(mask: Image.Image) -> NDArray[np.float32]:
+    """`[1, 1, height, width]` float32 in [0, 1]: the grey values of a mask."""
+    return np.asarray(mask, np.float32)[None, None] / np.float32(255)
 
 
 def image_from_tensor(decoded: NDArray[np.float32]) -> Image.Image:

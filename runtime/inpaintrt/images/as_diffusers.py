@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from inpaintrt.errors import MaskError
-from inpaintrt.images.arrays import tensor_from_image, tensor_from_mask
+from inpaintrt.images.arrays import tensor_from_image, tensor_from_mask, tensor_from_soft_mask
 from inpaintrt.images.loading import load_mask
 from inpaintrt.images.masks import bounding_box, invert, modify
 from inpaintrt.images.pasting import Overlay, Replacement
@@ -31,14 +33,15 @@ def prepare_as_diffusers(
     max_pixels: int,
 ) -> Prepared:
     """Do what StableDiffusionInpaintPipeline does: stretch, or crop and fit, without a look at the sizes."""
+    colours = picture.convert("RGB")
     if mask_source is None:
-        raise MaskError("there is no mask", expected="a mask")
+        return _image_to_image(colours, options, sizes)
     run = sizes.asked(options)
     loaded = load_mask(mask_source, max_pixels=max_pixels)
     mask = modify(invert(loaded) if options["mask_invert"] else loaded, options)
-    colours = picture.convert("RGB")
+    soft = options["mask_mode"] == "soft"
     if options["padding_mask_crop"] is not None:
-        return _crop_as_diffusers(colours, mask, run, options["padding_mask_crop"])
+        return _crop_as_diffusers(colours, mask, run, options["padding_mask_crop"], sizes.multiple, soft=soft)
     stretched = resize(colours, run)
     return assemble(
         tensor_from_image(stretched),
@@ -48,11 +51,39 @@ def prepare_as_diffusers(
         empty=False,
         fill="original",
         paste=Replacement(stretched),
+        factor=sizes.multiple,
+        soft_mask=tensor_from_soft_mask(resize(mask, run)) if soft else None,
+    )
+
+
+def _image_to_image(colours: Image.Image, options: Options, sizes: RunSizes) -> Prepared:
+    """Do what StableDiffusionImg2ImgPipeline does: round the image's size down to the latent grid."""
+    width, height = (
+        max(side - side % sizes.multiple, sizes.multiple) if asked is None else asked
+        for side, asked in zip(colours.size, (options["width"], options["height"]), strict=True)
+    )
+    sizes.check((width, height))
+    stretched = resize(colours, (width, height))
+    return assemble(
+        tensor_from_image(stretched),
+        np.ones((1, 1, height, width), np.float32),
+        box=None,
+        warnings=(),
+        empty=False,
+        fill="original",
+        paste=Replacement(stretched),
+        factor=sizes.multiple,
     )
 
 
 def _crop_as_diffusers(
-    colours: Image.Image, mask: Image.Image, run: tuple[int, int], padding: int
+    colours: Image.Image,
+    mask: Image.Image,
+    run: tuple[int, int],
+    padding: int,
+    factor: int,
+    *,
+    soft: bool,
 ) -> Prepared:
     bounds = bounding_box(mask, 1)
     if bounds is None:
@@ -74,4 +105,6 @@ def _crop_as_diffusers(
         empty=False,
         fill="original",
         paste=Overlay(colours, mask, box),
+        factor=factor,
+        soft_mask=tensor_from_soft_mask(resize_to_fit(mask.crop(box), run)) if soft else None,
     )

@@ -59,6 +59,10 @@ class Frame:
         content = cover(part, size) if self.reduction > 1 else binarise(resize(part, size))
         return binarise(self.surround(content))
 
+    def soft_run(self, mask: Image.Image) -> Image.Image:
+        """Bring a mask whose grey values count to the size of the run."""
+        return self.surround(resize(mask.crop(self.box), self.content.size))
+
     def surround(self, content: Image.Image) -> Image.Image:
         """Fill up what is around the content, to the size of the run."""
         if self.stretched_edges:

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from inpaintrt.images.pasting import Paste
     from inpaintrt.options import Fill
 
-__all__ = ["LATENT_FACTOR", "Prepared", "assemble", "paste_back"]
-
-LATENT_FACTOR = 8
-"""Pixels along a side of one latent pixel."""
+__all__ = ["Prepared", "assemble", "paste_back"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +29,15 @@ class Prepared:
         image: `[1, 3, height, width]` float32 in [-1, 1], what the run starts from.
         mask: `[1, 1, height, width]` float32 in {0, 1}; 1 is repainted.
         masked_image: `[1, 3, height, width]` float32, the image with 0 under the mask.
-        latent_mask: `[1, 1, height/8, width/8]` float32 in {0, 1}, the nearest pixels of the mask.
+        latent_mask: `[1, 1, height/factor, width/factor]` float32 in {0, 1}, the nearest pixels of the mask.
         box: The part of the canvas that runs; None if it is the whole.
         warnings: What the caller should know, one sentence each.
         empty: Nothing is to be repainted, and `original` is the answer. Never set where diffusers runs
             anyway.
         fill: What the first image is to hold under the mask; "noise" is left to whoever makes the latents.
         paste: How a result is handed back.
-        soft_latent_mask: `[1, 1, height/8, width/8]` float32 in [0, 1], how much of each latent pixel may
-            change; None where the mask's edge is hard.
+        soft_latent_mask: `[1, 1, height/factor, width/factor]` float32 in [0, 1], how much of each latent
+            pixel may change; None where the mask's edge is hard.
     """
 
     image: NDArray[np.float32]
@@ -69,11 +66,20 @@ def assemble(
     empty: bool,
     fill: Fill,
     paste: Paste,
+    factor: int,
+    soft_mask: NDArray[np.float32] | None = None,
 ) -> Prepared:
-    """Derive the masked image and the latent mask: torch's "nearest" at a factor of 8 is every 8th pixel."""
+    """Derive the masked image and the latent masks: torch's "nearest" at a factor of 8 is every 8th pixel."""
     masked_image = image * (mask < 0.5)
-    latent_mask = np.ascontiguousarray(mask[:, :, ::LATENT_FACTOR, ::LATENT_FACTOR])
-    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, paste)
+    latent_mask = np.ascontiguousarray(mask[:, :, ::factor, ::factor])
+    soft = None if soft_mask is None else _block_means(soft_mask, factor)
+    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, paste, soft)
+
+
+def _block_means(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    height, width = mask.shape[2] // factor, mask.shape[3] // factor
+    means: NDArray[np.float32] = mask.reshape(1, 1, height, factor, width, factor).mean(axis=(3, 5))
+    return means
 
 
 def paste_back(prepared: Prepared, decoded: NDArray[np.float32]) -> Image.Image:

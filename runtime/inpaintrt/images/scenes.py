@@ -66,11 +66,11 @@ def load_mask_for(
     options: Options,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Image.Image:
-    """Load a mask of the picture's size, inverted if so asked; without a source, only margins repaint."""
+    """Load a mask of the image's size, inverted if asked; without a source, margins are white, or all."""
     if source is None and any(options["margins"]):
         return Image.new("L", picture.size, 0)
     if source is None:
-        raise MaskError("there is no mask", expected="a mask, or margins to repaint")
+        return Image.new("L", picture.size, 255)
     mask = load_mask(source, max_pixels=max_pixels)
     if mask.size != picture.size:
         raise MaskError(

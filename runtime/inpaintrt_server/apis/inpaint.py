@@ -165,7 +165,7 @@ def _make(
     picture = check_upload(image, "image", max_pixels=settings.max_pixels)
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
-    request = make_request(fields.prompt, image, mask, fields.options())  # type: ignore[arg-type]
+    request = make_request(fields.prompt, image, mask, fields.options())
     check_bounds(request, picture, context)
     return request, preview_steps(context.service.stages.manifest, request, previews)
 

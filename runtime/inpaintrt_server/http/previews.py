@@ -23,7 +23,7 @@ def preview_steps(manifest: Manifest, request: Request, count: int) -> frozenset
         manifest.scheduler,
         options["scheduler"],
         options["num_inference_steps"],
-        strength=options["strength"],
+        strength=request.strength,
         eta=options["eta"],
     ).rows
     steps = {round(total * part / (count + 1)) for part in range(1, count + 1)}

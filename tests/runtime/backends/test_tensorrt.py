@@ -121,7 +121,7 @@ def test_a_pipeline_on_plans_paints_what_it_paints_on_the_cpu(tiny_bundle: Path,
 def test_more_requests_than_the_plan_has_slots_are_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     bench = Bench(tiny_bundle, tmp_path)
     with pytest.raises(EngineInputError, match=r"(?s)slots 3.*expected: slots 2.*--max-batch"):
-        bench.engines["denoiser"].open_state(3, (4, 8, 8), 5)
+        bench.engines["denoiser"].open_state(3, 8, 8)
 
 
 def test_scratch_memory_is_shared_and_bound_anew_when_it_grows(tiny_bundle: Path, tmp_path: Path) -> None:

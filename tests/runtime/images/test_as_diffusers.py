@@ -46,7 +46,7 @@ def _same(ours: NDArray[np.float32], theirs: torch.Tensor) -> bool:
 def test_whole_pictures_are_stretched(size: tuple[int, int], run: tuple[int, int], seed: int) -> None:
     picture, mask = _picture(size, seed), _mask(size, seed)
     options = make_options(compat="diffusers", width=run[0], height=run[1])
-    ours = prepare(picture, mask, options, native=(512, 512))
+    ours = prepare(picture, mask, options, native=(512, 512), factor=8)
     image = IMAGES.preprocess(picture, height=run[1], width=run[0])
     condition = MASKS.preprocess(mask, height=run[1], width=run[0])
     assert _same(ours.image, image)
@@ -69,7 +69,7 @@ def test_crops_are_fitted_and_laid_over(
 ) -> None:
     picture, mask = _picture(size, seed), _mask(size, seed + 10)
     options = make_options(compat="diffusers", width=run[0], height=run[1], padding_mask_crop=padding)
-    ours = prepare(picture, mask, options, native=(512, 512))
+    ours = prepare(picture, mask, options, native=(512, 512), factor=8)
     box = MASKS.get_crop_region(mask, run[0], run[1], pad=padding)
     fitted = {"height": run[1], "width": run[0], "crops_coords": box, "resize_mode": "fill"}
     image, condition = IMAGES.preprocess(picture, **fitted), MASKS.preprocess(mask, **fitted)
@@ -89,36 +89,38 @@ def test_one_stray_pixel_stretches_the_crop_as_it_does_in_diffusers() -> None:
     values[3, 5] = 1
     mask = Image.fromarray(values)
     options = make_options(compat="diffusers", padding_mask_crop=0)
-    ours = prepare(picture, mask, options, native=(64, 64))
+    ours = prepare(picture, mask, options, native=(64, 64), factor=8)
     assert ours.box == MASKS.get_crop_region(mask, 64, 64, pad=0) == (4, 3, 81, 80)
 
 
 @pytest.mark.parametrize("native", [(64, 96), (96, 64)])
 def test_the_native_size_is_the_default(native: tuple[int, int]) -> None:
     picture, mask = _picture((50, 30), 0), _mask((50, 30), 0)
-    both = prepare(picture, mask, make_options(compat="diffusers"), native=native)
+    both = prepare(picture, mask, make_options(compat="diffusers"), native=native, factor=8)
     assert both.image.shape == (1, 3, *native)
-    one = prepare(picture, mask, make_options(compat="diffusers", width=40), native=native)
+    one = prepare(picture, mask, make_options(compat="diffusers", width=40), native=native, factor=8)
     assert one.image.shape == (1, 3, native[0], 40)
 
 
 def test_mask_blur_is_that_of_the_mask_processor() -> None:
     picture, mask = _picture((64, 64), 0), _mask((64, 64), 3)
-    ours = prepare(picture, mask, make_options(compat="diffusers", mask_blur=3), native=(64, 64))
+    ours = prepare(picture, mask, make_options(compat="diffusers", mask_blur=3), native=(64, 64), factor=8)
     assert _same(ours.mask, MASKS.preprocess(MASKS.blur(mask, blur_factor=3), height=64, width=64))
 
 
 def test_an_inverted_mask_is_black_where_it_was_white() -> None:
     picture, mask = _picture((64, 64), 0), _mask((64, 64), 3)
     hard = Image.fromarray((np.asarray(mask) >= 128).astype(np.uint8) * np.uint8(255))
-    given = prepare(picture, hard, make_options(compat="diffusers"), native=(64, 64))
-    swapped = prepare(picture, hard, make_options(compat="diffusers", mask_invert=True), native=(64, 64))
+    given = prepare(picture, hard, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    swapped = prepare(
+        picture, hard, make_options(compat="diffusers", mask_invert=True), native=(64, 64), factor=8
+    )
     assert np.array_equal(swapped.mask, 1 - given.mask)
 
 
 def test_a_black_mask_runs_without_a_crop() -> None:
     black = Image.new("L", (64, 64))
-    ours = prepare(_picture((64, 64), 0), black, make_options(compat="diffusers"), native=(64, 64))
+    ours = prepare(_picture((64, 64), 0), black, make_options(compat="diffusers"), native=(64, 64), factor=8)
     assert not ours.empty
     assert not ours.mask.any()
 
@@ -127,7 +129,7 @@ def test_a_black_mask_runs_without_a_crop() -> None:
 def test_the_original_is_the_source_as_the_run_sees_it(padding: int | None) -> None:
     picture, mask = _picture((40, 72), 0), _mask((40, 72), 0)
     options = make_options(compat="diffusers", padding_mask_crop=padding)
-    ours = prepare(picture, mask, options, native=(64, 64))
+    ours = prepare(picture, mask, options, native=(64, 64), factor=8)
     expected = picture if padding is not None else picture.resize((64, 64), Image.Resampling.LANCZOS)
     assert np.array_equal(np.asarray(ours.original), np.asarray(expected))
 
@@ -135,24 +137,29 @@ def test_the_original_is_the_source_as_the_run_sees_it(padding: int | None) -> N
 def test_a_black_mask_cannot_be_cropped() -> None:
     options = make_options(compat="diffusers", padding_mask_crop=4)
     with pytest.raises(MaskError, match="black"):
-        prepare(_picture((64, 64), 0), Image.new("L", (64, 64)), options, native=(64, 64))
+        prepare(_picture((64, 64), 0), Image.new("L", (64, 64)), options, native=(64, 64), factor=8)
 
 
 def test_a_mask_of_another_size_is_stretched_but_not_cropped() -> None:
     picture, mask = _picture((64, 64), 0), _mask((32, 48), 0)
-    ours = prepare(picture, mask, make_options(compat="diffusers"), native=(64, 64))
+    ours = prepare(picture, mask, make_options(compat="diffusers"), native=(64, 64), factor=8)
     assert _same(ours.mask, MASKS.preprocess(mask, height=64, width=64))
     with pytest.raises(MaskError, match="mask 32 x 48, picture 64 x 64"):
-        prepare(picture, mask, make_options(compat="diffusers", padding_mask_crop=4), native=(64, 64))
+        prepare(
+            picture, mask, make_options(compat="diffusers", padding_mask_crop=4), native=(64, 64), factor=8
+        )
 
 
-def test_a_missing_mask_is_refused() -> None:
-    with pytest.raises(MaskError, match="no mask"):
-        prepare(_picture((64, 64), 0), None, make_options(compat="diffusers"), native=(64, 64))
+def test_an_image_without_a_mask_is_rounded_down_and_all_of_it_is_painted() -> None:
+    picture = _picture((75, 66), 0)
+    ours = prepare(picture, None, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    assert _same(ours.image, IMAGES.preprocess(picture))
+    assert ours.mask.all()
+    assert ours.image.shape == (1, 3, 64, 72)
 
 
 @pytest.mark.parametrize("padding", [None, 4])
 def test_a_size_off_the_latent_grid_is_refused(padding: int | None) -> None:
     options = make_options(compat="diffusers", width=60, height=64, padding_mask_crop=padding)
     with pytest.raises(ParameterError, match="multiples of 8"):
-        prepare(_picture((64, 64), 0), _mask((64, 64), 0), options, native=(64, 64))
+        prepare(_picture((64, 64), 0), _mask((64, 64), 0), options, native=(64, 64), factor=8)

@@ -18,7 +18,7 @@ BUILT = ((64, 64), (64, 96))  # height, width
 
 
 def _prepare(image: Image.Image, mask: Image.Image, options: Options, **sizes: object) -> Prepared:
-    call = partial(prepare, image, mask, options, native=NATIVE)
+    call = partial(prepare, image, mask, options, native=NATIVE, factor=8)
     return call(**{"built": BUILT, **sizes})  # type: ignore[arg-type]
 
 

@@ -79,7 +79,7 @@ def test_the_seam_of_a_large_picture_does_not_show() -> None:
     mask[80:120, 100:180] = 255
     seams = {}
     for match in (True, False):
-        prepared = prepare(original, mask, make_options(match_colors=match), native=(64, 64))
+        prepared = prepare(original, mask, make_options(match_colors=match), native=(64, 64), factor=8)
         decoded = prepared.image[0] + np.float32(0.06)
         painted = np.asarray(paste_back(prepared, decoded), int)
         np.testing.assert_array_equal(painted[mask == 0], original[mask == 0])
