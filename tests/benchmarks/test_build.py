@@ -1,6 +1,7 @@
 """The cost of exports and plans: every part has its own, and what is there already costs nothing."""
 
 import hashlib
+import inspect
 import shutil
 import time
 from pathlib import Path
@@ -13,10 +14,10 @@ from bundles import source_key
 from inpaintrt.bundle import COMPONENT_NAMES
 from inpaintrt.cli import app
 from inpaintrt.errors import ExportError
-from inpaintrt_bench import build
-from inpaintrt_bench.build import Phases, measure_export, measure_plans
-from inpaintrt_bench.isolation import run_alone
-from inpaintrt_bench.schema import Row, load_report
+from inpaintrt_bench.measurements.build import Phases, measure_export, measure_plans
+from inpaintrt_bench.processes import run_alone
+from inpaintrt_bench.report.files import load_report
+from inpaintrt_bench.report.schema import Row
 from inpaintrt_export.plans import BuildSettings
 from plan_fixtures import planned_bundle, rtx
 
@@ -59,9 +60,9 @@ def test_phases_add_up_and_keep_their_own_peaks() -> None:
 @pytest.fixture(scope="module")
 def export_report(bundle_cache: Path, tiny_checkpoint: Path) -> Path:
     """The report of an export, which takes a minute: kept for a state of the exporter and its measurement."""
-    package = Path(build.__file__).parent
-    sources = (package / "build.py", package / "commands" / "build.py")
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    source = inspect.getsourcefile(measure_export)
+    assert source is not None
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16]
     output = bundle_cache / f"tiny-build-{source_key()}-{digest}.json"
     if not output.is_file():
         arguments = ["bench", "build", str(tiny_checkpoint), "--precision", "fp32", "--no-plans"]

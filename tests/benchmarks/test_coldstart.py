@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.odd import demo_case, demo_launcher, odd, odd_path
-from inpaintrt_bench.coldstart import measure_cold_starts
+from inpaintrt_bench.measurements.coldstart import measure_cold_starts
 from inpaintrt_bench.runners.catalogue import choose_runners
 
 __all__ = ["odd_path"]

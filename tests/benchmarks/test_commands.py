@@ -9,8 +9,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks.reports import MASKED
 from inpaintrt.cli import app
-from inpaintrt_bench.reporting import command_words
-from inpaintrt_bench.schema import load_report, save_report
+from inpaintrt_bench.report.files import command_words, load_report, save_report
 
 
 def _bench(*arguments: str | Path) -> Result:

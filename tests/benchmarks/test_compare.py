@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.odd import BUNDLE, demo_case, demo_launcher, odd, odd_path
 from inpaintrt.errors import ParameterError
-from inpaintrt_bench.compare import Comparison, compare
-from inpaintrt_bench.pictures import LIMITS
+from inpaintrt_bench.measurements.compare import Comparison, compare_runners
+from inpaintrt_bench.report.schema import STAGES, Peak, Row
 from inpaintrt_bench.runners.catalogue import BASELINE, RunnerSpec, choose_runners, runner_names
-from inpaintrt_bench.schema import STAGES, Peak, Row
-from inpaintrt_bench.work import add_work
+from inpaintrt_bench.runners.image_comparison import LIMITS
+from inpaintrt_bench.runners.work import add_work
 
 __all__ = ["odd_path"]
 
@@ -21,7 +21,7 @@ def run(work: Path, specs: list[RunnerSpec], *, in_pairs: bool = False, timeout:
     settings = Comparison(
         case=demo_case(work), warm_up=1, rounds=3, in_pairs=in_pairs, limits=LIMITS["float32"]
     )
-    return list(compare(specs, demo_launcher(work, timeout=timeout), settings))
+    return list(compare_runners(specs, demo_launcher(work, timeout=timeout), settings))
 
 
 @pytest.mark.usefixtures("odd_path")
@@ -101,7 +101,7 @@ def test_what_is_measured_is_reported_after_every_round(tmp_path: Path) -> None:
         case=demo_case(tmp_path), warm_up=1, rounds=2, in_pairs=True, limits=LIMITS["float32"]
     )
     told: list[list[tuple[str, int]]] = []
-    compare(
+    compare_runners(
         [odd(BASELINE), odd("one"), odd("two")],
         demo_launcher(tmp_path),
         settings,
@@ -128,7 +128,7 @@ def test_an_interrupt_ends_the_processes_and_leaves_what_was_measured(tmp_path: 
 
     before = set(psutil.Process().children(recursive=True))
     with pytest.raises(KeyboardInterrupt):
-        compare([odd(BASELINE), odd("one")], demo_launcher(tmp_path), settings, interrupt)
+        compare_runners([odd(BASELINE), odd("one")], demo_launcher(tmp_path), settings, interrupt)
     assert set(psutil.Process().children(recursive=True)) <= before
     assert [row.series["total"].statistics.count for row in told[0]] == [1, 1]
 
@@ -148,7 +148,7 @@ def test_a_runner_without_its_source_says_which_option_names_it(tmp_path: Path) 
         case=demo_case(tmp_path), warm_up=1, rounds=1, in_pairs=False, limits=LIMITS["float32"]
     )
     launcher = demo_launcher(tmp_path, checkpoint=None)
-    (row,) = compare(choose_runners((BASELINE,), "cpu"), launcher, settings)
+    (row,) = compare_runners(choose_runners((BASELINE,), "cpu"), launcher, settings)
     assert row.reason == "there is no checkpoint: name one with --checkpoint"
 
 
@@ -162,7 +162,7 @@ def test_ours_paints_what_diffusers_paints(tmp_path: Path) -> None:
     case = demo_case(tmp_path, sampler="ddim")
     settings = Comparison(case=case, warm_up=1, rounds=2, in_pairs=False, limits=LIMITS["float32"])
     specs = choose_runners((BASELINE, "inpaintrt-onnxruntime"), "cpu")
-    rows = compare(specs, demo_launcher(tmp_path), settings)
+    rows = compare_runners(specs, demo_launcher(tmp_path), settings)
     peak = Peak(operations_per_second=1e12, dtype="float32", size=2, library="none")
     theirs, ours = add_work(rows, BUNDLE, case, peak)
     assert (theirs.status, theirs.reason) == ("ok", None)

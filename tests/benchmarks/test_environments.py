@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from inpaintrt_bench.runners.environments import Environment, make_environment
-from inpaintrt_bench.runners.errors import RunnerError
+from inpaintrt_bench.runners.catalogue import Environment
+from inpaintrt_bench.runners.launching import make_environment
+from inpaintrt_bench.runners.process import RunnerError
 
 
 def _package(folder: Path) -> Path:

@@ -8,8 +8,8 @@ from onnx import ModelProto, TensorProto, helper, load_model_from_string, save
 
 from benchmarks.odd import BUNDLE, demo_case
 from inpaintrt.loading import load_bundle
-from inpaintrt_bench.flops import count_operations, operations_of_model
-from inpaintrt_bench.work import count_work
+from inpaintrt_bench.runners.flops import count_operations, operations_of_model
+from inpaintrt_bench.runners.work import count_work
 from inpaintrt_bench.workers.ours import TimedEngine, paint
 
 FLOAT = TensorProto.FLOAT

@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.odd import demo_case, demo_launcher
-from inpaintrt_bench.latency import measure_latency
+from inpaintrt_bench.measurements.latency import measure_latency
+from inpaintrt_bench.report.schema import Peak
 from inpaintrt_bench.runners.catalogue import choose_runners
-from inpaintrt_bench.schema import Peak
 
 
 def test_every_case_is_measured(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What is said of the machine."""
 
-from inpaintrt_bench import gpus
-from inpaintrt_bench.machine import describe_machine, measure_peak, package_versions
+from inpaintrt_bench.report import machine as machines
+from inpaintrt_bench.report.machine import describe_machine, measure_peak, package_versions
 
 
 def test_the_machine_is_described() -> None:
@@ -17,7 +17,7 @@ def test_the_machine_is_described() -> None:
 
 
 def test_readings_become_series() -> None:
-    readings = gpus.GpuReadings()
+    readings = machines.GpuReadings()
     assert readings.series(warm_up=1) == {}
     readings.joules += [20.0, 22.0]
     readings.clocks += [1980, 1965]
@@ -27,12 +27,12 @@ def test_readings_become_series() -> None:
 
 
 def test_gpus_are_those_of_nvml_or_absent() -> None:
-    found = gpus.describe_gpus()
+    found = machines.describe_gpus()
     for gpu in found:
         assert gpu.name
         assert gpu.memory > 1e9
     if not found:
-        assert (gpus.clock_mhz(), gpus.joules(), gpus.device_bytes(1)) == (None, None, None)
-        readings = gpus.GpuReadings()
-        readings.take(1, gpus.joules())
+        assert (machines.clock_mhz(), machines.joules(), machines.device_bytes(1)) == (None, None, None)
+        readings = machines.GpuReadings()
+        readings.take(1, machines.joules())
         assert readings.series(warm_up=1) == {}

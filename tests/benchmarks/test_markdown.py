@@ -3,12 +3,10 @@
 import pytest
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
-from inpaintrt_bench.labels import row_labels, varying_keys
-from inpaintrt_bench.markdown import TABLES, VIEWS
-from inpaintrt_bench.markdown.formatting import amount, duration, number, percent, table
-from inpaintrt_bench.pareto import pareto_front
-from inpaintrt_bench.schema import Memory, Report, Row, Work
-from inpaintrt_bench.statistics import make_series
+from inpaintrt_bench.measurements.quality import pareto_front
+from inpaintrt_bench.publishing import TABLES, VIEWS
+from inpaintrt_bench.report.markdown import amount, duration, number, percent, row_labels, table, varying_keys
+from inpaintrt_bench.report.schema import Memory, Report, Row, Work, make_series
 
 
 def _cells(text: str) -> list[list[str]]:

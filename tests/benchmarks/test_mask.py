@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from inpaintrt.errors import ParameterError
-from inpaintrt_bench.isolation import run_alone
-from inpaintrt_bench.mask import draw_mask, draw_picture, measure_mask
+from inpaintrt_bench.measurements.mask import draw_mask, draw_picture, measure_mask
+from inpaintrt_bench.processes import run_alone
 
 LARGE = (4000, 3000)
 

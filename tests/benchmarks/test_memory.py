@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from inpaintrt_bench.isolation import run_alone
-from inpaintrt_bench.memory import forget_peak, peak_bytes, resident_bytes
+from inpaintrt_bench.processes import forget_peak, peak_bytes, resident_bytes, run_alone
 
 BLOCK = 100_000_000
 

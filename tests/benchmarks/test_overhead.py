@@ -9,8 +9,8 @@ from click.testing import CliRunner
 import inpaintrt.pipeline
 from inpaintrt.cli import app
 from inpaintrt.samplers import sampler_names
-from inpaintrt_bench.overhead import around_engines, compile_tables, import_time
-from inpaintrt_bench.schema import load_report
+from inpaintrt_bench.measurements.overhead import around_engines, compile_tables, import_time
+from inpaintrt_bench.report.files import load_report
 
 
 def test_the_share_outside_the_engines_is_a_share(tiny_bundle: Path) -> None:

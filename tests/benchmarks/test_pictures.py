@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from inpaintrt_bench.pictures import LIMITS, compare_pictures, structural_similarity, why_wrong
+from inpaintrt_bench.runners.image_comparison import (
+    LIMITS,
+    compare_pictures,
+    structural_similarity,
+    why_wrong,
+)
 
 NOISE = np.random.default_rng(0).integers(0, 246, (1, 32, 40, 3)).astype(np.uint8)
 

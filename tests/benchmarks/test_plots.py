@@ -8,13 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
-from inpaintrt_bench.plots import PLOTS, read_source, save_figure
-from inpaintrt_bench.plots.latency import spreads
-from inpaintrt_bench.plots.masks import mask_costs
-from inpaintrt_bench.plots.quality import quality_points
-from inpaintrt_bench.plots.stages import stage_bars
-from inpaintrt_bench.plots.style import PALETTE
-from inpaintrt_bench.schema import STAGES, Kind, Report, Row
+from inpaintrt_bench.measurements.compare import stage_bars
+from inpaintrt_bench.measurements.mask import mask_costs
+from inpaintrt_bench.measurements.quality import quality_points
+from inpaintrt_bench.publishing import PLOTS
+from inpaintrt_bench.report.plotting import PALETTE, read_source, save_figure, spreads
+from inpaintrt_bench.report.schema import STAGES, Kind, Report, Row
 
 LARGEST = 60_000
 DRAWN = {"compare": COMPARED, "mask": MASKED, "quality": QUALITY}

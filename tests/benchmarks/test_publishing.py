@@ -6,17 +6,20 @@ import msgspec
 import pytest
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
-from inpaintrt_bench.blocks import BlockError, block_names, fill_blocks
-from inpaintrt_bench.markdown import TABLES
 from inpaintrt_bench.publishing import (
+    TABLES,
+    BlockError,
     Publication,
     StaleError,
-    check,
+    block_names,
+    check_publication,
+    fill_blocks,
     load_results,
     publish,
     render_block,
 )
-from inpaintrt_bench.schema import Machine, ReportFormatError, save_report
+from inpaintrt_bench.report.files import ReportFormatError, save_report
+from inpaintrt_bench.report.schema import Machine
 
 DOCUMENT = """# Speed
 
@@ -85,7 +88,7 @@ def test_results_are_published_and_pass_the_check(folder: Path, publication: Pub
     ]
     (document,) = publication.documents
     assert TABLES["compare"](COMPARED) in document.read_text()
-    check(results, publication)
+    check_publication(results, publication)
     assert document not in publish(results, publication)
 
 
@@ -95,17 +98,17 @@ def test_an_edited_table_is_found(folder: Path, publication: Publication) -> Non
     (document,) = publication.documents
     document.write_text(document.read_text().replace("2.00 s", "1.00 s"))
     with pytest.raises(StaleError, match=r"README\.md\n"):
-        check(results, publication)
+        check_publication(results, publication)
 
 
 def test_plots_of_other_data_are_found(folder: Path, publication: Publication) -> None:
     publish(load_results(folder), publication)
     save_report(msgspec.structs.replace(QUALITY, date="2026-01-02"), folder / "quality.json")
     with pytest.raises(StaleError, match=r"received: \S*quality-pareto\.png\n"):
-        check(load_results(folder), publication)
+        check_publication(load_results(folder), publication)
     (publication.plots / "quality-pareto.png").unlink()
     with pytest.raises(StaleError, match="quality-pareto"):
-        check(load_results(folder), publication)
+        check_publication(load_results(folder), publication)
 
 
 def test_a_report_or_a_table_that_does_not_exist_is_named(folder: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inpaintrt_bench.quality import Setting, all_settings, measure_quality, standard_error
+from inpaintrt_bench.measurements.quality import Setting, all_settings, measure_quality, standard_error
 
 FULL, HALF = (0.0, 1.0), (0.0, 0.5)
 

@@ -7,7 +7,8 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from inpaintrt_bench.schema import (
+from inpaintrt_bench.report.files import ReportFormatError, encode_report, load_report, save_report
+from inpaintrt_bench.report.schema import (
     FORMAT_VERSION,
     STAGES,
     Gpu,
@@ -16,15 +17,11 @@ from inpaintrt_bench.schema import (
     Peak,
     PictureComparison,
     Report,
-    ReportFormatError,
     Row,
     Work,
-    encode_report,
     json_schema,
-    load_report,
-    save_report,
+    make_series,
 )
-from inpaintrt_bench.statistics import make_series
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 

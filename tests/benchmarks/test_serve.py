@@ -16,16 +16,15 @@ from fastapi import FastAPI, Response
 from PIL import Image
 
 from inpaintrt.cli import app
-from inpaintrt_bench.commands.recording import record
-from inpaintrt_bench.markdown import TABLES
-from inpaintrt_bench.schema import Row, load_report
-from inpaintrt_bench.serve.figures import Pictures, Pixels, make_row, steady_throughput
-from inpaintrt_bench.serve.load import Loop, Outcome, Sent, draw_arrivals, run_closed, run_open
-from inpaintrt_bench.serve.server import ServedProcess, ServerStartError
-from inpaintrt_bench.serve.soak import memory_growth
-from inpaintrt_bench.serve.study import CapacityError, Study, StudySettings, paint_references
-from inpaintrt_bench.serve.tasks import Task, make_mixture
-from inpaintrt_bench.serve.wire import Call, make_call
+from inpaintrt_bench.load.clients import Loop, Outcome, Sent, draw_arrivals, run_closed, run_open
+from inpaintrt_bench.load.requests import Call, Task, make_call, make_mixture
+from inpaintrt_bench.load.results import Pictures, Pixels, make_row, paint_references, steady_throughput
+from inpaintrt_bench.load.server import ServedProcess, ServerStartError
+from inpaintrt_bench.measurements.serve import CapacityError, Study, StudySettings
+from inpaintrt_bench.measurements.soak import memory_growth
+from inpaintrt_bench.publishing import TABLES
+from inpaintrt_bench.report.files import load_report, record
+from inpaintrt_bench.report.schema import Row
 
 SLOW = 0.2
 
@@ -249,11 +248,11 @@ def test_a_measurement_that_is_cut_short_leaves_what_it_had(tmp_path: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        record("soak", measure(), {}, output)
+        record("soak", measure(), {}, TABLES["soak"], output)
     report = load_report(output)
     assert [row.name for row in report.rows] == ["first"]
     assert not report.complete
-    record("soak", [(Row(name="first"),)], {}, output)
+    record("soak", [(Row(name="first"),)], {}, TABLES["soak"], output)
     assert load_report(output).complete
 
 

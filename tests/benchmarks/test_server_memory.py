@@ -7,9 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from inpaintrt.cli import app
-from inpaintrt_bench.markdown.endurance import memory_table
-from inpaintrt_bench.schema import load_report
-from inpaintrt_bench.serve.memory import read_pythons
+from inpaintrt_bench.measurements.memory import memory_table, read_pythons
+from inpaintrt_bench.report.files import load_report
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 

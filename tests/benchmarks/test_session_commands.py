@@ -8,7 +8,8 @@ from click.testing import CliRunner, Result
 
 from inpaintrt.cli import app
 from inpaintrt.errors import ParameterError
-from inpaintrt_bench.schema import Report, load_report
+from inpaintrt_bench.report.files import load_report
+from inpaintrt_bench.report.schema import Report
 
 OURS = "inpaintrt-onnxruntime"
 

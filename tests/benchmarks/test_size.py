@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from inpaintrt_bench.size import Installation, measure_installation, package_sizes
+from inpaintrt_bench.measurements.size import Installation, measure_installation, package_sizes
 
 
 def _install(packages: Path, name: str, size: int) -> None:

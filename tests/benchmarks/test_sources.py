@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.odd import BUNDLE, CHECKPOINT
 from inpaintrt.errors import BundleNotFoundError, ParameterError, SourceError
-from inpaintrt_bench.sources import find_sources
+from inpaintrt_bench.runners.sources import find_sources
 
 
 def find(bundle: str | None, checkpoint: str | None, work: Path) -> tuple[Path, Path | None]:

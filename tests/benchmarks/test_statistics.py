@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from inpaintrt_bench.statistics import make_series, pair_ratios, summarise
+from inpaintrt_bench.report.schema import make_series, pair_ratios, summarise
 
 
 def test_one_to_one_hundred() -> None:

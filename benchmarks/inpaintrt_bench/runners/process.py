@@ -1,4 +1,4 @@
-"""A runner in a process of its own, ordered about through pipes."""
+"""A runner in a process of its own, which takes orders through pipes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from inpaintrt_bench.runners.errors import RunnerError
+from inpaintrt.errors import InpaintError
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
 
-__all__ = ["RunnerProcess", "Started"]
+__all__ = ["RunnerError", "RunnerProcess", "Started"]
 
 _GRACE = 10.0
+
+
+class RunnerError(InpaintError):
+    """A runner cannot start, died, or failed; the message says why in one line."""
 
 
 class Started:

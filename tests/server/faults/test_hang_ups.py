@@ -3,11 +3,9 @@
 import pytest
 
 from inpaintrt.demo import load_scene
-from inpaintrt_bench.serve.figures import Pictures
-from inpaintrt_bench.serve.load import Loop, draw_arrivals, run_open
-from inpaintrt_bench.serve.study import paint_references
-from inpaintrt_bench.serve.tasks import make_mixture
-from inpaintrt_bench.serve.wire import make_call
+from inpaintrt_bench.load.clients import Loop, draw_arrivals, run_open
+from inpaintrt_bench.load.requests import make_call, make_mixture
+from inpaintrt_bench.load.results import Pictures, paint_references
 from inpaintrt_server.batching.service import BatchingService
 from server.conftest import wait_until
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import psutil  # type: ignore[import-untyped]
 
-from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker
-from inpaintrt_bench.serve.hostile import judge, send_attacks
+from inpaintrt_bench.load.attacks import KINDS, Attack, Attacker
+from inpaintrt_bench.measurements.hostile import judge, send_attacks
 from inpaintrt_server.batching.service import BatchingService
 from server.conftest import wait_until
 
