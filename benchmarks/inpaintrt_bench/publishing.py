@@ -1,6 +1,6 @@
 """`inpaintrt bench report`: from a folder of results to the tables and plots that people see.
 
-Tables stand in blocks of Markdown documents: between `<!-- bench:NAME -->` and `<!-- /bench -->`, where NAME
+Tables are in blocks of Markdown documents: between `<!-- bench:NAME -->` and `<!-- /bench -->`, where NAME
 is the name of a report, or of another view of it.
 """
 
@@ -76,7 +76,7 @@ TABLES: Mapping[Kind, Table] = {
 """The main table of each kind of report."""
 
 VIEWS: Mapping[str, Table] = {"stages": stages_table, "work": work_table, "origin": origin}
-"""What else can be told of any report."""
+"""Further views of any report."""
 
 PLOTS: Mapping[Kind, Mapping[str, Plot]] = {
     "compare": {"stages": draw_stages, "latency": draw_latencies},
@@ -111,7 +111,7 @@ PLOTS: Mapping[Kind, Mapping[str, Plot]] = {
 def report(folder: Path, documents: tuple[Path, ...], plots: Path, check: bool) -> None:
     """Make the tables of documents, and all plots, of the results in FOLDER.
 
-    A table stands between `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is the name of a file of FOLDER
+    A table is between `<!-- bench:NAME -->` and `<!-- /bench -->`; NAME is the name of a file of FOLDER
     without .json. NAME:stages is a table of stages, NAME:work one of counted operations, and NAME:origin
     tells what was measured, when and on what.
     """

@@ -85,7 +85,7 @@ class Attack:
         path: Where it goes.
         headers: Its headers.
         body: Its body.
-        refused: Whether it has to be refused; a damaged picture may still be a picture.
+        refused: Whether it has to be refused; a damaged image may still be an image.
         raw: The whole request, where it is not what an HTTP client sends; the others do not count then.
     """
 
@@ -106,7 +106,7 @@ class Attacker:
 
     def __init__(self, seed: int) -> None:
         self._choice = random.Random(seed)  # noqa: S311  (attacks need not be secret)
-        self._files = damaged_images.pictures()
+        self._files = damaged_images.sample_images()
         self._image = self._files[0]
 
     def attack(self) -> Attack:
@@ -175,7 +175,7 @@ class Attacker:
         return self._make(kind, self._image, damaged_images.of_another_size(self._choice), refused=True)
 
     def _with_file(self, kind: str, file: bytes, *, refused: bool) -> Attack:
-        """The file as the picture, as the mask, or as both."""
+        """The file as the image, as the mask, or as both."""
         image, mask = self._choice.choice(((file, self._image), (self._image, file), (file, file)))
         return self._make(kind, image, mask, refused=refused)
 
@@ -185,7 +185,7 @@ class Attacker:
         return _attack(kind, path, parts, refused=refused)
 
     def _address(self, kind: str) -> Attack:
-        """An address or a path where a picture should be."""
+        """An address or a path where an image should be."""
         path, parts = _as_json(self._image, self._image)
         parts["json"][self._choice.choice(("image", "mask"))] = self._choice.choice(_ADDRESSES)
         return _attack(kind, path, parts, refused=True)
@@ -237,7 +237,7 @@ def largest_run(pixels: int) -> Attack:
         pixels: The server's limit.
     """
     side = math.isqrt(pixels) // 8 * 8
-    image = damaged_images.pictures()[0]
+    image = damaged_images.sample_images()[0]
     path, parts = _as_json(image, damaged_images.white_mask())
     parts["json"] |= {"height": side, "width": side}
     return _attack("largest run", path, parts, refused=False)
@@ -257,8 +257,8 @@ def _as_form(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _as_json(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
-    pictures = {"image": base64.b64encode(image).decode(), "mask": base64.b64encode(mask).decode()}
-    return "/v1/inpaint", {"json": {"prompt": "a cloud", "num_inference_steps": 1, **pictures}}
+    images = {"image": base64.b64encode(image).decode(), "mask": base64.b64encode(mask).decode()}
+    return "/v1/inpaint", {"json": {"prompt": "a cloud", "num_inference_steps": 1, **images}}
 
 
 def _as_openai(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
@@ -267,8 +267,8 @@ def _as_openai(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _as_webui(image: bytes, mask: bytes) -> tuple[str, dict[str, Any]]:
-    pictures = {"init_images": [base64.b64encode(image).decode()], "mask": base64.b64encode(mask).decode()}
-    return "/sdapi/v1/img2img", {"json": {"prompt": "a cloud", "steps": 1, **pictures}}
+    images = {"init_images": [base64.b64encode(image).decode()], "mask": base64.b64encode(mask).decode()}
+    return "/sdapi/v1/img2img", {"json": {"prompt": "a cloud", "steps": 1, **images}}
 
 
 _EVERY_FIELD: Sequence[tuple[Callable[[bytes, bytes], tuple[str, dict[str, Any]]], Sequence[str]]] = (
@@ -313,5 +313,5 @@ _MAKERS: Mapping[str, Callable[[Attacker, str], Attack]] = {
 }
 
 
-# Damaged pictures three times as often as anything else.
+# Damaged images three times as often as anything else.
 KINDS = (*_MAKERS, "damaged picture", "damaged picture")

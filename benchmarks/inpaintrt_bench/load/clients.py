@@ -53,8 +53,8 @@ class Outcome:
         finished: When the answer, or the end of the connection, was there.
         status: The HTTP status; 0 where there was no answer.
         retry_after: Whether the answer said when to try again.
-        digest: SHA-256 of the picture; None where there is none.
-        failure: Why there was no answer, or no picture in it; None where all went well.
+        digest: SHA-256 of the image; None where there is none.
+        failure: Why there was no answer, or no image in it; None where all went well.
         hung_up: Whether this client went away on purpose.
     """
 
@@ -96,12 +96,12 @@ class Sent:
 
     Attributes:
         outcomes: Of each request, in the order of sending.
-        pictures: Each different picture by its digest.
+        images: Each different image by its digest.
         seconds: From the first scheduled request to the last answer.
     """
 
     outcomes: tuple[Outcome, ...]
-    pictures: dict[str, bytes]
+    images: dict[str, bytes]
     seconds: float
 
 
@@ -156,7 +156,7 @@ class _Clients:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._pictures: dict[str, bytes] = {}
+        self._images: dict[str, bytes] = {}
         self._started = 0.0
 
     async def run_plan(self, plan: Sequence[tuple[float, int, float | None]]) -> Sent:
@@ -190,7 +190,7 @@ class _Clients:
         ) as client:
             self._started = time.perf_counter()
             outcomes = await follow(client)
-            return Sent(tuple(outcomes), self._pictures, self._now())
+            return Sent(tuple(outcomes), self._images, self._now())
 
     def _now(self) -> float:
         return time.perf_counter() - self._started
@@ -221,11 +221,11 @@ class _Clients:
 
     def _keep(self, call: Call, content: bytes) -> tuple[str | None, str | None]:
         try:
-            picture = call.read_picture(content)
+            image = call.read_image(content)
         except (ValueError, LookupError, TypeError) as error:
-            return None, f"no picture in the answer: {error!r}"
-        digest = hashlib.sha256(picture).hexdigest()
-        self._pictures.setdefault(digest, picture)
+            return None, f"no image in the answer: {error!r}"
+        digest = hashlib.sha256(image).hexdigest()
+        self._images.setdefault(digest, image)
         return digest, None
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are not what they say: damaged, truncated, enormous, or two files in one."""
+"""Images that are not what they say: damaged, truncated, enormous, or two files in one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = [
     "countless_parts",
     "damage",
     "of_another_size",
-    "pictures",
     "polyglot",
+    "sample_images",
     "truncate",
     "white_mask",
 ]
@@ -45,7 +45,7 @@ _FORMATS: Sequence[tuple[str, str, dict[str, Any]]] = (
 )
 
 
-def pictures() -> tuple[bytes, ...]:
+def sample_images() -> tuple[bytes, ...]:
     """Sound files of many formats and modes, of which the server takes some."""
     scene = load_scene().image.resize((_SIDE, _SIDE))
     return tuple(_saved(scene, kind, mode, settings) for kind, mode, settings in _FORMATS)
@@ -105,7 +105,7 @@ def truncate(file: bytes, choice: random.Random) -> bytes:
 
 
 def polyglot(files: Sequence[bytes], choice: random.Random) -> bytes:
-    """The beginning of one file and the whole of another, or a page or a program before a picture."""
+    """The beginning of one file and the whole of another, or a page or a program before an image."""
     first, second = choice.choice(files), choice.choice(files)
     before = (
         first[: choice.randrange(1, 16)],
@@ -144,14 +144,14 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def white_mask() -> bytes:
-    """A mask of the pictures' size that has everything painted."""
+    """A mask of the images' size that has everything painted."""
     file = io.BytesIO()
     Image.new("L", (_SIDE, _SIDE), 255).save(file, "PNG")
     return file.getvalue()
 
 
 def of_another_size(choice: random.Random) -> bytes:
-    """A sound mask that does not fit the picture."""
+    """A sound mask that does not fit the image."""
     width, height = (choice.choice((1, 7, 63, 65, 128, 500)) for _ in range(2))
     file = io.BytesIO()
     Image.new("L", (width, height), 255).save(file, "PNG")

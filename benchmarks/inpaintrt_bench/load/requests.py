@@ -19,7 +19,7 @@ from inpaintrt.demo import load_scene
 
 __all__ = ["Call", "Load", "Task", "load_options", "make_call", "make_mixture"]
 
-_COLOURS = ("red", "blue", "green", "yellow", "purple")
+_COLORS = ("red", "blue", "green", "yellow", "purple")
 _THINGS = ("balloon", "boat", "house")
 _GUIDANCE = 7.5
 # The WebUI's names of the samplers that mixtures are made of.
@@ -41,7 +41,7 @@ _OPTIONS = (
         multiple=True,
         default=("128x128", "128x128", "128x128", "96x128"),
         show_default=True,
-        help="Of a picture; may be repeated, and one that is named twice is twice as likely.",
+        help="Of an image; may be repeated, and one that is named twice is twice as likely.",
     ),
     click.option("--fewest-steps", type=click.IntRange(1), default=10, show_default=True),
     click.option("--most-steps", type=click.IntRange(1), default=50, show_default=True),
@@ -61,7 +61,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """One request, in words that every interface can be told.
+    """One request, independent of the interface.
 
     Attributes:
         prompt: What to paint.
@@ -70,7 +70,7 @@ class Task:
         steps: Steps of the sampler.
         sampler: The sampler, by our name.
         seed: The seed.
-        size: Width and height of the picture.
+        size: Width and height of the image.
         run_size: Width and height to run at; None for what the server chooses.
     """
 
@@ -92,12 +92,12 @@ def make_mixture(
     samplers: Sequence[str],
     seed: int,
 ) -> tuple[Task, ...]:
-    """Requests around the demo's picture.
+    """Requests around the demo's image.
 
     Args:
         count: How many.
         steps: The fewest and the most steps; each number between is equally likely.
-        sizes: Width and height of the pictures; one that is named twice is twice as likely.
+        sizes: Width and height of the images; one that is named twice is twice as likely.
         samplers: Samplers to choose from.
         seed: What the choice depends on.
     """
@@ -108,7 +108,7 @@ def make_mixture(
         size = random_source.choice(sizes)
         tasks.append(
             Task(
-                prompt=f"a {random_source.choice(_COLOURS)} {random_source.choice(_THINGS)}",
+                prompt=f"a {random_source.choice(_COLORS)} {random_source.choice(_THINGS)}",
                 image=_as_png(_cut(scene.image, scene.mask, size)),
                 mask=_as_png(_cut(scene.mask, scene.mask, size)),
                 steps=random_source.randint(*steps),
@@ -120,19 +120,19 @@ def make_mixture(
     return tuple(tasks)
 
 
-def _cut(picture: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The part of that size around the mask's centre; a larger size is the whole picture, enlarged."""
+def _cut(image: Image.Image, mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The part of that size around the mask's centre; a larger size is the whole image, enlarged."""
     box = mask.getbbox()
-    if box is None or size[0] > picture.width or size[1] > picture.height:
-        return picture.resize(size, Image.Resampling.BICUBIC)
-    left = min(max((box[0] + box[2] - size[0]) // 2, 0), picture.width - size[0])
-    top = min(max((box[1] + box[3] - size[1]) // 2, 0), picture.height - size[1])
-    return picture.crop((left, top, left + size[0], top + size[1]))
+    if box is None or size[0] > image.width or size[1] > image.height:
+        return image.resize(size, Image.Resampling.BICUBIC)
+    left = min(max((box[0] + box[2] - size[0]) // 2, 0), image.width - size[0])
+    top = min(max((box[1] + box[3] - size[1]) // 2, 0), image.height - size[1])
+    return image.crop((left, top, left + size[0], top + size[1]))
 
 
-def _as_png(picture: Image.Image) -> bytes:
+def _as_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "png")
+    image.save(file, "png")
     return file.getvalue()
 
 
@@ -152,7 +152,7 @@ class Call:
     body: bytes
     api: str
 
-    def read_picture(self, content: bytes) -> bytes:
+    def read_image(self, content: bytes) -> bytes:
         """The PNG in the body of an answer."""
         if self.api == "inpaint":
             return content
@@ -204,10 +204,10 @@ def _as_openai(task: Task) -> tuple[str, dict[str, Any]]:
 def _clear_where_white(mask: bytes) -> bytes:
     """The mask as OpenAI has it: transparent where to paint."""
     grey = Image.open(io.BytesIO(mask)).convert("L")
-    picture = Image.new("RGBA", grey.size)
-    picture.putalpha(grey.point(lambda value: 255 - value))
+    image = Image.new("RGBA", grey.size)
+    image.putalpha(grey.point(lambda value: 255 - value))
     file = io.BytesIO()
-    picture.save(file, "png")
+    image.save(file, "png")
     return file.getvalue()
 
 
@@ -244,7 +244,7 @@ class Load:
 
     Attributes:
         apis: Interfaces to ask.
-        sizes: Of pictures, such as "128x96".
+        sizes: Of images, such as "128x96".
         fewest_steps: Of the sampler.
         most_steps: Of the sampler.
         count: How many different requests there are.

@@ -17,8 +17,8 @@ from inpaintrt_bench.report.schema import Row, Scalar, Status, make_series
 
 __all__ = [
     "LARGEST_DIFFERENCE",
-    "Pictures",
     "Pixels",
+    "ReferenceImages",
     "count_ends",
     "make_row",
     "paint_references",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 LARGEST_DIFFERENCE = 1
-"""How far a picture may be from the one that was painted alone, in steps of 1/255: rounding."""
+"""How far an image may be from the one that was painted alone, in steps of 1/255: rounding."""
 
 _FULL_RANGE = 255
 _RAMP = 0.25
@@ -36,8 +36,8 @@ Pixels = NDArray[np.uint8]
 _GUIDANCE = 7.5
 
 
-class Pictures:
-    """The pictures that a load should bring: those that the pipeline paints alone.
+class ReferenceImages:
+    """The images that a load should bring: those that the pipeline paints alone.
 
     Args:
         references: `[height, width, 3]` uint8, for each call.
@@ -47,12 +47,12 @@ class Pictures:
         self._references = references
 
     def differences(self, sent: Sent) -> list[int]:
-        """How far each picture that came is from its reference, in steps of 1/255."""
+        """How far each image that came is from its reference, in steps of 1/255."""
         known: dict[tuple[str, int], int] = {}
         for outcome in sent.outcomes:
             if outcome.digest is not None and (outcome.digest, outcome.call) not in known:
-                picture = sent.pictures[outcome.digest]
-                known[outcome.digest, outcome.call] = _difference(picture, self._references[outcome.call])
+                image = sent.images[outcome.digest]
+                known[outcome.digest, outcome.call] = _difference(image, self._references[outcome.call])
         return [
             known[outcome.digest, outcome.call] for outcome in sent.outcomes if outcome.digest is not None
         ]
@@ -60,10 +60,10 @@ class Pictures:
 
 def _difference(file: bytes, reference: Pixels) -> int:
     with Image.open(io.BytesIO(file)) as image:
-        picture = np.asarray(image.convert("RGB"), np.int16)
-    if picture.shape != reference.shape:
+        pixels = np.asarray(image.convert("RGB"), np.int16)
+    if pixels.shape != reference.shape:
         return _FULL_RANGE
-    return int(np.abs(picture - reference).max())
+    return int(np.abs(pixels - reference).max())
 
 
 def count_ends(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -78,12 +78,12 @@ def _end_of(outcome: Outcome) -> str:
 
 
 def steady_throughput(sent: Sent, window: float | None = None) -> float:
-    """Pictures a second.
+    """Images a second.
 
     Args:
         sent: What a loop did.
         window: Seconds that the load lasted. With it the first quarter and what came afterwards do not
-            count, since the server was not full then. Without it, or if none was left, every picture counts.
+            count, since the server was not full then. Without it, or if none was left, every image counts.
     """
     finished = [outcome.finished for outcome in sent.outcomes if outcome.digest is not None]
     if not finished:
@@ -100,26 +100,26 @@ def make_row(
     name: str,
     case: dict[str, Scalar],
     sent: Sequence[Sent],
-    pictures: Pictures,
+    images: ReferenceImages,
     *,
     resident: int | None = None,
     window: float | None = None,
 ) -> Row:
     """What one load, repeated in several rounds, came to.
 
-    The row is "wrong" if a picture is not the one that was painted alone, and "failed" if a request was lost
-    or ended with anything but its picture or a refusal that says when to try again.
+    The row is "wrong" if an image is not the one that was painted alone, and "failed" if a request was lost
+    or ended with anything but its image or a refusal that says when to try again.
 
     Args:
         name: The server's mode.
         case: What sets this load apart.
         sent: What was sent, a round each.
-        pictures: What should have come.
+        images: What should have come.
         resident: Bytes that the server's process held after the last round.
         window: As for `steady_throughput`.
     """
     outcomes = [outcome for part in sent for outcome in part.outcomes]
-    differences = [value for part in sent for value in pictures.differences(part)]
+    differences = [value for part in sent for value in images.differences(part)]
     ends = count_ends(outcomes)
     status, reason = _judge(outcomes, ends, differences)
     times = [outcome.latency for outcome in outcomes if outcome.digest is not None]
@@ -151,12 +151,12 @@ def _judge(
     if any(outcome.status == _REFUSED and not outcome.retry_after for outcome in outcomes):
         return "failed", "a refusal does not say when to try again"
     if max(differences, default=0) > LARGEST_DIFFERENCE:
-        return "wrong", f"a picture differs by {max(differences)}/255 from the one painted alone"
+        return "wrong", f"an image differs by {max(differences)}/255 from the one painted alone"
     return "ok", None
 
 
 def paint_references(bundle: str, tasks: Sequence[Task]) -> list[Pixels]:
-    """The picture of each task as the pipeline paints it alone, `[height, width, 3]` uint8."""
+    """The image of each task as the pipeline paints it alone, `[height, width, 3]` uint8."""
     with InpaintPipeline.from_bundle(bundle) as pipe:
         return [_paint(pipe, task) for task in tasks]
 

@@ -55,7 +55,7 @@ def coldstart(
     seed: int,
     **session: Any,  # noqa: ANN401
 ) -> None:
-    """From the start of a process to its first picture, files being in the page cache.
+    """From the start of a process to its first image, files being in the page cache.
 
     The runners are those of `compare`.
     """
@@ -136,16 +136,16 @@ def measure_cold_starts(
     Args:
         specs: The runners.
         launcher: Starts them.
-        case: What the first picture is.
+        case: What the first image is.
         rounds: Counted cold starts of each.
         report: Called with what there is after each round.
 
     Returns:
         A row for each runner, with the series "cold_start", "import", "start" and "first_run".
     """
-    everybody = [_ColdStarts(spec) for spec in specs]
+    starts = [_ColdStarts(spec) for spec in specs]
     for number in range(rounds + 1):
-        for one in everybody:
+        for one in starts:
             if one.failure is not None:
                 continue
             launcher.progress(f"{one.spec.name}: cold start {number} of {rounds}")
@@ -155,12 +155,12 @@ def measure_cold_starts(
                 one.once(launcher, case, counted=number > 0)
             except RunnerError as error:
                 one.failure = error.what
-        report(tuple(one.row() for one in everybody))
-    return tuple(one.row() for one in everybody)
+        report(tuple(one.row() for one in starts))
+    return tuple(one.row() for one in starts)
 
 
 def coldstart_table(report: Report) -> str:
-    """Every runner: process start to first picture, and what of it goes into importing and loading."""
+    """Every runner: process start to first image, and what of it goes into importing and loading."""
     pairs = zip(row_labels(report.rows), report.rows, strict=True)
     rows = [
         (
@@ -171,4 +171,4 @@ def coldstart_table(report: Report) -> str:
         )
         for label, row in pairs
     ]
-    return table(("runner", "first picture", "importing", "loading", "peak memory", "verdict"), rows)
+    return table(("runner", "first image", "importing", "loading", "peak memory", "verdict"), rows)

@@ -20,12 +20,12 @@ from inpaintrt_bench.report.markdown import (
     table,
     verdict,
 )
-from inpaintrt_bench.report.plotting import STAGE_COLOURS, add_legend, new_figure
+from inpaintrt_bench.report.plotting import STAGE_COLORS, add_legend, new_figure
 from inpaintrt_bench.report.schema import STAGES, Report, Row
 from inpaintrt_bench.runners.catalogue import BASELINE, RunnerSpec, choose_runners
 from inpaintrt_bench.runners.image_comparison import LIMITS
 from inpaintrt_bench.runners.launching import Launcher
-from inpaintrt_bench.runners.measured import Contestant
+from inpaintrt_bench.runners.measured import MeasuredRunner
 from inpaintrt_bench.runners.session import (
     SessionSettings,
     case_options,
@@ -64,7 +64,7 @@ _ROOM_FOR_TOTALS = 1.12
     "--size", default="128x128", show_default=True, callback=parse_size, help="Width x height to run at."
 )
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Of the sampler.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Pictures at once.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images at once.")
 @click.option("--sampler", help="A sampler's name. Default: the checkpoint's own.")
 @click.option("--warm-up", type=click.IntRange(min=1), default=2, show_default=True, help="Uncounted runs.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Counted runs of each. Default: 5; 20 on a GPU.")
@@ -84,7 +84,7 @@ def compare(
     in_pairs: bool,
     **session: Any,  # noqa: ANN401
 ) -> None:
-    """Ours beside PyTorch and others: the same work in turns, every picture compared with PyTorch's.
+    """Ours beside PyTorch and others: the same work in turns, every image compared with PyTorch's.
 
     The runners on a CPU are diffusers (the baseline), inpaintrt-onnxruntime, diffusers-channels-last,
     diffusers-compile, diffusers-max-autotune, optimum and openvino; on a GPU, inpaintrt-onnxruntime-cuda,
@@ -124,9 +124,9 @@ class Comparison:
     Attributes:
         case: The work of every run.
         warm_up: Runs of each that are not counted; the first of them ends the cold start.
-        rounds: Counted runs of each. In a round everybody runs once: A B C, A B C, and so on.
+        rounds: Counted runs of each. In a round each runs once: A B C, A B C, and so on.
         in_pairs: Keep only the baseline and one other in memory at a time and restart the baseline.
-        limits: How near the pictures must be to the baseline's, from `pictures.LIMITS`.
+        limits: How near the images must be to the baseline's, from `image_comparison.LIMITS`.
     """
 
     case: Case
@@ -158,10 +158,12 @@ def compare_runners(
         known = {row.name for row in rows}
         finished = rows
 
-        def tell(new: Sequence[Row], known: set[str] = known, finished: tuple[Row, ...] = finished) -> None:
+        def report_all(
+            new: Sequence[Row], known: set[str] = known, finished: tuple[Row, ...] = finished
+        ) -> None:
             report((*finished, *(row for row in new if row.name not in known)))
 
-        new = _measure(group, launcher, settings, tell)
+        new = _measure(group, launcher, settings, report_all)
         rows = (*rows, *(row for row in new if row.name not in known))
     return rows
 
@@ -180,40 +182,40 @@ def _measure(
     settings: Comparison,
     report: Callable[[Sequence[Row]], None],
 ) -> list[Row]:
-    contestants = [Contestant(spec, launcher, settings.limits) for spec in group]
-    baseline = next((one for one in contestants if one.spec.name == BASELINE), None)
+    runners = [MeasuredRunner(spec, launcher, settings.limits) for spec in group]
+    baseline = next((one for one in runners if one.spec.name == BASELINE), None)
     try:
-        for contestant in contestants:
-            contestant.enter()
+        for runner in runners:
+            runner.start()
             for _ in range(settings.warm_up):
-                contestant.warm_up(settings.case)
+                runner.warm_up(settings.case)
         for number in range(1, settings.rounds + 1):
             launcher.progress(
                 f"round {number} of {settings.rounds}: {', '.join(spec.name for spec in group)}"
             )
-            _one_round(contestants, baseline, settings.case)
-            report([contestant.row(baseline) for contestant in contestants])
+            _one_round(runners, baseline, settings.case)
+            report([runner.row(baseline) for runner in runners])
     except BaseException:  # an interrupt from the keyboard, most of all
-        for contestant in contestants:
-            contestant.leave(at_once=True)
+        for runner in runners:
+            runner.stop(at_once=True)
         raise
-    for contestant in contestants:
-        contestant.leave()
-    return [contestant.row(baseline) for contestant in contestants]
+    for runner in runners:
+        runner.stop()
+    return [runner.row(baseline) for runner in runners]
 
 
-def _one_round(contestants: Sequence[Contestant], baseline: Contestant | None, case: Case) -> None:
+def _one_round(runners: Sequence[MeasuredRunner], baseline: MeasuredRunner | None, case: Case) -> None:
     reference: Pixels | None = None
-    for contestant in contestants:
-        pictures = contestant.compete(case)
-        if contestant is baseline:
-            reference = pictures
-        elif pictures is not None and reference is not None:
-            contestant.judge(pictures, reference, BASELINE)
+    for runner in runners:
+        images = runner.measure(case)
+        if runner is baseline:
+            reference = images
+        elif images is not None and reference is not None:
+            runner.compare(images, reference, BASELINE)
 
 
 def compare_table(report: Report) -> str:
-    """Every runner: time of a request, alone and beside the baseline, memory, and how near its picture is."""
+    """Every runner: time of a request, alone and beside the baseline, memory, and how near its image is."""
     header = (
         "runner",
         "median",
@@ -229,13 +231,13 @@ def compare_table(report: Report) -> str:
 
 
 def _comparison(row: Row) -> tuple[str, ...]:
-    ratio, picture = statistic_of(row, "ratio"), row.picture
+    ratio, comparison = statistic_of(row, "ratio"), row.picture
     return (
         duration(statistic_of(row, "total")),
         duration(statistic_of(row, "total", "p90")),
         MISSING if ratio is None else f"{ratio:.2f}",
         amount(peak_memory(row)),
-        MISSING if picture is None else f"{picture.max_difference:.0f}/255",
+        MISSING if comparison is None else f"{comparison.max_difference:.0f}/255",
         _psnr(row),
     )
 
@@ -290,7 +292,7 @@ def draw_stages(report: Report) -> Figure:
             widths,
             left=ends,
             height=0.62,
-            color=STAGE_COLOURS[stage],
+            color=STAGE_COLORS[stage],
             label=stage.replace("_", " "),
         )
         ends = [end + width for end, width in zip(ends, widths, strict=True)]

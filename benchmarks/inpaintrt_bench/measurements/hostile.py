@@ -21,7 +21,15 @@ from inpaintrt_bench.report.files import output_option, record
 from inpaintrt_bench.report.markdown import amount, table, value_of, verdict
 from inpaintrt_bench.report.schema import Report, Row, Scalar, make_series
 
-__all__ = ["HostileSettings", "Verdict", "hostile", "hostile_table", "judge", "run_hostile", "send_attacks"]
+__all__ = [
+    "HostileSettings",
+    "Verdict",
+    "check_answer",
+    "hostile",
+    "hostile_table",
+    "run_hostile",
+    "send_attacks",
+]
 
 _TIMEOUT = 120.0
 _SUCCESS = range(200, 300)
@@ -128,7 +136,7 @@ class Verdict:
     bad: str | None = None
 
 
-def judge(attack: Attack, status: int, content: bytes = b"", answers: int = 1) -> Verdict:
+def check_answer(attack: Attack, status: int, content: bytes = b"", answers: int = 1) -> Verdict:
     """Whether an answer is right: a refusal, or success where the attack may be a sound request.
 
     Args:
@@ -161,22 +169,22 @@ async def _send_all(url: str, attacks: Sequence[Attack], clients: int) -> list[V
             async with free:
                 if attack.raw is not None:
                     came = await asyncio.to_thread(send_raw, url, attack.raw)
-                    return judge(attack, came.status, came.content, came.answers)
+                    return check_answer(attack, came.status, came.content, came.answers)
                 try:
                     answer = await client.post(attack.path, content=attack.body, headers=dict(attack.headers))
                 except httpx.TransportError:
-                    return judge(attack, 0)
-                return judge(attack, answer.status_code, answer.content)
+                    return check_answer(attack, 0)
+                return check_answer(attack, answer.status_code, answer.content)
 
         return await asyncio.gather(*map(send, attacks))
 
 
-def run_hostile(settings: HostileSettings, tell: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
+def run_hostile(settings: HostileSettings, progress: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
     """Attack a server; after each batch all rows as they are now.
 
     Args:
         settings: What is sent.
-        tell: Hears how far it is.
+        progress: Called with how far it is.
     """
     attacker = Attacker(settings.seed)
     verdicts: list[Verdict] = []
@@ -186,12 +194,12 @@ def run_hostile(settings: HostileSettings, tell: Callable[[str], None]) -> Itera
             size = min(settings.batch, settings.uploads - len(verdicts))
             attacks = [attacker.attack() for _ in range(size)]
             verdicts += run_alone(send_attacks, server.url, attacks, settings.clients)
-            tell(f"{len(verdicts)} of {settings.uploads} sent")
+            progress(f"{len(verdicts)} of {settings.uploads} sent")
             if server.alive:
                 resident.append(server.resident_bytes())
                 yield (*_kind_rows(verdicts), _server_row(server, resident))
         special = _special_rows(server, settings) if server.alive else ()
-        tell("floods and largest runs sent")
+        progress("floods and largest runs sent")
         if server.alive:
             yield (*_kind_rows(verdicts), *special, _server_row(server, resident))
         else:

@@ -210,7 +210,7 @@ def _label(case: Case) -> str:
 
 
 def latency_table(report: Report) -> str:
-    """Every case: time of a request and of a step, and pictures a second."""
+    """Every case: time of a request and of a step, and images a second."""
     pairs = zip(row_labels(report.rows), report.rows, strict=True)
     rows = [
         (
@@ -222,7 +222,7 @@ def latency_table(report: Report) -> str:
         )
         for label, row in pairs
     ]
-    return table(("case", "median", "p90", "p99", "a step", "pictures / s", "verdict"), rows)
+    return table(("case", "median", "p90", "p99", "a step", "images / s", "verdict"), rows)
 
 
 def _throughput(row: Row) -> str:

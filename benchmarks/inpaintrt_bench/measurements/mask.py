@@ -27,7 +27,7 @@ from inpaintrt_bench.report.markdown import (
     table,
     value_of,
 )
-from inpaintrt_bench.report.plotting import PALETTE, STAGE_COLOURS, add_legend, new_figure
+from inpaintrt_bench.report.plotting import PALETTE, STAGE_COLORS, add_legend, new_figure
 from inpaintrt_bench.report.schema import STAGES, Memory, Report, Row, make_series
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MaskCosts",
+    "draw_image",
     "draw_mask",
     "draw_masks",
-    "draw_picture",
     "mask",
     "mask_costs",
     "mask_table",
@@ -62,10 +62,8 @@ _MEGABYTE = 1e6
 
 @click.command()
 @bundle_option
-@click.option("--width", type=click.IntRange(min=64), default=4000, show_default=True, help="Of the picture.")
-@click.option(
-    "--height", type=click.IntRange(min=64), default=3000, show_default=True, help="Of the picture."
-)
+@click.option("--width", type=click.IntRange(min=64), default=4000, show_default=True, help="Of the image.")
+@click.option("--height", type=click.IntRange(min=64), default=3000, show_default=True, help="Of the image.")
 @click.option(
     "--share",
     "shares",
@@ -73,7 +71,7 @@ _MEGABYTE = 1e6
     multiple=True,
     default=(1, 5, 20, 60),
     show_default=True,
-    help="Percentage of the picture that the mask covers; may be repeated.",
+    help="Percentage of the image that the mask covers; may be repeated.",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Of the sampler.")
 @click.option("--repeats", type=click.IntRange(min=1), default=7, show_default=True, help="Counted runs.")
@@ -87,7 +85,7 @@ def mask(
     repeats: int,
     output: Path | None,
 ) -> None:
-    """What a large picture costs against the area of its mask: time of each stage, and memory."""
+    """What a large image costs against the area of its mask: time of each stage, and memory."""
     rows = []
     for share in shares:
         click.echo(f"painting {share:g} % of {width} x {height}", err=True)
@@ -98,30 +96,30 @@ def mask(
     hand_out(report, mask_table, output)
 
 
-def draw_picture(size: tuple[int, int], seed: int = 0) -> Image.Image:
-    """Draw a smooth colourful picture, mode "RGB".
+def draw_image(size: tuple[int, int], seed: int = 0) -> Image.Image:
+    """Draw a smooth colorful image, mode "RGB".
 
     Args:
         size: Width and height in pixels.
-        seed: Of the colours.
+        seed: Of the colors.
     """
-    colours = np.random.default_rng(seed).integers(0, 256, (*_COARSE, 3), dtype=np.uint8)
-    return Image.fromarray(colours).resize(size, Image.Resampling.BICUBIC)
+    colors = np.random.default_rng(seed).integers(0, 256, (*_COARSE, 3), dtype=np.uint8)
+    return Image.fromarray(colors).resize(size, Image.Resampling.BICUBIC)
 
 
 def draw_mask(size: tuple[int, int], share: float) -> Image.Image:
-    """Draw an ellipse of the picture's proportions in its middle, mode "L", white in black.
+    """Draw an ellipse of the image's proportions in its middle, mode "L", white in black.
 
     Args:
         size: Width and height in pixels.
-        share: Of the picture that is white, above 0 and at most pi / 4, an ellipse that touches the edges.
+        share: Of the image that is white, above 0 and at most pi / 4, an ellipse that touches the edges.
 
     Raises:
         ParameterError: The share is out of its range.
     """
     if not 0 < share <= _LARGEST_SHARE:
         raise ParameterError(
-            "no ellipse has this share of a picture",
+            "no ellipse has this share of an image",
             received=share,
             expected=f"a number above 0, at most {_LARGEST_SHARE:.3f}",
         )
@@ -135,31 +133,31 @@ def draw_mask(size: tuple[int, int], share: float) -> Image.Image:
 
 
 def measure_mask(bundle: str, size: tuple[int, int], share: float, *, steps: int, repeats: int) -> Row:
-    """Paint the same large picture several times, after one warm-up.
+    """Paint the same large image several times, after one warm-up.
 
     The memory is that of this process: call it in a process of its own.
 
     Args:
         bundle: A name in the engine store, or a path.
-        size: Width and height of the picture.
-        share: Of the picture that the mask covers, above 0 and at most pi / 4.
+        size: Width and height of the image.
+        share: Of the image that the mask covers, above 0 and at most pi / 4.
         steps: Of the sampler.
         repeats: Counted runs.
 
     Returns:
-        A row whose `values` are `box_share`, the part of the picture that runs (the mask and its
+        A row whose `values` are `box_share`, the part of the image that runs (the mask and its
         surroundings), `run_width` and `run_height`, what the networks see of it, and `bytes_before`, the
-        resident memory before the first request, picture and bundle included.
+        resident memory before the first request, image and bundle included.
 
     Raises:
         ParameterError: The share is out of its range.
         BundleError: There is no such bundle, or it is damaged.
     """
-    picture, mask = draw_picture(size), draw_mask(size, share)
+    image, mask = draw_image(size), draw_mask(size, share)
     with InpaintPipeline.from_bundle(bundle) as pipe:
         before = resident_bytes()
-        box, run = _region(pipe, picture, mask)
-        runs = [_timings(pipe, picture, mask, steps) for _ in range(1 + repeats)][1:]
+        box, run = _region(pipe, image, mask)
+        runs = [_timings(pipe, image, mask, steps) for _ in range(1 + repeats)][1:]
     return Row(
         name=f"{share * 100:g} %",
         case={"share": share},
@@ -179,20 +177,20 @@ def measure_mask(bundle: str, size: tuple[int, int], share: float, *, steps: int
 
 
 def _region(
-    pipe: InpaintPipeline, picture: Image.Image, mask: Image.Image
+    pipe: InpaintPipeline, image: Image.Image, mask: Image.Image
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Width and height of the part that runs, and of the run."""
-    (prepared,) = pipe.stages.prepare(make_request(_PROMPT, picture, mask, {}))
+    (prepared,) = pipe.stages.prepare(make_request(_PROMPT, image, mask, {}))
     height, width = prepared.image.shape[2:]
-    return picture.size if prepared.box is None else prepared.box.size, (width, height)
+    return image.size if prepared.box is None else prepared.box.size, (width, height)
 
 
-def _timings(pipe: InpaintPipeline, picture: Image.Image, mask: Image.Image, steps: int) -> Timings:
-    return pipe(_PROMPT, picture, mask, num_inference_steps=steps, seed=0).timings
+def _timings(pipe: InpaintPipeline, image: Image.Image, mask: Image.Image, steps: int) -> Timings:
+    return pipe(_PROMPT, image, mask, num_inference_steps=steps, seed=0).timings
 
 
 def mask_table(report: Report) -> str:
-    """Every share of the mask: what of the picture runs, the median of each stage, and memory."""
+    """Every share of the mask: what of the image runs, the median of each stage, and memory."""
     stages = [stage for stage in STAGES if any(stage in row.stages for row in report.rows)]
     rows = [
         (
@@ -213,7 +211,7 @@ class MaskCosts:
     """What masks cost, by rising share.
 
     Attributes:
-        shares: Of the picture, in percent.
+        shares: Of the image, in percent.
         milliseconds: Median time of each stage, for each share.
         megabytes: Largest memory beyond what was resident before the first request, for each share.
     """
@@ -251,13 +249,13 @@ def draw_masks(report: Report) -> Figure:
             costs.shares,
             *costs.milliseconds.values(),
             labels=[stage.replace("_", " ") for stage in costs.milliseconds],
-            colors=[STAGE_COLOURS[stage] for stage in costs.milliseconds],
+            colors=[STAGE_COLORS[stage] for stage in costs.milliseconds],
         )
     times.set_ylabel("time of a request in milliseconds")
     memory.plot(costs.shares, costs.megabytes, "o-", color=PALETTE[1])
     memory.set_ylabel("memory of a request in megabytes")
     for axes in (times, memory):
-        axes.set_xlabel("mask's share of the picture in percent")
+        axes.set_xlabel("mask's share of the image in percent")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
     add_legend(figure, times, columns=3)

@@ -108,7 +108,7 @@ class MemorySettings:
     server_options: tuple[str, ...] = ()
 
 
-def measure_memory(settings: MemorySettings, tell: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
+def measure_memory(settings: MemorySettings, progress: Callable[[str], None]) -> Iterator[tuple[Row, ...]]:
     """Send one request of each size to a fresh server of each kind, and a burst; after each all rows so far.
 
     A server is idle once it has answered a request of the checkpoint's own size. The burst goes to this
@@ -116,7 +116,7 @@ def measure_memory(settings: MemorySettings, tell: Callable[[str], None]) -> Ite
 
     Args:
         settings: What is measured.
-        tell: Hears what is done next.
+        progress: Called with what is done next.
 
     Raises:
         ServerStartError: A server did not become ready.
@@ -129,7 +129,7 @@ def measure_memory(settings: MemorySettings, tell: Callable[[str], None]) -> Ite
         for name, python in settings.pythons:
             if requests > 1 and python != sys.executable:
                 continue
-            tell(f"{name}: {requests} x {size[0]} x {size[1]}")
+            progress(f"{name}: {requests} x {size[0]} x {size[1]}")
             rows.append(_measure(settings, name, python, size, requests))
             yield tuple(rows)
 

@@ -101,7 +101,7 @@ def quality(
     cases: int,
     output: Path | None,
 ) -> None:
-    """What speed settings do to the demo's pictures: all combinations, judged on the same unseen scenes.
+    """What speed settings do to the demo's images: all combinations, judged on the same unseen scenes.
 
     The judge needs the extra `export`.
     """
@@ -142,7 +142,7 @@ class Setting:
 
 @dataclass
 class _Tally:
-    """What the pictures of one setting came to so far."""
+    """What the images of one setting came to so far."""
 
     seconds: list[float] = field(default_factory=list)
     found: list[float] = field(default_factory=list)
@@ -172,9 +172,9 @@ def measure_quality(
         progress: Called with the number of scenes that are done.
 
     Returns:
-        A row for each setting. Its `values` are `share_found` (named object in the named colour inside the
+        A row for each setting. Its `values` are `share_found` (named object in the named color inside the
         mask, from 0 to 1), `standard_error` of that share, `seam` (step across the mask's edge, relative to
-        the originals'), and `unet_evaluations` for one picture.
+        the originals'), and `unet_evaluations` for one image.
 
     Raises:
         ModuleNotFoundError: The extra `export` is missing, which the judge belongs to.
@@ -217,10 +217,10 @@ def _paint(
 
     options: Options = {**setting.options, "seed": seed}
     output = pipe(scene.prompt, scene.picture, scene.mask, **options)
-    (picture,) = output.images
+    (image,) = output.images
     tally.seconds.append(output.timings.total)
-    tally.found.append(found_share(judge, [picture], [scene.mask], [scene.thing]))
-    tally.edges.append(edge_gradient(picture, scene.mask))
+    tally.found.append(found_share(judge, [image], [scene.mask], [scene.thing]))
+    tally.edges.append(edge_gradient(image, scene.mask))
 
 
 def _original_edge(scenes: Sequence[Case]) -> float:
@@ -251,7 +251,7 @@ def _row(pipe: InpaintPipeline, setting: Setting, tally: _Tally, original_edge: 
 
 
 def _evaluations(pipe: InpaintPipeline, setting: Setting) -> int:
-    """How often the UNet is asked for one picture: the steps, once or twice each."""
+    """How often the UNet is asked for one image: the steps, once or twice each."""
     blank = Image.new("RGB", (_SIDE, _SIDE))
     request = make_request("", blank, blank, setting.options)
     rows = pipe.stages.compile(request).rows
@@ -285,7 +285,7 @@ def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
 
 
 def quality_table(report: Report) -> str:
-    """The settings that no other beats: what they cost, and how good their pictures are."""
+    """The settings that no other beats: what they cost, and how good their images are."""
     rows = [
         (
             row.name,
@@ -315,11 +315,11 @@ class QualityPoint:
     """One setting.
 
     Attributes:
-        group: Sampler, and the precision where there are several: what colour and marker stand for.
+        group: Sampler, and the precision where there are several: what color and marker stand for.
         label: What else sets it apart: steps, and the guidance interval if it is not the whole run.
-        evaluations: Of the UNet, for one picture.
-        seconds: Median time of one picture.
-        found: Percentage of pictures that hold what was asked for.
+        evaluations: Of the UNet, for one image.
+        seconds: Median time of one image.
+        found: Percentage of images that hold what was asked for.
         error: Standard error of `found`, in percent.
     """
 
@@ -356,9 +356,9 @@ def draw_quality(report: Report) -> Figure:
     figure, (work, time) = new_figure(4.4, panels=2)
     _draw_panel(work, points, [point.evaluations for point in points])
     _draw_panel(time, points, [point.seconds for point in points])
-    work.set_xlabel("UNet evaluations for a picture")
-    time.set_xlabel("seconds for a picture (median)")
-    work.set_ylabel("pictures that hold what was asked for, in percent")
+    work.set_xlabel("UNet evaluations for an image")
+    time.set_xlabel("seconds for an image (median)")
+    work.set_ylabel("images that hold what was asked for, in percent")
     add_legend(figure, work, columns=4)
     return figure
 

@@ -12,7 +12,7 @@ from inpaintrt.cli.options import bundle_option
 from inpaintrt.errors import InpaintError
 from inpaintrt_bench.load.clients import Loop, Sent, draw_arrivals, run_closed, run_open
 from inpaintrt_bench.load.requests import Load, Task, load_options, make_call
-from inpaintrt_bench.load.results import Pictures, make_row, paint_references, steady_throughput
+from inpaintrt_bench.load.results import ReferenceImages, make_row, paint_references, steady_throughput
 from inpaintrt_bench.load.server import ServedProcess
 from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import output_option, record
@@ -32,9 +32,9 @@ MODES = ("continuous", "whole-batches", "one-at-a-time")
 
 _NOTES = (
     "The process of the clients shares the processor with the server.",
-    "Requests repeat: the server's caches of prompts and encoded pictures are warm, in every mode alike.",
+    "Requests repeat: the server's caches of prompts and encoded images are warm, in every mode alike.",
 )
-_LOOK = "ask the server for one picture, and look at its log"
+_LOOK = "ask the server for one image, and look at its log"
 
 
 @click.command()
@@ -100,7 +100,7 @@ def serve(
 
     Requests arrive at random times (Poisson) whatever the server does; latency counts from the time that was
     drawn. The clients are one process, the server another; on a machine with few cores they share them. Every
-    picture is compared with the one that the pipeline paints alone. Results are written after each server.
+    image is compared with the one that the pipeline paints alone. Results are written after each server.
     """
     settings = StudySettings(
         bundle,
@@ -185,7 +185,7 @@ class Study:
         settings: What is measured.
         tasks: What is asked for.
         apis: Interfaces to ask; each task is written for one of them, in turn.
-        tell: Hears what is done next.
+        progress: Called with what is done next.
     """
 
     def __init__(
@@ -193,14 +193,14 @@ class Study:
         settings: StudySettings,
         tasks: Sequence[Task],
         apis: Sequence[str],
-        tell: Callable[[str], None],
+        progress: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._described = _describe(settings, tasks, apis)
         self._calls = tuple(make_call(task, apis[index % len(apis)]) for index, task in enumerate(tasks))
-        self._tell = tell
-        tell(f"painting {len(tasks)} reference pictures")
-        self._pictures = Pictures(paint_references(settings.bundle, tasks))
+        self._progress = progress
+        progress(f"painting {len(tasks)} reference images")
+        self._images = ReferenceImages(paint_references(settings.bundle, tasks))
         self._sent: dict[tuple[str, _Load], list[Sent]] = {}
         self._resident: dict[str, int] = {}
         self._loads: tuple[_Load, ...] = ()
@@ -223,14 +223,14 @@ class Study:
     def _measure(self, server: ServedProcess, mode: str, round_index: int) -> None:
         loop = Loop(server.url, self._calls)
         where = f"round {round_index + 1} of {self._settings.rounds}, {mode}"
-        self._tell(f"{where}: capacity")
+        self._progress(f"{where}: capacity")
         closed = run_alone(run_closed, loop, self._settings.clients, self._settings.capacity_seconds)
         self._keep(mode, _CAPACITY, closed)
         self._loads = self._loads or self._make_loads(
             steady_throughput(closed, self._settings.capacity_seconds)
         )
         for index, load in enumerate(self._loads):
-            self._tell(f"{where}: {load.case}, {load.rate:.2f} requests a second")
+            self._progress(f"{where}: {load.case}, {load.rate:.2f} requests a second")
             seed = f"{self._settings.seed}/{round_index}/{index}"
             arrivals = draw_arrivals(load.rate or 0.0, self._settings.seconds, seed)
             self._keep(mode, load, run_alone(run_open, loop, arrivals, seed))
@@ -238,7 +238,7 @@ class Study:
 
     def _make_loads(self, capacity: float) -> tuple[_Load, ...]:
         if not capacity:
-            raise CapacityError("no picture came while the capacity was measured", hint=_LOOK)
+            raise CapacityError("no image came while the capacity was measured", hint=_LOOK)
         relative = [_Load(f"{share:.0%} of capacity", share * capacity) for share in self._settings.loads]
         return (*relative, *(_Load(f"{rate:g} a second", rate) for rate in self._settings.rates))
 
@@ -252,7 +252,7 @@ class Study:
                 mode,
                 {"load": load.case, "rate": load.rate},
                 sent,
-                self._pictures,
+                self._images,
                 resident=self._resident[mode],
                 window=seconds if load is _CAPACITY else None,
             )
@@ -264,7 +264,7 @@ _CAPACITY = _Load("capacity")
 
 
 def serve_table(report: Report) -> str:
-    """Every load: pictures a second, how long a request takes, and how many were refused."""
+    """Every load: images a second, how long a request takes, and how many were refused."""
     pairs = zip(row_labels(report.rows), report.rows, strict=True)
     rows = [
         (
@@ -276,5 +276,5 @@ def serve_table(report: Report) -> str:
         )
         for label, row in pairs
     ]
-    header = ("load", "pictures / s", "p50", "p95", "p99", "requests", "refused", "lost", "verdict")
+    header = ("load", "images / s", "p50", "p95", "p99", "requests", "refused", "lost", "verdict")
     return table(header, rows)

@@ -13,7 +13,7 @@ import click
 from inpaintrt.cli.options import bundle_option
 from inpaintrt_bench.load.clients import Loop, draw_arrivals, run_closed, run_open
 from inpaintrt_bench.load.requests import Load, Task, load_options, make_call
-from inpaintrt_bench.load.results import Pictures, make_row, paint_references, steady_throughput
+from inpaintrt_bench.load.results import ReferenceImages, make_row, paint_references, steady_throughput
 from inpaintrt_bench.load.server import ServedProcess
 from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import output_option, record
@@ -65,7 +65,7 @@ def soak(
 ) -> None:
     """Whether the server's memory stays flat under load for long, and nothing is left behind.
 
-    Exits with status 1 if a request was lost, a picture was wrong, a slot stayed taken, or memory grew by a
+    Exits with status 1 if a request was lost, an image was wrong, a slot stayed taken, or memory grew by a
     tenth. Results are written as they come.
     """
     settings = SoakSettings(
@@ -120,7 +120,7 @@ class SoakSettings:
 
 
 def run_soak(
-    settings: SoakSettings, tasks: Sequence[Task], apis: Sequence[str], tell: Callable[[str], None]
+    settings: SoakSettings, tasks: Sequence[Task], apis: Sequence[str], progress: Callable[[str], None]
 ) -> Iterator[tuple[Row, ...]]:
     """Load a server; after each window all rows as they are now.
 
@@ -128,16 +128,16 @@ def run_soak(
         settings: What is measured.
         tasks: What is asked for.
         apis: Interfaces to ask; each task is written for one of them, in turn.
-        tell: Hears what is done next.
+        progress: Called with what is done next.
     """
     calls = tuple(make_call(task, apis[index % len(apis)]) for index, task in enumerate(tasks))
-    pictures = Pictures(paint_references(settings.bundle, tasks))
+    images = ReferenceImages(paint_references(settings.bundle, tasks))
     rows: list[Row] = []
     with ServedProcess(settings.bundle, settings.server_options) as server:
         loop = Loop(server.url, calls)
         closed = run_alone(run_closed, loop, settings.clients, settings.capacity_seconds)
         rate = settings.load * steady_throughput(closed, settings.capacity_seconds)
-        tell(f"{rate:.2f} requests a second for {settings.minutes:g} minutes")
+        progress(f"{rate:.2f} requests a second for {settings.minutes:g} minutes")
         ends = time.monotonic() + 60 * settings.minutes
         while time.monotonic() < ends and server.alive:
             seed = f"{settings.seed}/{len(rows)}"
@@ -145,9 +145,9 @@ def run_soak(
             sent = run_alone(run_open, loop, arrivals, seed, settings.hang_ups)
             case: dict[str, Scalar] = {"window": len(rows) + 1, "rate": rate}
             resident = server.resident_bytes() if server.alive else None
-            row = make_row("window", case, [sent], pictures, resident=resident)
+            row = make_row("window", case, [sent], images, resident=resident)
             rows.append(_with_what_is_left(row, server))
-            tell(f"window {len(rows)}: {row.values['pictures']} pictures, {resident or 0:,} bytes")
+            progress(f"window {len(rows)}: {row.values['pictures']} images, {resident or 0:,} bytes")
             yield tuple(rows)
 
 
@@ -155,7 +155,7 @@ def memory_growth(rows: Sequence[Row]) -> float:
     """How much more memory the server held in the last quarter of the windows than in the second.
 
     Args:
-        rows: Of `run_soak`; fewer than four tell nothing.
+        rows: Of `run_soak`; fewer than four are too few.
 
     Returns:
         A share of the second quarter's median; 0.1 is a tenth more.
@@ -167,7 +167,7 @@ def relative_growth(sizes: Sequence[float]) -> float:
     """How much larger the last quarter of some sizes is than the second, as a share of that.
 
     Args:
-        sizes: One after another; fewer than four tell nothing.
+        sizes: One after another; fewer than four are too few.
     """
     quarter = len(sizes) // 4
     if not quarter:
@@ -220,7 +220,7 @@ def soak_table(report: Report) -> str:
         for row in report.rows
     ]
     header = (
-        *("window", "pictures / s", "p50", "p95", "requests", "hung up", "lost", "slots left", "memory"),
+        *("window", "images / s", "p50", "p95", "requests", "hung up", "lost", "slots left", "memory"),
         "verdict",
     )
     return table(header, rows)

@@ -124,20 +124,20 @@ def _describe(handle: Any) -> Gpu:  # noqa: ANN401
 
 
 def clock_mhz() -> int | None:
-    """The clock of the first GPU's multiprocessors now; None where it cannot be told."""
+    """The clock of the first GPU's multiprocessors now; None where it is unknown."""
     with _handles() as handles:
         return _ask(pynvml.nvmlDeviceGetClockInfo, handles[0], pynvml.NVML_CLOCK_SM) if handles else None
 
 
 def joules() -> float | None:
-    """Energy that the first GPU has used since its driver was loaded; None where it cannot be told."""
+    """Energy that the first GPU has used since its driver was loaded; None where it is unknown."""
     with _handles() as handles:
         energy = _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles[0]) if handles else None
         return None if energy is None else energy * _MILLI
 
 
 def device_bytes(pid: int) -> int | None:
-    """Memory of the first GPU that a process holds; None where it cannot be told."""
+    """Memory of the first GPU that a process holds; None where it is unknown."""
     with _handles() as handles:
         processes = _ask(pynvml.nvmlDeviceGetComputeRunningProcesses, handles[0]) if handles else None
         held = [process.usedGpuMemory for process in processes or () if process.pid == pid]
@@ -163,7 +163,7 @@ class GpuReadings:
 
         Args:
             pid: Of the process that ran.
-            joules_before: What `joules` told before it.
+            joules_before: What `joules` returned before it.
         """
         after, held, clock = joules(), device_bytes(pid), clock_mhz()
         if after is not None and joules_before is not None:

@@ -1,4 +1,4 @@
-"""Reports as Markdown: figures, tables, the names of rows, and what can be told of any report."""
+"""Reports as Markdown: figures, tables, the names of rows, and what any report can be shown as."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Table = Callable[[Report], str]
 
 MISSING = "-"
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_VERDICTS = {"failed": "failed", "wrong": "wrong picture"}
+_VERDICTS = {"failed": "failed", "wrong": "wrong image"}
 _BILLION = 1e9
 
 
@@ -110,7 +110,7 @@ def varying_keys(rows: Sequence[Row]) -> list[str]:
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:
-    """A name for each row: its own, what sets its case apart, and "wrong picture" where that is so."""
+    """A name for each row: its own, what sets its case apart, and "wrong image" where that is so."""
     keys = varying_keys(rows)
     return [_label(row, keys) for row in rows]
 
@@ -118,7 +118,7 @@ def row_labels(rows: Sequence[Row]) -> list[str]:
 def _label(row: Row, keys: Sequence[str]) -> str:
     details = [_detail(key, row.case[key]) for key in keys if row.case.get(key) is not None]
     if row.status == "wrong":
-        details.append("wrong picture")
+        details.append("wrong image")
     return ", ".join([row.name, *details])
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARKERS",
     "PALETTE",
-    "STAGE_COLOURS",
+    "STAGE_COLORS",
     "Plot",
     "Spread",
     "add_legend",
@@ -36,11 +36,11 @@ Plot = Callable[[Report], "Figure"]
 """Draws a report."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
-"""Colours that colour-blind readers can tell apart (Okabe and Ito, "Color universal design", 2008)."""
+"""Colors that color-blind readers can tell apart (Okabe and Ito, "Color universal design", 2008)."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-STAGE_COLOURS = {
+STAGE_COLORS = {
     "prepare": PALETTE[4],
     "tokenise": PALETTE[6],
     "text_encode": PALETTE[3],
@@ -52,7 +52,7 @@ STAGE_COLOURS = {
 }
 _WIDTH = 7.6
 _RESOLUTION = 110
-_COLOURS = 96
+_COLORS = 96
 _SOURCE = "Source"
 _TIMES = ("total", "latency", "cold_start")
 _WIDE = 10
@@ -99,9 +99,9 @@ def save_figure(figure: Figure, path: Path, source: str) -> None:
     buffer.seek(0)
     information = PngInfo()
     information.add_text(_SOURCE, source)
-    with Image.open(buffer) as picture:
-        # Few colours are in use, and a palette makes the file a third as large.
-        picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(
+    with Image.open(buffer) as image:
+        # Few colors are in use, and a palette makes the file a third as large.
+        image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(
             path, format="png", optimize=True, pnginfo=information
         )
 
@@ -109,8 +109,8 @@ def save_figure(figure: Figure, path: Path, source: str) -> None:
 def read_source(path: Path) -> str | None:
     """What a stored figure was drawn from; None for a file that is missing or not a figure of ours."""
     try:
-        with Image.open(path) as picture:
-            source = picture.info.get(_SOURCE)
+        with Image.open(path) as image:
+            source = image.info.get(_SOURCE)
     except OSError:
         return None
     return source if isinstance(source, str) else None
@@ -132,7 +132,7 @@ class Spread:
 
 
 def spreads(report: Report) -> list[Spread]:
-    """The samples of each row that has times of whole requests, or of first pictures."""
+    """The samples of each row that has times of whole requests, or of first images."""
     found = []
     for label, row in zip(row_labels(report.rows), report.rows, strict=True):
         series = next((row.series[name] for name in _TIMES if name in row.series), None)

@@ -49,7 +49,7 @@ __all__ = [
     "json_schema",
     "make_series",
     "pair_ratios",
-    "summarise",
+    "summarize",
 ]
 
 FORMAT_VERSION = 1
@@ -309,7 +309,7 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def summarise(samples: Sequence[float]) -> Statistics:
+def summarize(samples: Sequence[float]) -> Statistics:
     """Median, mean, percentiles and range.
 
     Args:
@@ -336,7 +336,7 @@ def summarise(samples: Sequence[float]) -> Statistics:
 def make_series(samples: Sequence[float], unit: str = "s", *, warm_up: int = 0) -> Series:
     """Samples with what they come to."""
     return Series(
-        unit=unit, samples=tuple(map(float, samples)), statistics=summarise(samples), warm_up=warm_up
+        unit=unit, samples=tuple(map(float, samples)), statistics=summarize(samples), warm_up=warm_up
     )
 
 

@@ -15,7 +15,7 @@ __all__ = ["BASELINE", "Device", "Environment", "RunnerSpec", "choose_runners", 
 _WORKERS = "inpaintrt_bench.workers"
 Device = Literal["cpu", "cuda"]
 BASELINE = "diffusers"
-"""The runner whose times and pictures the others are compared with: PyTorch, as diffusers' users run it."""
+"""The runner whose times and images the others are compared with: PyTorch, as diffusers' users run it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def make_environment(
     Args:
         environment: What is in it.
         folder: Where environments are kept.
-        progress: Told that packages are being installed.
+        progress: Called when packages are being installed.
 
     Returns:
         Its interpreter.
@@ -86,7 +86,7 @@ class Launcher:
         threads: Threads on the CPU; None for each library's own choice.
         work: A folder for what runners make, print and paint.
         timeout: Seconds that an order may take.
-        progress: Told what is being done.
+        progress: Called with what is being done.
     """
 
     checkpoint: Path | None

@@ -21,27 +21,27 @@ from inpaintrt_bench.report.schema import (
     pair_ratios,
 )
 from inpaintrt_bench.runners.catalogue import RunnerSpec
-from inpaintrt_bench.runners.image_comparison import compare_pictures, why_wrong
+from inpaintrt_bench.runners.image_comparison import compare_images, why_wrong
 from inpaintrt_bench.runners.launching import Launcher
 from inpaintrt_bench.runners.process import RunnerError, RunnerProcess, Started
 from inpaintrt_bench.workers.messages import Case, Outcome
 
-__all__ = ["Contestant", "stage_series"]
+__all__ = ["MeasuredRunner", "stage_series"]
 
 Pixels = NDArray[np.uint8]
 
 
-class Contestant:
-    """A runner that takes part.
+class MeasuredRunner:
+    """A runner while it is measured.
 
     Args:
         spec: The runner.
         launcher: Starts its process.
-        limits: How near its pictures must be to the reference's.
+        limits: How near its images must be to the reference's.
 
     Attributes:
         spec: The runner.
-        failure: Why it takes part no longer; None while it does.
+        failure: Why it was stopped; None while it runs.
         totals: Seconds of each counted run.
     """
 
@@ -52,14 +52,14 @@ class Contestant:
         self._launcher, self._limits = launcher, limits
         self._process: RunnerProcess | None = None
         self._started: Started | None = None
-        self._first_picture: float | None = None
+        self._first_image: float | None = None
         self._outcomes: list[Outcome] = []
         self._worst: PictureComparison | None = None
         self._warm_ups = 0
         self._gpu = GpuReadings()
         self._peak_resident: int | None = None
 
-    def enter(self) -> None:
+    def start(self) -> None:
         """Prepare, start the process, and load; a failure is kept as the row's reason."""
         try:
             self._launcher.prepare(self.spec)
@@ -74,11 +74,11 @@ class Contestant:
         if self._paint(case) is not None:
             self._warm_ups += 1
 
-    def compete(self, case: Case) -> Pixels | None:
+    def measure(self, case: Case) -> Pixels | None:
         """Paint once and count it.
 
         Returns:
-            The pictures; None if the runner does not take part, or no longer.
+            The images; None if the runner could not start, or has failed.
         """
         before = joules()
         outcome = self._paint(case)
@@ -87,12 +87,12 @@ class Contestant:
         self._gpu.take(self._process.pid, before)
         self.totals.append(outcome.total)
         self._outcomes.append(outcome)
-        return outcome.pictures
+        return outcome.images
 
-    def judge(self, pictures: Pixels, reference: Pixels, name: str) -> None:
-        """Compare pictures with the reference's; the worst of all rounds counts."""
+    def compare(self, images: Pixels, reference: Pixels, name: str) -> None:
+        """Compare images with the reference's; the worst of all rounds counts."""
         try:
-            found = compare_pictures(pictures, reference, name, self._limits)
+            found = compare_images(images, reference, name, self._limits)
         except ValueError as error:
             self.fail(str(error))
             return
@@ -100,12 +100,12 @@ class Contestant:
             self._worst = found
 
     def fail(self, reason: str) -> None:
-        """Take part no longer."""
+        """Stop, and keep the reason for the row."""
         self.failure = reason
         self._launcher.progress(f"{self.spec.name}: failed: {reason}")
-        self.leave(at_once=True)
+        self.stop(at_once=True)
 
-    def leave(self, *, at_once: bool = False) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """End the process; `at_once` if it may be busy."""
         if self._process is not None:
             if at_once:
@@ -122,12 +122,12 @@ class Contestant:
         except RunnerError as error:
             self.fail(error.what)
             return None
-        if self._first_picture is None:
-            self._first_picture = time.perf_counter() - self._process.born
+        if self._first_image is None:
+            self._first_image = time.perf_counter() - self._process.born
         self._peak_resident = self._process.peak_resident
         return outcome
 
-    def row(self, baseline: Contestant | None) -> Row:
+    def row(self, baseline: MeasuredRunner | None) -> Row:
         """What was measured so far."""
         status, reason = self._verdict()
         return Row(
@@ -148,13 +148,13 @@ class Contestant:
         wrong = None if self._worst is None else why_wrong(self._worst)
         return ("ok", None) if wrong is None else ("wrong", wrong)
 
-    def _series(self, baseline: Contestant | None) -> dict[str, Series]:
+    def _series(self, baseline: MeasuredRunner | None) -> dict[str, Series]:
         series = {}
         if self._started is not None:
             series["import"] = make_series([self._started.import_seconds])
             series["start"] = make_series([self._started.start_seconds])
-        if self._first_picture is not None:
-            series["cold_start"] = make_series([self._first_picture])
+        if self._first_image is not None:
+            series["cold_start"] = make_series([self._first_image])
         if self._outcomes:
             steps = [step for outcome in self._outcomes for step in outcome.steps]
             series["total"] = make_series(self.totals, warm_up=self._warm_ups)
@@ -167,7 +167,7 @@ class Contestant:
         return series
 
     def _memory(self) -> Memory | None:
-        if self._first_picture is None:
+        if self._first_image is None:
             return None
         return Memory(peak_resident=self._peak_resident, peak_device=max(self._gpu.bytes, default=None))
 

@@ -30,7 +30,7 @@ class RunnerError(InpaintError):
 
 
 class Started:
-    """What a runner told when it was ready.
+    """What a runner reports when it is ready.
 
     Attributes:
         import_seconds: Importing its library.
@@ -50,13 +50,13 @@ class RunnerProcess:
     Args:
         command: Interpreter and arguments.
         environment: Variables that are set beside those of this process.
-        folder: For pictures and for what the process prints; it must be there.
+        folder: For images and for what the process prints; it must be there.
         timeout: Seconds after which an order counts as failed, and the process is ended.
 
     Attributes:
         pid: Of the process.
         born: When it was started, on the clock of `time.perf_counter`.
-        peak_resident: The most bytes of memory that it told of; None before its first run.
+        peak_resident: The most bytes of memory that it reported; None before its first run.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class RunnerProcess:
         Raises:
             RunnerError: It failed.
         """
-        path = self._folder / "pictures.npy"
-        answer = self._order({"do": "run", "case": asdict(case), "pictures": str(path)})
+        path = self._folder / "images.npy"
+        answer = self._order({"do": "run", "case": asdict(case), "images": str(path)})
         self.peak_resident = answer["peak_resident"]
         return Outcome(
-            pictures=np.load(path),
+            images=np.load(path),
             total=answer["total"],
             steps=tuple(answer["steps"]),
             stages=answer["stages"],

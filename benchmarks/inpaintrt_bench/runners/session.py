@@ -181,14 +181,14 @@ def open_session(kind: Kind, table: Table, settings: SessionSettings) -> Iterato
     """
     console = Console(stderr=True, highlight=False)
 
-    def tell(text: str) -> None:
+    def progress(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     work = settings.work or default_work_folder()
     work.mkdir(parents=True, exist_ok=True)
     precision: Precision = "fp16" if settings.device == "cuda" else "fp32"
     bundle, checkpoint = find_sources(
-        settings.bundle, settings.checkpoint, work, precision=precision, progress=tell
+        settings.bundle, settings.checkpoint, work, precision=precision, progress=progress
     )
     with tempfile.TemporaryDirectory(prefix="inpaintrt-bench-") as scratch:
         launcher = Launcher(
@@ -197,11 +197,11 @@ def open_session(kind: Kind, table: Table, settings: SessionSettings) -> Iterato
             threads=settings.threads,
             work=work / "runners" / (bundle if checkpoint is None else checkpoint).name,
             timeout=settings.timeout,
-            progress=tell,
+            progress=progress,
         )
         yield Session(
             launcher=launcher,
-            peak=_peak(settings.device, tell),
+            peak=_peak(settings.device, progress),
             kind=kind,
             table=table,
             settings={
@@ -215,10 +215,10 @@ def open_session(kind: Kind, table: Table, settings: SessionSettings) -> Iterato
         )
 
 
-def _peak(device: Device, tell: Callable[[str], None]) -> Peak | None:
-    tell("measuring a matrix product")
+def _peak(device: Device, progress: Callable[[str], None]) -> Peak | None:
+    progress("measuring a matrix product")
     try:
         return measure_peak(device)
     except subprocess.CalledProcessError as error:
-        tell(f"it cannot be measured: {error.stderr.strip().splitlines()[-1]}")
+        progress(f"it cannot be measured: {error.stderr.strip().splitlines()[-1]}")
         return None

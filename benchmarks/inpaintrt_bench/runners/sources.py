@@ -44,7 +44,7 @@ def find_sources(
         checkpoint: A diffusers folder, or `synthetic:NAME`; None if there is none, or for the demo's.
         work: Where synthetic checkpoints and exported bundles are kept; what is there is used again.
         precision: Of an exported bundle.
-        progress: Told what is being made.
+        progress: Called with what is being made.
 
     Returns:
         Folders of the bundle and of the checkpoint; None for a checkpoint that is not at hand.
@@ -115,14 +115,14 @@ def make_case(
     """The demo's scene, stretched to a size and written as files that every library can read.
 
     Args:
-        work: Folder for picture and mask.
+        work: Folder for image and mask.
         width: In pixels.
         height: In pixels.
         steps: Of the sampler.
         prompt: What to paint; None takes the demo's first prompt.
         guidance_scale: How strongly the prompt is followed.
         seed: Of the noise.
-        batch: Pictures made at once.
+        batch: Images made at once.
         sampler: A name that `inpaintrt samplers` lists; None for the checkpoint's own.
 
     Raises:
@@ -130,7 +130,7 @@ def make_case(
     """
     scene = load_scene()
     size = (width, height)
-    image, mask = work / f"picture-{width}x{height}.png", work / f"mask-{width}x{height}.png"
+    image, mask = work / f"image-{width}x{height}.png", work / f"mask-{width}x{height}.png"
     scene.image.resize(size, Image.Resampling.BICUBIC).save(image)
     scene.mask.resize(size, Image.Resampling.NEAREST).save(mask)
     choice = None if sampler is None else choose(sampler)

@@ -35,8 +35,8 @@ def count_work(bundle: Path, case: Case) -> dict[str, ComponentWork]:
     """Count the operations that a case takes, whichever library does them.
 
     The text encoder runs for the prompt and, with guidance, for the empty one; the VAE's encoder for the
-    masked picture and, with strength below 1, for the picture; the denoiser for each row of the sampler's
-    table, with guidance on two rows for each picture; the VAE's decoder for each picture.
+    masked image and, with strength below 1, for the image; the denoiser for each row of the sampler's
+    table, with guidance on two rows for each image; the VAE's decoder for each image.
 
     Args:
         bundle: The bundle's folder.

@@ -42,7 +42,7 @@ def _product(sizes: list[int]) -> int:
 
 def test_a_convolution() -> None:
     network = model("Conv", {"x": ["batch", 3, "h", "w"]}, {"w": [8, 3, 5, 5]}, pads=[2, 2, 2, 2])
-    # 2 * 8 channels * 10 x 12 pixels, each of 3 * 5 * 5 products, for 2 pictures
+    # 2 * 8 channels * 10 x 12 pixels, each of 3 * 5 * 5 products, for 2 images
     assert operations_of_model(network, {"x": (2, 3, 10, 12)}) == 2 * 2 * 8 * 10 * 12 * 75
 
 
@@ -95,7 +95,7 @@ def test_a_missing_input_is_named() -> None:
         operations_of_model(model("Relu", {"x": ["a", 4]}, {}), {})
 
 
-def test_work_grows_with_pixels_and_pictures(tmp_path: Path) -> None:
+def test_work_grows_with_pixels_and_images(tmp_path: Path) -> None:
     one = count_work(BUNDLE, demo_case(tmp_path))
     four = count_work(BUNDLE, demo_case(tmp_path, batch=4))
     assert four["denoiser"].operations == pytest.approx(4 * one["denoiser"].operations, rel=0.01)
@@ -114,7 +114,7 @@ def test_components_run_as_often_as_is_assumed(tmp_path: Path, sampler: str) -> 
 
 
 def test_the_full_size_step_takes_what_pytorch_counts() -> None:
-    packed = Path(__file__).parents[1] / "export" / "plans" / "sd15_step.onnx.xz"
+    packed = Path(__file__).parents[2] / "export" / "plans" / "sd15_step.onnx.xz"
     network = load_model_from_string(lzma.decompress(packed.read_bytes()))
     sizes = {"slots": 1, "rows": 2, "height": 64, "width": 64, "tokens": 77}
     shapes = {

@@ -1,9 +1,14 @@
 """Quality against speed: settings are all combined, counted and judged."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+from inpaintrt.cli import app
 from inpaintrt_bench.measurements.quality import Setting, all_settings, measure_quality, standard_error
+from inpaintrt_bench.report.files import load_report
 
 FULL, HALF = (0.0, 1.0), (0.0, 0.5)
 
@@ -15,7 +20,7 @@ def test_every_combination_is_a_setting() -> None:
     assert settings[-1] == Setting("demo", "unipc", 10, HALF)
 
 
-def test_real_pictures_are_judged() -> None:
+def test_real_images_are_judged() -> None:
     seen: list[int] = []
     good, half, bad = measure_quality(
         [Setting("demo", "ddim", 12), Setting("demo", "ddim", 12, HALF), Setting("demo", "ddim", 1)],
@@ -37,3 +42,18 @@ def test_the_error_of_a_share_is_that_of_counting() -> None:
     shares = random.binomial(50, 0.8, 20_000) / 50
     assert standard_error(0.8, 50) == pytest.approx(shares.std(), rel=0.02)
     assert standard_error(1.0, 50) == 0
+
+
+def _bench(*arguments: str | Path) -> Result:
+    words = ["bench", *map(str, arguments)]
+    return CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_quality_of_settings(tmp_path: Path) -> None:
+    output = tmp_path / "quality.json"
+    choices = ["--sampler", "ddim", "--steps", "1", "--steps", "2", "--guidance-until", "0.5"]
+    result = _bench("quality", *choices, "--cases", "1", "-o", output)
+    assert "UNet evaluations" in result.output
+    report = load_report(output)
+    assert [row.case["steps"] for row in report.rows] == [1, 2]
+    assert {row.case["guidance_stop"] for row in report.rows} == {0.5}

@@ -22,23 +22,23 @@ DRAWN = {"compare": COMPARED, "mask": MASKED, "quality": QUALITY}
 @pytest.mark.parametrize(
     ("report", "name"), [(report, name) for kind, report in DRAWN.items() for name in PLOTS[report.kind]]
 )
-def test_a_plot_is_a_small_picture_with_its_source(report: Report, name: str, tmp_path: Path) -> None:
+def test_a_plot_is_a_small_image_with_its_source(report: Report, name: str, tmp_path: Path) -> None:
     path = tmp_path / "plot.png"
     save_figure(PLOTS[report.kind][name](report), path, "abc")
     assert read_source(path) == "abc"
     assert 2_000 < path.stat().st_size < LARGEST
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        assert 700 < picture.width < 1000
-        assert 150 < picture.height < 700
-        pixels = np.asarray(picture.convert("RGB"))
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert 700 < image.width < 1000
+        assert 150 < image.height < 700
+        pixels = np.asarray(image.convert("RGB"))
     assert (pixels[0] == 255).all(), "the ground is white, so that it can be read on dark pages, too"
-    assert max(_area(pixels, colour) for colour in PALETTE) > 20
+    assert max(_area(pixels, color) for color in PALETTE) > 20
 
 
-def _area(pixels: NDArray[np.uint8], colour: str) -> int:
-    """How many pixels are of a colour, or nearly so."""
-    wanted = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)])
+def _area(pixels: NDArray[np.uint8], color: str) -> int:
+    """How many pixels are of a color, or nearly so."""
+    wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
     return int((np.abs(pixels.astype(int) - wanted).max(axis=2) < 20).sum())
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from inpaintrt.cli import app
 from inpaintrt_bench.measurements.size import Installation, measure_installation, package_sizes
 
 
@@ -46,3 +49,9 @@ def test_what_cannot_be_installed_is_a_row_with_pips_reason(tmp_path: Path) -> N
     assert row.reason is not None
     assert "absent" in row.reason
     assert row.values == {}
+
+
+def test_an_unknown_installation_is_named() -> None:
+    result = CliRunner().invoke(app, ["bench", "size", "--only", "abacus"])
+    assert result.exit_code == 2
+    assert "abacus is none of inpaintrt, diffusers" in result.output

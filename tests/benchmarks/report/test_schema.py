@@ -23,7 +23,7 @@ from inpaintrt_bench.report.schema import (
     make_series,
 )
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
 MACHINE = Machine(
     processor="one",

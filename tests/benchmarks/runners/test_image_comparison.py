@@ -1,11 +1,11 @@
-"""Measures of difference on pictures whose difference is known."""
+"""Measures of difference on images whose difference is known."""
 
 import numpy as np
 import pytest
 
 from inpaintrt_bench.runners.image_comparison import (
     LIMITS,
-    compare_pictures,
+    compare_images,
     structural_similarity,
     why_wrong,
 )
@@ -13,32 +13,32 @@ from inpaintrt_bench.runners.image_comparison import (
 NOISE = np.random.default_rng(0).integers(0, 246, (1, 32, 40, 3)).astype(np.uint8)
 
 
-def test_equal_pictures() -> None:
-    found = compare_pictures(NOISE, NOISE, "same", LIMITS["float32"])
+def test_equal_images() -> None:
+    found = compare_images(NOISE, NOISE, "same", LIMITS["float32"])
     assert (found.max_difference, found.mean_difference, found.psnr) == (0, 0, None)
     assert found.ssim == pytest.approx(1)
     assert why_wrong(found) is None
 
 
 def test_a_shift_of_all_values() -> None:
-    found = compare_pictures(NOISE + np.uint8(10), NOISE, "shifted", LIMITS["float32"])
+    found = compare_images(NOISE + np.uint8(10), NOISE, "shifted", LIMITS["float32"])
     assert (found.max_difference, found.mean_difference) == (10, 10)
     assert found.psnr == pytest.approx(20 * np.log10(25.5))
-    assert why_wrong(found) == "the picture is not shifted's: psnr 28.1, at least 40 expected"
+    assert why_wrong(found) == "the image is not shifted's: psnr 28.1, at least 40 expected"
 
 
 def test_one_pixel() -> None:
     other = NOISE.copy()
     other[0, 3, 4] += 5
-    found = compare_pictures(other, NOISE, "one", LIMITS["float32"])
+    found = compare_images(other, NOISE, "one", LIMITS["float32"])
     assert found.max_difference == 5
     assert found.mean_difference == pytest.approx(5 / (32 * 40))
     assert why_wrong(found) is None
 
 
-def test_the_worst_picture_of_a_batch_decides() -> None:
+def test_the_worst_image_of_a_batch_decides() -> None:
     other = np.concatenate([NOISE, 255 - NOISE])
-    found = compare_pictures(other, np.concatenate([NOISE, NOISE]), "half", LIMITS["float16"])
+    found = compare_images(other, np.concatenate([NOISE, NOISE]), "half", LIMITS["float16"])
     assert found.ssim < 0
     assert "ssim" in (why_wrong(found) or "")
 
@@ -62,4 +62,4 @@ def test_structural_similarity_by_its_definition() -> None:
 
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
-        compare_pictures(NOISE, NOISE[:, :16], "small", LIMITS["float32"])
+        compare_images(NOISE, NOISE[:, :16], "small", LIMITS["float32"])

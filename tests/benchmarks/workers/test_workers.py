@@ -25,7 +25,7 @@ def test_workers_need_nothing_of_ours(tmp_path: Path) -> None:
     assert found == "[]"
 
 
-def test_a_copy_of_the_workers_is_made_anew(tmp_path: Path) -> None:
+def test_an_older_copy_of_the_workers_is_replaced(tmp_path: Path) -> None:
     copied = copy_workers(tmp_path) / "inpaintrt_bench" / "workers" / "messages.py"
     copied.write_text("old")
     copy_workers(tmp_path)

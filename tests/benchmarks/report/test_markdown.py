@@ -39,7 +39,7 @@ def test_labels_tell_rows_apart_by_what_varies() -> None:
         Row(name="a", case={"steps": 50, "size": 64, "sampler": "unipc"}, status="wrong", reason="far"),
     ]
     assert varying_keys(rows) == ["steps", "sampler"]
-    assert row_labels(rows) == ["a, steps 20, ddim", "a, steps 50, unipc, wrong picture"]
+    assert row_labels(rows) == ["a, steps 20, ddim", "a, steps 50, unipc, wrong image"]
 
 
 def test_labels_leave_out_what_a_row_does_not_have() -> None:
@@ -66,10 +66,10 @@ def test_runners_stand_beside_each_other_with_their_verdict() -> None:
     assert set(broken[1:-1]) == {"-"}
 
 
-def test_a_wrong_picture_is_told() -> None:
+def test_a_wrong_image_is_told() -> None:
     wrong = Row(name="a", status="wrong", reason="differs by 80/255", series={"total": make_series([1.0])})
     assert _cells(TABLES["compare"](make_report("compare", [wrong])))[2][-1] == (
-        "wrong picture: differs by 80/255"
+        "wrong image: differs by 80/255"
     )
 
 
@@ -119,7 +119,7 @@ def test_quality_shows_the_front_alone() -> None:
     assert rows[1][5:] == ["200 ms", "90 % ± 5 %", "1.25"]
 
 
-def test_latency_counts_the_pictures_of_a_batch() -> None:
+def test_latency_counts_the_images_of_a_batch() -> None:
     row = Row(name="a", case={"batch": 4}, series={"total": make_series([2.0]), "step": make_series([0.1])})
     assert _cells(TABLES["latency"](make_report("latency", [row])))[2] == [
         "a",

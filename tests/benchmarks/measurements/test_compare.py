@@ -70,17 +70,17 @@ def test_a_runner_that_hangs_is_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"), [({"shade": 40}, "psnr 16.1, at least 40"), ({"side": 24}, "shape")]
 )
-def test_a_wrong_picture_is_marked_whatever_its_speed(
+def test_a_wrong_image_is_marked_whatever_its_speed(
     tmp_path: Path, options: dict[str, Any], reason: str
 ) -> None:
-    _, row = run(tmp_path, [odd(BASELINE), odd("another picture", **options)])
+    _, row = run(tmp_path, [odd(BASELINE), odd("another image", **options)])
     assert row.status != "ok"
     assert row.reason is not None
     assert reason in row.reason
 
 
 @pytest.mark.usefixtures("odd_path")
-def test_a_dead_baseline_leaves_the_others_without_ratio_and_picture(tmp_path: Path) -> None:
+def test_a_dead_baseline_leaves_the_others_without_ratio_and_image(tmp_path: Path) -> None:
     baseline, row = run(tmp_path, [odd(BASELINE, fails="start"), odd("good")])
     assert baseline.status == "failed"
     assert row.status == "ok"
