@@ -8,7 +8,7 @@
 #   benchmarks/gpu.sh compare BATCH STEPS
 #                                   ours beside diffusers, eager and compiled: batch 1, 4 and 8, 20 and 50 steps
 #   benchmarks/gpu.sh latency       ours alone, over batches and steps, on each backend
-#   benchmarks/gpu.sh coldstart     from the start of a process to its first picture
+#   benchmarks/gpu.sh coldstart     from the start of a process to its first image
 #
 # CHECKPOINT (a diffusers folder; default: the synthetic one) says what is measured, WORK where exports and plans are
 # kept, RESULTS where the JSON files go. The environment needs the extras cuda, tensorrt, tensorrt-rtx, export and

@@ -6,7 +6,7 @@ import pytest
 
 from inpaintrt_bench.runners.catalogue import RunnerSpec
 from inpaintrt_bench.runners.launching import Launcher
-from inpaintrt_bench.scenes import make_case
+from inpaintrt_bench.runners.sources import make_case
 from inpaintrt_bench.workers.messages import Case
 
 __all__ = ["BUNDLE", "CHECKPOINT", "demo_case", "demo_launcher", "odd", "odd_path"]

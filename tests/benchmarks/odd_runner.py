@@ -42,9 +42,9 @@ class OddRunner:
         if self._options.get("hangs"):
             time.sleep(600)
         shade, side = int(str(self._options.get("shade", 0))), int(str(self._options.get("side", 16)))
-        pictures = np.random.default_rng(case.seed).integers(0, 200, (case.batch, side, side, 3)) + shade
+        images = np.random.default_rng(case.seed).integers(0, 200, (case.batch, side, side, 3)) + shade
         return Outcome(
-            pictures=pictures.astype(np.uint8),
+            images=images.astype(np.uint8),
             total=2.0,
             steps=(0.25, 0.5),
             stages={"prepare": 0.125, "denoise": 0.75},

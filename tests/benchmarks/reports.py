@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from inpaintrt_bench.schema import (
+from inpaintrt_bench.report.schema import (
     FORMAT_VERSION,
     STAGES,
     Kind,
@@ -11,8 +11,8 @@ from inpaintrt_bench.schema import (
     PictureComparison,
     Report,
     Row,
+    make_series,
 )
-from inpaintrt_bench.statistics import make_series
 
 __all__ = ["COMPARED", "MASKED", "QUALITY", "make_report"]
 

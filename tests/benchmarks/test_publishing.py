@@ -1,22 +1,29 @@
 """Tables and plots are made of results, and a difference between the two is found."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner, Result
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
-from inpaintrt_bench.blocks import BlockError, block_names, fill_blocks
-from inpaintrt_bench.markdown import TABLES
+from inpaintrt.cli import app
 from inpaintrt_bench.publishing import (
+    TABLES,
+    BlockError,
     Publication,
     StaleError,
-    check,
+    block_names,
+    check_publication,
+    fill_blocks,
     load_results,
     publish,
     render_block,
 )
-from inpaintrt_bench.schema import Machine, ReportFormatError, save_report
+from inpaintrt_bench.report.files import ReportFormatError, save_report
+from inpaintrt_bench.report.schema import Machine
 
 DOCUMENT = """# Speed
 
@@ -85,7 +92,7 @@ def test_results_are_published_and_pass_the_check(folder: Path, publication: Pub
     ]
     (document,) = publication.documents
     assert TABLES["compare"](COMPARED) in document.read_text()
-    check(results, publication)
+    check_publication(results, publication)
     assert document not in publish(results, publication)
 
 
@@ -95,17 +102,17 @@ def test_an_edited_table_is_found(folder: Path, publication: Publication) -> Non
     (document,) = publication.documents
     document.write_text(document.read_text().replace("2.00 s", "1.00 s"))
     with pytest.raises(StaleError, match=r"README\.md\n"):
-        check(results, publication)
+        check_publication(results, publication)
 
 
 def test_plots_of_other_data_are_found(folder: Path, publication: Publication) -> None:
     publish(load_results(folder), publication)
     save_report(msgspec.structs.replace(QUALITY, date="2026-01-02"), folder / "quality.json")
     with pytest.raises(StaleError, match=r"received: \S*quality-pareto\.png\n"):
-        check(load_results(folder), publication)
+        check_publication(load_results(folder), publication)
     (publication.plots / "quality-pareto.png").unlink()
     with pytest.raises(StaleError, match="quality-pareto"):
-        check(load_results(folder), publication)
+        check_publication(load_results(folder), publication)
 
 
 def test_a_report_or_a_table_that_does_not_exist_is_named(folder: Path) -> None:
@@ -113,7 +120,7 @@ def test_a_report_or_a_table_that_does_not_exist_is_named(folder: Path) -> None:
     with pytest.raises(BlockError, match="compare, mask, quality"):
         render_block(results, "absent")
     with pytest.raises(BlockError, match="compare, compare:stages, compare:work, compare:origin"):
-        render_block(results, "compare:colours")
+        render_block(results, "compare:colors")
 
 
 def test_a_report_of_another_version_stops_the_work(folder: Path) -> None:
@@ -134,3 +141,38 @@ def test_the_origin_tells_machine_command_and_versions(folder: Path) -> None:
         "Measured on 2026-01-01 with `inpaintrt bench mask --steps 2` on 2 cores of AMD EPYC. "
         "Python 3.11.7, numpy 2.4.6. The measurement was cut short."
     )
+
+
+def _bench(*arguments: str | Path) -> Result:
+    words = ["bench", *map(str, arguments)]
+    return CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_documents_are_rebuilt_and_checked(tmp_path: Path) -> None:
+    document, plots = tmp_path / "README.md", tmp_path / "plots"
+    document.write_text("<!-- bench:mask -->\n<!-- /bench -->\n")
+    save_report(MASKED, tmp_path / "mask.json")
+    places: list[str | Path] = [tmp_path, "--document", document, "--plots", plots]
+    result = _bench("report", *places)
+    assert result.output.split() == [str(document), str(plots / "mask-mask.png")]
+    assert "| 60 % |" in document.read_text()
+    assert _bench("report", *places, "--check").exit_code == 0
+    document.write_text(document.read_text().replace("60 %", "61 %"))
+    result = CliRunner().invoke(app, ["bench", "report", *map(str, places), "--check"])
+    assert result.exit_code == 1
+    assert str(document) in str(result.exception)
+
+
+def test_plots_without_matplotlib_name_the_extra(tmp_path: Path) -> None:
+    save_report(MASKED, tmp_path / "mask.json")
+    (tmp_path / "README.md").write_text("nothing")
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from inpaintrt.cli import main; "
+        "sys.argv[1:] = ['bench', 'report', '.', '--document', 'README.md']; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "this command needs matplotlib" in result.stderr
+    assert "pip install 'inpaintrt[bench]'" in result.stderr

@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from inpaintrt_bench.statistics import make_series, pair_ratios, summarise
+from inpaintrt_bench.report.schema import make_series, pair_ratios, summarize
 
 
 def test_one_to_one_hundred() -> None:
-    result = summarise([float(number) for number in range(100, 0, -1)])
+    result = summarize([float(number) for number in range(100, 0, -1)])
     assert result.count == 100
     assert result.median == 50.5
     assert result.mean == 50.5
@@ -18,7 +18,7 @@ def test_one_to_one_hundred() -> None:
 
 
 def test_an_outlier_moves_the_tail_and_not_the_median() -> None:
-    result = summarise([1.0, 1.0, 1.0, 1.0, 100.0])
+    result = summarize([1.0, 1.0, 1.0, 1.0, 100.0])
     assert result.median == 1.0
     assert result.mean == pytest.approx(20.8)
     assert result.p90 == pytest.approx(60.4)
@@ -26,14 +26,14 @@ def test_an_outlier_moves_the_tail_and_not_the_median() -> None:
 
 
 def test_a_single_sample_is_everything() -> None:
-    result = summarise([3.0])
+    result = summarize([3.0])
     assert {result.median, result.mean, result.p90, result.p99, result.minimum, result.maximum} == {3.0}
 
 
 @pytest.mark.parametrize("samples", [[], [1.0, math.nan], [math.inf]])
 def test_nothing_and_nonsense_have_no_statistics(samples: list[float]) -> None:
     with pytest.raises(ValueError, match="finite samples"):
-        summarise(samples)
+        summarize(samples)
 
 
 def test_a_series_keeps_order_unit_and_warm_up() -> None:

@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 import inpaintrt
+from inpaintrt_bench.measurements.size import package_sizes
 from inpaintrt_bench.publishing import load_results
-from inpaintrt_bench.size import package_sizes
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = (

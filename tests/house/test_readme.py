@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from inpaintrt.cli import app
-from inpaintrt_bench.publishing import Publication, check, load_results
+from inpaintrt_bench.publishing import Publication, check_publication, load_results
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -74,7 +74,7 @@ def test_tables_and_plots_are_those_of_the_committed_data() -> None:
     results = load_results(ROOT / "benchmarks" / "results")
     assert {"overhead", "size"} <= set(results.reports)
     documents = [ROOT / "README.md", ROOT / "docs" / "benchmarks" / "README.md"]
-    check(results, Publication(documents, ROOT / "docs" / "benchmarks"))
+    check_publication(results, Publication(documents, ROOT / "docs" / "benchmarks"))
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from inpaintrt.errors import ParameterError
-from inpaintrt_bench.runners.environments import Environment
 
-__all__ = ["BASELINE", "Device", "RunnerSpec", "choose_runners", "runner_names"]
+__all__ = ["BASELINE", "Device", "Environment", "RunnerSpec", "choose_runners", "runner_names"]
 
 _WORKERS = "inpaintrt_bench.workers"
-
 Device = Literal["cpu", "cuda"]
-
 BASELINE = "diffusers"
-"""The runner whose times and pictures the others are compared with: PyTorch, as diffusers' users run it."""
+"""The runner whose times and images the others are compared with: PyTorch, as diffusers' users run it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Packages for a runner.
+
+    Attributes:
+        name: Its name in the cache.
+        requirements: What pip installs into it.
+        on_top: Whether the packages of this process can be seen beneath.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    on_top: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name and digest of what decides the content."""
+        text = " ".join([sys.version, *self.requirements, sys.prefix if self.on_top else ""])
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +72,8 @@ _OPTIMUM = Environment(
         "accelerate",
     ),
 )
+
+
 _OPENVINO = Environment(name="openvino", requirements=("openvino>=2025.3",), on_top=True)
 
 

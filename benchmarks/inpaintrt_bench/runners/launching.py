@@ -1,22 +1,79 @@
-"""From a runner of the catalogue to its process."""
+"""From a runner of the catalogue to its process: its environment, its variables, its command."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import inpaintrt_bench
-from inpaintrt_bench.isolation import KEEP_BYTE_CODE
-from inpaintrt_bench.runners.catalogue import RunnerSpec
-from inpaintrt_bench.runners.environments import environments_folder, make_environment
-from inpaintrt_bench.runners.errors import RunnerError
-from inpaintrt_bench.runners.process import RunnerProcess
+from inpaintrt.store import cache_folder
+from inpaintrt_bench.processes import KEEP_BYTE_CODE
+from inpaintrt_bench.runners.catalogue import Environment, RunnerSpec
+from inpaintrt_bench.runners.process import RunnerError, RunnerProcess
 from inpaintrt_bench.workers.messages import Source
 
-__all__ = ["Launcher", "copy_workers"]
+__all__ = ["Launcher", "copy_workers", "environments_folder", "make_environment"]
+
+_DONE = "complete"
+
+
+def environments_folder() -> Path:
+    """The folder of the user's cache that holds environments."""
+    return cache_folder().parent / "benchmark-environments"
+
+
+def make_environment(
+    environment: Environment, folder: Path, progress: Callable[[str], None] = lambda _: None
+) -> Path:
+    """Make an environment, unless it is there.
+
+    Args:
+        environment: What is in it.
+        folder: Where environments are kept.
+        progress: Called when packages are being installed.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        RunnerError: pip failed; nothing is left behind then.
+    """
+    home = folder / environment.key
+    python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if (home / _DONE).is_file():
+        return python
+    shutil.rmtree(home, ignore_errors=True)
+    progress(f"{environment.name}: installing {' '.join(environment.requirements)}")
+    venv.create(home, with_pip=True)
+    command = [str(python), "-m", "pip", "install", "--quiet", *environment.requirements]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        shutil.rmtree(home, ignore_errors=True)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+        raise RunnerError(
+            f"pip could not install {' '.join(environment.requirements)}",
+            received=" ".join(errors) or result.stderr.strip(),
+            hint="check the network and pip's settings",
+        )
+    if environment.on_top:
+        _lay_on_top(python)
+    (home / _DONE).touch()
+    return python
+
+
+def _lay_on_top(python: Path) -> None:
+    """Let an environment see this one's packages after its own; `addsitedir` follows .pth files as well."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    result = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    beneath = sysconfig.get_path("purelib")
+    line = f"import site; site.addsitedir({beneath!r})\n"
+    (Path(result.stdout.strip()) / "beneath.pth").write_text(line)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +86,7 @@ class Launcher:
         threads: Threads on the CPU; None for each library's own choice.
         work: A folder for what runners make, print and paint.
         timeout: Seconds that an order may take.
-        progress: Told what is being done.
+        progress: Called with what is being done.
     """
 
     checkpoint: Path | None

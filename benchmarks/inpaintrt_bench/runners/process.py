@@ -1,4 +1,4 @@
-"""A runner in a process of its own, ordered about through pipes."""
+"""A runner in a process of its own, which takes orders through pipes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from typing import Any, Self
 
 import numpy as np
 
-from inpaintrt_bench.runners.errors import RunnerError
+from inpaintrt.errors import InpaintError
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
 
-__all__ = ["RunnerProcess", "Started"]
+__all__ = ["RunnerError", "RunnerProcess", "Started"]
 
 _GRACE = 10.0
 
 
+class RunnerError(InpaintError):
+    """A runner cannot start, died, or failed; the message says why in one line."""
+
+
 class Started:
-    """What a runner told when it was ready.
+    """What a runner reports when it is ready.
 
     Attributes:
         import_seconds: Importing its library.
@@ -46,13 +50,13 @@ class RunnerProcess:
     Args:
         command: Interpreter and arguments.
         environment: Variables that are set beside those of this process.
-        folder: For pictures and for what the process prints; it must be there.
+        folder: For images and for what the process prints; it must be there.
         timeout: Seconds after which an order counts as failed, and the process is ended.
 
     Attributes:
         pid: Of the process.
         born: When it was started, on the clock of `time.perf_counter`.
-        peak_resident: The most bytes of memory that it told of; None before its first run.
+        peak_resident: The most bytes of memory that it reported; None before its first run.
     """
 
     def __init__(
@@ -98,11 +102,11 @@ class RunnerProcess:
         Raises:
             RunnerError: It failed.
         """
-        path = self._folder / "pictures.npy"
-        answer = self._order({"do": "run", "case": asdict(case), "pictures": str(path)})
+        path = self._folder / "images.npy"
+        answer = self._order({"do": "run", "case": asdict(case), "images": str(path)})
         self.peak_resident = answer["peak_resident"]
         return Outcome(
-            pictures=np.load(path),
+            images=np.load(path),
             total=answer["total"],
             steps=tuple(answer["steps"]),
             stages=answer["stages"],

@@ -47,7 +47,7 @@ class _Worker:
             case "start":
                 return self._start(runner, Source(**order["source"]))
             case "run":
-                return _run(runner, Case(**order["case"]), Path(order["pictures"]))
+                return _run(runner, Case(**order["case"]), Path(order["images"]))
             case _:
                 runner.close()
                 return {}
@@ -66,9 +66,9 @@ class _Worker:
         return {"import": self._import_seconds, "start": seconds, "versions": _versions()}
 
 
-def _run(runner: Runner, case: Case, pictures: Path) -> dict[str, Any]:
+def _run(runner: Runner, case: Case, images: Path) -> dict[str, Any]:
     outcome = runner.run(case)
-    np.save(pictures, outcome.pictures)
+    np.save(images, outcome.images)
     return {
         "total": outcome.total,
         "steps": outcome.steps,

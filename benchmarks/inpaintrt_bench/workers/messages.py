@@ -1,4 +1,4 @@
-"""What passes between the harness and the process that is measured, as JSON; pictures pass as files."""
+"""What passes between the harness and the process that is measured, as JSON; images pass as files."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class Case:
     """The work of one run; the names are diffusers' where diffusers has them.
 
     Attributes:
-        image: Path of the picture, a PNG of the size to run at.
+        image: Path of the image, a PNG of the size to run at.
         mask_image: Path of the mask, white where to paint.
         prompt: What to paint.
         height: In pixels.
         width: In pixels.
         num_inference_steps: Steps of the sampler.
         guidance_scale: How strongly the prompt is followed.
-        strength: How much of the picture under the mask is forgotten.
+        strength: How much of the image under the mask is forgotten.
         seed: Of the noise.
-        batch: Pictures made at once, from the one seed.
+        batch: Images made at once, from the one seed.
         sampler: Our name of the sampler; None for the checkpoint's own.
         scheduler: The same for diffusers: the name of a class, and what to change in the checkpoint's config.
     """
@@ -68,13 +68,13 @@ class Outcome:
     """What came of one run.
 
     Attributes:
-        pictures: `[batch, height, width, 3]` uint8.
-        total: Seconds from the request to pictures in main memory.
+        images: `[batch, height, width, 3]` uint8.
+        total: Seconds from the request to images in main memory.
         steps: Seconds of each step of the sampler.
         stages: Seconds of each part that the library lets us time, by the names of the result file.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     total: float
     steps: tuple[float, ...]
     stages: dict[str, float]

@@ -21,7 +21,7 @@ _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class OpenVinoEngine:
-    """A network in OpenVINO on the CPU, compiled anew for each set of shapes: fixed shapes run faster."""
+    """A network in OpenVINO on the CPU, compiled for each set of shapes: fixed shapes run faster."""
 
     def __init__(self, core: openvino.Core, path: Path, component: Component) -> None:
         self._core, self._path, self._component = core, path, component

@@ -63,7 +63,7 @@ class TimedEngine:
 
 
 class OurRunner:
-    """A bundle on one backend, asked for diffusers' very pictures."""
+    """A bundle on one backend, asked for diffusers' very images."""
 
     def __init__(self) -> None:
         self._loaded: LoadedBundle | None = None
@@ -96,7 +96,7 @@ class OurRunner:
 
 
 def paint(loaded: LoadedBundle, case: Case) -> Outcome:
-    """Paint once with a pipeline made anew, which has no embedding of a prompt from the run before."""
+    """Paint once with a new pipeline, which has no embedding of a prompt from the run before."""
     text_encoder = TimedEngine(loaded.engines["text_encoder"])
     pipe = InpaintPipeline(replace(loaded, engines={**loaded.engines, "text_encoder": text_encoder}))
     with Image.open(case.image) as image, Image.open(case.mask_image) as mask:
@@ -132,8 +132,8 @@ def _outcome(output: InpaintOutput, total: float, text_encode: float) -> Outcome
         "image_decode": times.image_decode,
         "paste": times.paste,
     }
-    pictures = np.stack([np.asarray(picture) for picture in output.images])
-    return Outcome(pictures=pictures, total=total, steps=times.steps, stages=stages)
+    images = np.stack([np.asarray(image) for image in output.images])
+    return Outcome(images=images, total=total, steps=times.steps, stages=stages)
 
 
 def make_runner() -> OurRunner:

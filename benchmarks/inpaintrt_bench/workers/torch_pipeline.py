@@ -118,8 +118,8 @@ def paint(pipe: Any, own_scheduler: Any, watch: StageWatch, case: Case) -> Outco
             callback_on_step_end=end_step,
         )
         total = time.perf_counter() - started
-    pictures = np.stack([np.asarray(picture) for picture in output.images])
-    return Outcome(pictures=pictures, total=total, steps=watch.steps(), stages=watch.stages())
+    images = np.stack([np.asarray(image) for image in output.images])
+    return Outcome(images=images, total=total, steps=watch.steps(), stages=watch.stages())
 
 
 def make_runner() -> TorchRunner:

@@ -19,6 +19,7 @@ _EXTRAS = {
     "diffusers": "export,cpu",
     "fastapi": "serve",
     "huggingface_hub": "export,cpu",
+    "httpx": "bench",
     "matplotlib": "bench",
     "onnx": "export,cpu",
     "onnxscript": "export,cpu",

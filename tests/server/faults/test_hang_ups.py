@@ -3,11 +3,9 @@
 import pytest
 
 from inpaintrt.demo import load_scene
-from inpaintrt_bench.serve.figures import Pictures
-from inpaintrt_bench.serve.load import Loop, draw_arrivals, run_open
-from inpaintrt_bench.serve.study import paint_references
-from inpaintrt_bench.serve.tasks import make_mixture
-from inpaintrt_bench.serve.wire import make_call
+from inpaintrt_bench.load.clients import Loop, draw_arrivals, run_open
+from inpaintrt_bench.load.requests import make_call, make_mixture
+from inpaintrt_bench.load.results import ReferenceImages, paint_references
 from inpaintrt_server.batching.service import BatchingService
 from server.conftest import wait_until
 
@@ -27,5 +25,5 @@ def test_hanging_up_at_random_leaves_nothing_behind(server: str, service: Batchi
     assert len(gone) > 3
     assert stayed
     assert all(outcome.status in (200, 429) for outcome in stayed)
-    assert max(Pictures(paint_references("demo", tasks)).differences(sent), default=0) <= 1
+    assert max(ReferenceImages(paint_references("demo", tasks)).differences(sent), default=0) <= 1
     wait_until(lambda: service.snapshot.outstanding == service.snapshot.active == 0)

@@ -4,8 +4,8 @@ from collections import Counter
 
 import psutil  # type: ignore[import-untyped]
 
-from inpaintrt_bench.serve.attacks import KINDS, Attack, Attacker
-from inpaintrt_bench.serve.hostile import judge, send_attacks
+from inpaintrt_bench.load.attacks import KINDS, Attack, Attacker
+from inpaintrt_bench.measurements.hostile import check_answer, send_attacks
 from inpaintrt_server.batching.service import BatchingService
 from server.conftest import wait_until
 
@@ -41,17 +41,21 @@ def test_the_same_seed_makes_the_same_uploads() -> None:
 
 def test_anything_but_a_refusal_or_a_sound_request_is_bad() -> None:
     must, may = (Attack("any", "/", {}, b"", refused) for refused in (True, False))
-    assert [judge(must, status).bad for status in (400, 200, 500, 0)] == [
+    assert [check_answer(must, status).bad for status in (400, 200, 500, 0)] == [
         None,
         "was accepted",
         "was answered with 500",
         "had no answer",
     ]
-    assert [judge(may, status).bad for status in (422, 200, 503)] == [None, None, "was answered with 503"]
+    assert [check_answer(may, status).bad for status in (422, 200, 503)] == [
+        None,
+        None,
+        "was answered with 503",
+    ]
 
 
 def test_a_file_that_is_told_and_a_hidden_request_that_is_answered_are_bad() -> None:
     must = Attack("any", "/", {}, b"", refused=True)
     for content in (b"root:x:0:0:root", b'"cm9vdDp4OjA6"'):
-        assert judge(must, 404, content).bad == "told what a file holds"
-    assert judge(must, 400, answers=2).bad == "had an answer to a hidden request"
+        assert check_answer(must, 404, content).bad == "told what a file holds"
+    assert check_answer(must, 400, answers=2).bad == "had an answer to a hidden request"

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inpaintrt_bench.serve.server import ServedProcess
+from inpaintrt_bench.load.server import ServedProcess
 from server.uploads import FORM, files
 
 ROOT = Path(__file__).parents[3]

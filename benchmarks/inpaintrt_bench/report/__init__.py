@@ -1,0 +1,1 @@
+"""Reports of measurements: their layout, their files, and how they become tables and plots."""

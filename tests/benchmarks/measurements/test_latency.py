@@ -1,0 +1,34 @@
+"""A sweep has a row for each case; a case that fails has its reason and leaves the others alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.odd import demo_case, demo_launcher
+from inpaintrt_bench.measurements.latency import measure_latency
+from inpaintrt_bench.report.schema import Peak
+from inpaintrt_bench.runners.catalogue import choose_runners
+
+
+def test_every_case_is_measured(tmp_path: Path) -> None:
+    (spec,) = choose_runners(("inpaintrt-onnxruntime",), "cpu")
+    one, two = demo_case(tmp_path), demo_case(tmp_path, steps=3, batch=2, sampler="ddim")
+    bad = replace(one, guidance_scale=float("nan"))
+    peak = Peak(operations_per_second=1e12, dtype="float32", size=2, library="none")
+    counts: list[list[int]] = []
+    rows = measure_latency(
+        spec,
+        demo_launcher(tmp_path),
+        [one, two, bad],
+        warm_up=1,
+        rounds=2,
+        peak=peak,
+        report=lambda some: counts.append(
+            [row.series["total"].statistics.count if row.series else 0 for row in some]
+        ),
+    )
+    assert counts == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
+    assert [row.status for row in rows] == ["ok", "ok", "failed"]
+    assert rows[1].case == {"batch": 2, "width": 64, "height": 64, "steps": 3, "sampler": "ddim"}
+    assert rows[1].series["step"].statistics.count == 6
+    assert rows[1].work["denoiser"].operations > 1.9 * rows[0].work["denoiser"].operations
+    assert "guidance_scale" in (rows[2].reason or "")
