@@ -36,7 +36,7 @@ def _uses_image(architecture: Architecture, request: Request) -> bool:
         return False
     if request.task == "image-to-image" or not architecture.condition_channels:
         return True
-    starts_from_it = request.strength < 1 and request.options["latents"] is None
+    starts_from_it = request.strength < 1 and request.latents is None
     return starts_from_it or request.options["mask_mode"] == "soft"
 
 
@@ -67,7 +67,7 @@ def make_start(
         LatentsError: The caller's latents have another shape.
     """
     shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
-    given = request.options["latents"]
+    given = request.latents
     uses_image = _uses_image(architecture, request)
     scale = np.float32(architecture.latent_scale)
     image = _sample(encoded[: len(prepared)], request, source) * scale if uses_image else None

@@ -7,7 +7,7 @@ options of `inpaintrt run`, and the fields of the server's `/v1/inpaint` are der
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import (
@@ -23,11 +23,10 @@ from typing import (
     get_type_hints,
 )
 
-import numpy as np
 from msgspec import Meta, inspect
-from numpy.typing import NDArray
 
-from inpaintrt.errors import LatentsError, ParameterError
+from inpaintrt.array_like import ArrayLike, finite_floats
+from inpaintrt.errors import InputError, LatentsError, ParameterError
 from inpaintrt.validation import checked
 
 __all__ = [
@@ -64,32 +63,14 @@ class Default:
 
 
 @dataclass(frozen=True)
-class ConvertedBy:
-    """How an option is checked that msgspec knows no type for.
+class FiniteFloats:
+    """Marks an option that is an array of finite floats.
 
     Attributes:
-        function: Converts a value that is not None, or raises an error.
+        refusal: The class of the error where it is not.
     """
 
-    function: Callable[[object], object]
-
-
-def _finite_latents(latents: object) -> object:
-    if not isinstance(latents, np.ndarray) or not np.issubdtype(latents.dtype, np.floating):
-        raise LatentsError(
-            "latents are not an array of floats",
-            received=getattr(latents, "dtype", type(latents).__name__),
-            expected="a NumPy array of float32",
-            parameter="latents",
-        )
-    if not np.isfinite(latents).all():
-        raise LatentsError(
-            "latents are not finite",
-            received=f"{np.count_nonzero(~np.isfinite(latents))} values that are NaN or infinite",
-            expected="finite values, usually unit Gaussian noise",
-            parameter="latents",
-        )
-    return latents
+    refusal: type[InputError]
 
 
 class Options(TypedDict, total=False):
@@ -136,9 +117,9 @@ class Options(TypedDict, total=False):
     width: Annotated[_Side | None, Meta(description="Width to run at, in pixels; a multiple of 8.")]
     clip_skip: Annotated[_Count | None, Meta(description="Last layers of the text encoder to skip.")]
     latents: Annotated[
-        NDArray[np.floating] | None,
-        Meta(description="First latents [results, channels, h, w], unit Gaussian, in place of seeded ones."),
-        ConvertedBy(_finite_latents),
+        ArrayLike | None,
+        Meta(description="First latents [results, channels, h, w], unit Gaussian, instead of seeded ones."),
+        FiniteFloats(LatentsError),
     ]
     output_type: Annotated[
         Literal["pil", "np", "latent"],
@@ -236,7 +217,7 @@ class Option:
     @property
     def is_array(self) -> bool:
         """Whether values are arrays, which are not for texts and JSON."""
-        return self._converter is not None
+        return _metadata(self.annotation, FiniteFloats) is not None
 
     @property
     def kind(self) -> inspect.Type:
@@ -249,14 +230,10 @@ class Option:
         Raises:
             InputError: It has another type or is out of range.
         """
-        if self._converter is None:
+        floats = _metadata(self.annotation, FiniteFloats)
+        if floats is None:
             return checked(self.name, value, self.annotation)
-        return None if value is None else self._converter(value)
-
-    @property
-    def _converter(self) -> Callable[[object], object] | None:
-        found = _metadata(self.annotation, ConvertedBy)
-        return None if found is None else found.function
+        return None if value is None else finite_floats(self.name, value, floats.refusal)
 
 
 def _metadata(annotation: object, kind: type[_Kind]) -> _Kind | None:

@@ -86,7 +86,8 @@ class InpaintPipeline:
 
         Args:
             prompt: What to paint; one text, or one for each picture.
-            image: Images as PIL images, arrays or paths; None for text-to-image.
+            image: Images as PIL images, arrays, tensors, paths, or bytes, see `inpaintrt.images.load_image`;
+                None for text-to-image.
             mask_image: White where to paint, black where to keep; one for each image, or one for all. None
                 for image-to-image.
             options: See `inpaintrt.Options`.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from inpaintrt.errors import MaskError, ParameterError, PromptError
 from inpaintrt.guidance import Guidance
@@ -44,6 +47,11 @@ class Request:
     guidance: Guidance
     strength: float
     options: Options = field(repr=False)
+
+    @property
+    def latents(self) -> NDArray[np.floating] | None:
+        """The first latents `[results, channels, h, w]`, where the caller gave them."""
+        return cast("NDArray[np.floating] | None", self.options["latents"])
 
     @property
     def task(self) -> Task:

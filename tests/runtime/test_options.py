@@ -2,13 +2,17 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import LatentsError, ParameterError
 from inpaintrt.options import OPTIONS, RENAMED, Options, make_options
+from runtime.arrays import HasDlpack
 
 # Options of these tests are wrong on purpose.
 wrong: Any = make_options
@@ -138,11 +142,46 @@ def test_an_unknown_option_is_named() -> None:
         wrong(steps=3)
 
 
-@pytest.mark.parametrize("latents", [[1.0], np.zeros((1, 4, 8, 8), np.int64), np.full((1, 4, 8, 8), np.nan)])
-def test_latents_are_finite_floats(latents: object) -> None:
-    with pytest.raises(LatentsError) as caught:
+@pytest.mark.parametrize(
+    ("latents", "received"),
+    [
+        ([1.0], "list"),
+        (np.zeros((1, 4, 8, 8), np.int64), "int64"),
+        (torch.zeros(1, 4, 8, 8, dtype=torch.int32), "int32"),
+        (np.full((1, 4, 8, 8), np.nan, np.float32), "256 values"),
+        (torch.full((2,), torch.inf), "2 values"),
+    ],
+)
+def test_latents_are_finite_floats(latents: object, received: str) -> None:
+    with pytest.raises(LatentsError, match=f"received: {received}") as caught:
         wrong(latents=latents)
     assert caught.value.parameter == "latents"
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy, HasDlpack])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_latents_may_be_arrays_of_any_library(
+    convert: Callable[[np.ndarray], ArrayLike], dtype: type[np.floating]
+) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 4, 3, 5)).astype(dtype)
+    latents = make_options(latents=convert(values))["latents"]
+    assert isinstance(latents, np.ndarray)
+    assert latents.dtype == dtype
+    assert np.array_equal(latents, values)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1, requires_grad=True),
+        torch.zeros(1, dtype=torch.bfloat16),
+        torch.zeros(1, device="meta"),
+        HasDlpack(torch.zeros(1, dtype=torch.bfloat16)),
+    ],
+)
+def test_a_tensor_that_numpy_cannot_read_is_refused_with_a_hint(tensor: ArrayLike) -> None:
+    with pytest.raises(LatentsError, match=r"(?s)received: (Tensor|HasDlpack): .*detach\(\)\.cpu\(\)"):
+        make_options(latents=tensor)
 
 
 def test_compat_refuses_what_diffusers_does_not_have() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from inpaintrt import InpaintOutput, InpaintPipeline
@@ -190,6 +191,15 @@ def test_pictures_may_be_paths_and_arrays(pipe: InpaintPipeline, tmp_path: Path)
     from_arrays = _paint(pipe, image=_pixels(IMAGE), mask_image=_pixels(MASK)).images[0]
     assert largest_difference(from_paths, expected) == 0
     assert largest_difference(from_arrays, expected) == 0
+
+
+def test_pictures_and_latents_may_be_tensors(pipe: InpaintPipeline) -> None:
+    latents = np.random.default_rng(0).standard_normal((1, 4, SIDE // 8, SIDE // 8)).astype(np.float32)
+    expected = _paint(pipe, latents=latents).images[0]
+    image = torch.from_numpy(_pixels(IMAGE).copy()).permute(2, 0, 1)[None] / 255
+    mask = torch.from_numpy(_pixels(MASK).copy())[None] / 255
+    painted = _paint(pipe, image=image, mask_image=mask, latents=torch.from_numpy(latents)).images[0]
+    assert largest_difference(painted, expected) == 0
 
 
 def test_one_prompt_serves_several_pictures(pipe: InpaintPipeline) -> None:

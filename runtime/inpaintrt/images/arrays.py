@@ -29,26 +29,35 @@ def image_from_array(
     """Make a Pillow image ("L", "RGB" or "RGBA") of an array.
 
     Args:
-        values: `[height, width]` or `[height, width, 1 | 3 | 4]` of uint8, uint16, bool, or floats in [0, 1].
+        values: `[height, width]`, `[height, width, 1 | 3 | 4]`, or `[1 | 3 | 4, height, width]`, with or
+            without a first axis of length 1, of uint8, uint16, bool, or floats in [0, 1].
         refusal: The class of the error.
 
     Raises:
         ImageError: (or `refusal`) The shape, the dtype or a value is wrong.
     """
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[:, :, 0]
+    pixels = _channels_last(values[0] if values.ndim == 4 and len(values) == 1 else values)
     if (
-        values.ndim not in (2, 3)
-        or (values.ndim == 3 and values.shape[2] not in _CHANNELS)
-        or not values.size
+        pixels.ndim not in (2, 3)
+        or (pixels.ndim == 3 and pixels.shape[2] not in _CHANNELS)
+        or not pixels.size
     ):
         raise refusal(
-            "the array does not have the shape of a picture",
+            "the array does not have the shape of an image",
             received=list(values.shape),
-            expected="[height, width] or [height, width, 1, 3 or 4]",
-            hint="tensors with the channels first need a transpose; a batch is given one by one",
+            expected="[height, width], [height, width, 1, 3 or 4] or [1, 3 or 4, height, width]",
+            hint="the images of a batch are given as a list",
         )
-    return Image.fromarray(np.ascontiguousarray(_bytes_from_samples(values, refusal)))
+    return Image.fromarray(np.ascontiguousarray(_bytes_from_samples(pixels, refusal)))
+
+
+def _channels_last(values: NDArray[Any]) -> NDArray[Any]:
+    """`[height, width]` or `[height, width, channels]`; where both ends may be channels, the last axis is."""
+    if values.ndim != 3:
+        return values
+    if values.shape[2] not in _CHANNELS and values.shape[0] in _CHANNELS:
+        values = values.transpose(1, 2, 0)
+    return values[:, :, 0] if values.shape[2] == 1 else values
 
 
 def _bytes_from_samples(

@@ -7,22 +7,21 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
+from inpaintrt.array_like import as_array
 from inpaintrt.errors import ImageError, MaskError
 from inpaintrt.images.arrays import image_from_array
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from inpaintrt.array_like import ArrayLike
 
 __all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "load_image", "load_mask", "picture_size"]
 
-ImageSource: TypeAlias = (
-    "Image.Image | NDArray[Any] | str | os.PathLike[str] | bytes | bytearray | memoryview"
-)
+ImageSource: TypeAlias = "Image.Image | ArrayLike | str | os.PathLike[str] | bytes | bytearray | memoryview"
 
 DEFAULT_MAX_PIXELS = 100_000_000
 
@@ -60,8 +59,10 @@ def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     `info`.
 
     Args:
-        source: A path, the bytes of a file, a Pillow image, or an array `[height, width]` or
-            `[height, width, 1 | 3 | 4]` of uint8, uint16, bool, or floats in [0, 1].
+        source: A path, the bytes of a file, a Pillow image, or an array of uint8, uint16, bool, or floats in
+            [0, 1]: `[height, width]`, `[height, width, 1 | 3 | 4]`, or `[1 | 3 | 4, height, width]`, with or
+            without a first axis of length 1. Arrays of other libraries need `__array__` or DLPack, as
+            PyTorch's CPU tensors have.
         max_pixels: The most pixels accepted; the header tells before anything is decoded. Pillow has a limit
             of its own at 178,956,970 (`PIL.Image.MAX_IMAGE_PIXELS`), which holds as well.
 
@@ -116,8 +117,9 @@ def picture_size(
 
 
 def _load(source: ImageSource, max_pixels: int, refusal: _Refusal) -> Image.Image:
-    if isinstance(source, np.ndarray):
-        image = image_from_array(source, refusal)
+    values = None if isinstance(source, Image.Image) else as_array(source, refusal)
+    if values is not None:
+        image = image_from_array(values, refusal)
         _check_pixels(image, max_pixels, refusal)
         return image
     image = source if isinstance(source, Image.Image) else _open(source, refusal)
@@ -138,7 +140,7 @@ def _open(source: object, refusal: _Refusal) -> Image.Image:
         raise refusal(
             "this type is not a picture",
             received=type(source).__name__,
-            expected="a path, bytes, a Pillow image or a NumPy array",
+            expected="a path, bytes, a Pillow image, or an array",
         )
     return _identify(io.BytesIO(_read(source, refusal)), source, refusal)
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import ImageError, MaskError
 from inpaintrt.images import ImageSource, load_image, load_mask, picture_size
+from runtime.arrays import HasDlpack
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
@@ -157,6 +160,50 @@ def test_arrays_may_have_these_channels(channels: int | None) -> None:
     assert loaded.mode == ("RGBA" if channels == 4 else "RGB")
 
 
+@pytest.mark.parametrize("batch", [(), (1,)])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy, HasDlpack])
+def test_channels_may_come_first(
+    batch: tuple[int, ...], channels: int, convert: Callable[[NDArray[np.uint8]], ArrayLike]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
+    loaded = load_image(convert(pixels.reshape(*batch, channels, 5, 7)))
+    expected = load_image(pixels.transpose(1, 2, 0))
+    assert (loaded.mode, loaded.size) == (expected.mode, (7, 5))
+    assert np.array_equal(np.asarray(loaded), np.asarray(expected))
+    assert np.array_equal(np.asarray(load_image(pixels.transpose(1, 2, 0)[None])), np.asarray(expected))
+
+
+def test_where_channels_may_be_at_both_ends_they_come_last() -> None:
+    assert load_image(np.zeros((4, 7, 3), np.uint8)).size == (7, 4)
+    assert load_image(np.zeros((1, 7, 3), np.uint8)).size == (7, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_tensor_of_floats_is_scaled(dtype: torch.dtype) -> None:
+    tensor = (torch.from_numpy(PIXELS).permute(2, 0, 1)[None].to(torch.float64) / 255).to(dtype)
+    assert np.array_equal(np.asarray(load_image(tensor)), PIXELS)
+    mask = torch.tensor([[[[0.0, 0.25, 0.5, 0.75, 1.0]]]], dtype=dtype)
+    assert np.asarray(load_mask(mask)).tolist() == [[0, 64, 128, 191, 255]]
+    assert np.asarray(load_mask(mask[0, 0] > 0.5)).tolist() == [[0, 0, 0, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(3, 8, 8, requires_grad=True),
+        torch.zeros(3, 8, 8, dtype=torch.bfloat16),
+        torch.zeros(3, 8, 8, device="meta"),
+    ],
+)
+def test_a_tensor_that_numpy_cannot_read_is_refused(tensor: torch.Tensor) -> None:
+    _refused(tensor, r"(?s)cannot be read by NumPy.*Tensor: .*detach\(\)\.cpu\(\)")
+
+
+def test_a_tensor_in_the_range_of_the_networks_is_refused() -> None:
+    _refused(torch.full((1, 3, 8, 8), -1.0), r"(?s)out of range.*\[0, 1\]")
+
+
 def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (4, 3), colour) for colour in ((255, 0, 0), (0, 255, 0))]
     content = _encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -296,7 +343,10 @@ def test_the_limit_holds_for_arrays_and_pillow_images() -> None:
         load_mask(PIXELS, max_pixels=53)
 
 
-@pytest.mark.parametrize("shape", [(4,), (1, 3, 8, 8), (3, 8, 8), (8, 8, 2), (8, 8, 5), (0, 8), (8, 0, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(4,), (2, 3, 8, 8), (1, 1, 3, 8, 8), (2, 8, 8), (8, 8, 2), (8, 8, 5), (0, 8), (8, 0, 3), (3, 0, 8)],
+)
 def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     _refused(np.zeros(shape, np.uint8), "shape")
 
