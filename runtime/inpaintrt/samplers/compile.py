@@ -106,7 +106,7 @@ def compile_table(
 
 
 def _compile(member: Member, plan: Plan, strength: float, landing: Level | None) -> Table:
-    first, last = plan.levels[0], plan.levels[-plan.last_step_rows]
+    first, last = plan.levels[0], plan.last_step_level
     if landing is not None and landing.ratio >= last.ratio:
         raise SchedulerError(
             f"{member.class_name} cannot hand over: the next sampler begins with more noise than is left",
@@ -116,7 +116,7 @@ def _compile(member: Member, plan: Plan, strength: float, landing: Level | None)
         )
     signal, noise = (0.0, plan.first_noise) if strength == 1.0 else (first.alpha, first.sigma)
     init = Init(signal, noise, plan.first_noise)
-    return compile_plan(member.class_name, plan, member.settings.prediction_type, init)
+    return compile_plan(member.class_name, plan, member.settings.prediction_type, init, landing)
 
 
 def _members(config: Mapping[str, object], name: str | None, steps: int) -> list[Member]:
