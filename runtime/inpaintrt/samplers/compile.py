@@ -59,7 +59,13 @@ class Member:
 
 
 def compile_table(
-    config: Mapping[str, object], name: str | None, steps: int, *, strength: float = 1.0, eta: float = 0.0
+    config: Mapping[str, object],
+    name: str | None,
+    steps: int,
+    *,
+    strength: float = 1.0,
+    eta: float = 0.0,
+    from_image: bool = False,
 ) -> Table:
     """Compile a sampler to a table.
 
@@ -79,6 +85,8 @@ def compile_table(
         strength: Share of the schedule that is run, 0 to 1; below 1 the image's latents are in the first
             state.
         eta: Fresh noise of DDIM, 0 to 1, or TCD's gamma.
+        from_image: Whether the image's latents are in the first state at strength 1, too, as in diffusers'
+            image-to-image pipelines; its inpainting pipelines begin with pure noise there.
 
     Returns:
         The table.
@@ -99,13 +107,13 @@ def compile_table(
     for member in reversed(running):
         span = Span(steps, max(member.begin, begin), member.end, landing, joined=member is not running[0])
         plan = PLANNERS[member.class_name](member.settings, span, eta)
-        tables.insert(0, _compile(member, plan, strength, landing))
+        tables.insert(0, _compile(member, plan, landing, from_image=from_image or strength < 1.0))
         landing = plan.levels[0]
     label = name if name is not None else members[0].class_name
     return join(label, tables)
 
 
-def _compile(member: Member, plan: Plan, strength: float, landing: Level | None) -> Table:
+def _compile(member: Member, plan: Plan, landing: Level | None, *, from_image: bool) -> Table:
     first, last = plan.levels[0], plan.last_step_level
     if landing is not None and landing.ratio >= last.ratio:
         raise SchedulerError(
@@ -114,7 +122,7 @@ def _compile(member: Member, plan: Plan, strength: float, landing: Level | None)
             expected="a schedule that falls",
             hint="let the members share their ramp, or move the place where they meet",
         )
-    signal, noise = (0.0, plan.first_noise) if strength == 1.0 else (first.alpha, first.sigma)
+    signal, noise = (first.alpha, first.sigma) if from_image else (0.0, plan.first_noise)
     init = Init(signal, noise, plan.first_noise)
     return compile_plan(member.class_name, plan, member.settings.prediction_type, init, landing)
 

@@ -28,7 +28,7 @@ class Init:
     caller hands latents in, which diffusers scales so whatever the strength.
 
     Args:
-        signal: Factor of the image's latents; 0 at strength 1.
+        signal: Factor of the image's latents; 0 where the first state is pure noise.
         noise: Factor of the first noise.
         latents: Factor of latents that a caller hands in.
     """
