@@ -210,7 +210,7 @@ class Stages:
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
         weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
-        thresholds = _thresholds(table.rows, soft=start.soft_mask is not None)
+        thresholds = _thresholds(table, soft=start.soft_mask is not None)
         programs = [
             Program(
                 table,
@@ -264,17 +264,9 @@ def _sources(request: Request) -> list[tuple[ImageSource | None, ImageSource | N
     return list(zip(images, masks, strict=True))
 
 
-def _thresholds(rows: int, *, soft: bool) -> Floats:
-    """How white a mask must be for a latent pixel to change, after each row `[rows]`.
-
-    A soft mask says how early a pixel becomes free: a white one at once, one of grey value m after the share
-        1 - m of
-    the run, and every one in the last row (differential diffusion, arXiv:2306.00950, whose maps have white
-    for what is kept).
-    """
-    if not soft:
-        return np.full(rows, 0.5, np.float32)
-    return (1 - np.arange(1, rows + 1) / rows).astype(np.float32)
+def _thresholds(table: Table, *, soft: bool) -> Floats:
+    """How white a mask must be for a latent pixel to change, after each row `[rows]`."""
+    return table.thresholds if soft else np.full(table.rows, 0.5, np.float32)
 
 
 def pasted(request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]) -> list[Image.Image]:

@@ -85,8 +85,8 @@ def compile_table(
         strength: Share of the schedule that is run, 0 to 1; below 1 the image's latents are in the first
             state.
         eta: Fresh noise of DDIM, 0 to 1, or TCD's gamma.
-        from_image: The image's latents are in the first state also at strength 1, as in diffusers'
-            image-to-image.
+        from_image: Whether the image's latents are in the first state at strength 1, too, as in diffusers'
+            image-to-image pipelines; its inpainting pipelines begin with pure noise there.
 
     Returns:
         The table.
@@ -114,7 +114,7 @@ def compile_table(
 
 
 def _compile(member: Member, plan: Plan, landing: Level | None, *, from_image: bool) -> Table:
-    first, last = plan.levels[0], plan.levels[-plan.last_step_rows]
+    first, last = plan.levels[0], plan.last_step_level
     if landing is not None and landing.ratio >= last.ratio:
         raise SchedulerError(
             f"{member.class_name} cannot hand over: the next sampler begins with more noise than is left",

@@ -175,9 +175,9 @@ def plan_pndm(settings: Settings, span: Span, _eta: float) -> Plan:
     origins[1:2] += settings.training.num_train_timesteps // span.steps
     stops = landed([_level_before(settings, t, span.steps) for t in origins.tolist()], span)
     levels = levels_of(settings, timesteps)
-    return Plan(
-        timesteps, levels, PNDM(levels, levels_of(settings, origins), stops, settings.prediction_type)
-    )
+    solver = PNDM(levels, levels_of(settings, origins), stops, settings.prediction_type)
+    step_of_row = tuple(max(row - 1, 0) for row in range(len(timesteps)))
+    return Plan(timesteps, levels, solver, step_of_row=step_of_row)
 
 
 def _doubled(timesteps: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ The last step has one row, since it arrives at the clean picture.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -110,7 +110,7 @@ def plan_heun(settings: Settings, span: Span, _eta: float) -> Plan:
     arrival = timesteps_of(grid.sigmas[-1:], training_sigmas(settings.training))
     middles = np.concatenate([grid.timesteps[1:], arrival])
     stages, timesteps = _rows(steps, grid.timesteps, middles)
-    return _plan(timesteps, stages, Heun(stages), first_noise(settings, whole, span.begin))
+    return _plan(timesteps, steps, Heun(stages), first_noise(settings, whole, span.begin))
 
 
 def plan_kdpm2(settings: Settings, span: Span, _eta: float) -> Plan:
@@ -145,17 +145,7 @@ def _step(start: float, middle: float, target: float, arrival: float, up: float)
 def _midpoint_plan(settings: Settings, grid: SigmaGrid, steps: list[tuple[Stage, ...]], noise: float) -> Plan:
     middles = timesteps_of(np.array([step[-1].here for step in steps]), training_sigmas(settings.training))
     stages, timesteps = _rows(steps, grid.timesteps, middles)
-    return replace(_plan(timesteps, stages, Midpoint(stages), noise), anchors=_midpoint_anchors(steps))
-
-
-def _midpoint_anchors(steps: list[tuple[Stage, ...]]) -> tuple[tuple[float, float], ...]:
-    """Half way through a step diffusers' add_noise takes the noise of the step's end, not that of x."""
-    anchors = []
-    for step in steps:
-        for stage in step:
-            alpha = Level.from_ratio(stage.arrival).alpha
-            anchors.append((alpha, alpha * step[-1].arrival))
-    return tuple(anchors)
+    return _plan(timesteps, steps, Midpoint(stages), noise)
 
 
 def _rows(
@@ -167,6 +157,14 @@ def _rows(
     return stages, np.array(timesteps)
 
 
-def _plan(timesteps: FloatArray, stages: tuple[Stage, ...], solver: Solver, noise: float) -> Plan:
-    levels = tuple(Level.from_ratio(stage.here) for stage in stages)
-    return Plan(timesteps, levels, solver, noise, last_step_rows=2 if stages[-1].finishes else 1)
+def _plan(timesteps: FloatArray, steps: list[tuple[Stage, ...]], solver: Solver, noise: float) -> Plan:
+    levels = tuple(Level.from_ratio(stage.here) for step in steps for stage in step)
+    step_of_row = tuple(number for number, step in enumerate(steps) for _ in step)
+    anchors = tuple(_anchor(stage, step) for step in steps for stage in step)
+    return Plan(timesteps, levels, solver, noise, step_of_row, anchors)
+
+
+def _anchor(stage: Stage, step: tuple[Stage, ...]) -> tuple[float, float]:
+    """Where the step ends: between KDPM2's two rows diffusers' noised original has less noise than x."""
+    alpha = Level.from_ratio(stage.arrival).alpha
+    return alpha, alpha * step[-1].arrival

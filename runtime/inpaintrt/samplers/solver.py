@@ -93,13 +93,25 @@ class Plan:
         levels: Level of x when the UNet sees it, one per row.
         solver: The solver.
         first_noise: Factor of pure first noise, and of latents that a caller hands in.
-        last_step_rows: How many rows the last step has.
-        anchors: What a noised image is made of after each row, where that is not the level of the next row.
+        step_of_row: Step that a row belongs to, from 0, one per row; None where every step has one row.
+        anchors: Factors of the image's latents and of the first noise in the noised original that belongs
+            to the latent after a row, one pair per row; None where the original is at the level of the next
+            row, as it is for every sampler but KDPM2.
     """
 
     timesteps: FloatArray
     levels: tuple[Level, ...]
     solver: Solver
     first_noise: float = 1.0
-    last_step_rows: int = 1
+    step_of_row: tuple[int, ...] | None = None
     anchors: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Step that every row belongs to, from 0, [rows]."""
+        return self.step_of_row if self.step_of_row is not None else tuple(range(len(self.levels)))
+
+    @property
+    def last_step_level(self) -> Level:
+        """Level at which the last step begins."""
+        return self.levels[self.steps.index(self.steps[-1])]

@@ -28,7 +28,7 @@ class Init:
     caller hands latents in, which diffusers scales so whatever the strength.
 
     Args:
-        signal: Factor of the image's latents; 0 at strength 1.
+        signal: Factor of the image's latents; 0 where the first state is pure noise.
         noise: Factor of the first noise.
         latents: Factor of latents that a caller hands in.
     """
@@ -42,6 +42,10 @@ class Init:
 class Table:
     """A sampler, ready to run: state' = update[row] @ (state, guided, noise).
 
+    A UNet that does not see the mask inpaints through a gate [h, w], 1 where the image is painted: after a
+    row, x' = gate * state'[0] + (1 - gate) * (anchor[row] @ (image_latents, first_noise)). Only x is gated,
+    never the rest of the state (diffusers StableDiffusionInpaintPipeline with unet.in_channels == 4).
+
     state[0] is x, with x = alpha * x0 + sigma * eps and alpha^2 + sigma^2 = 1, as the UNet wants it; after
     the last row it is what diffusers hands to the VAE. state[STATE_TENSORS - 1] is the denoised estimate of
     the row that ran last. The others belong to the sampler; before the first row they may hold anything
@@ -53,41 +57,65 @@ class Table:
         update: Matrices, float64 [rows, STATE_TENSORS, STATE_TENSORS + 2]; the columns are the state
             tensors, the UNet's output after guidance, and unit Gaussian noise.
         uses_noise: Whether a row needs noise, bool [rows].
+        anchor: Noised original after every row, float64 [rows, 2]: the factors of the image's latents and of
+            the first noise, in the scale of x; 1 and 0 after the last row (diffusers' add_noise with the
+            next timestep).
+        step_of_row: Step that every row belongs to, int64 [rows], counted from the first step that is run.
         init: What the first state holds.
-        anchor: float64 [rows, 2]: the factors of an image's latents and of the first noise that give the
-            image as noisy as x is after a row, which is what inpainting without a mask in the UNet's input
-            keeps; the last row is (1, 0). diffusers: `scheduler.add_noise(image_latents, noise, timesteps[i
-            + 1])`.
     """
 
     name: str
     timesteps: NDArray[np.float32]
     update: FloatArray
     uses_noise: NDArray[np.bool_]
-    init: Init
     anchor: FloatArray
+    step_of_row: NDArray[np.int64]
+    init: Init
 
     def __post_init__(self) -> None:
-        for array in (self.timesteps, self.update, self.uses_noise, self.anchor):
+        for array in (self.timesteps, self.update, self.uses_noise, self.anchor, self.step_of_row):
             array.setflags(write=False)
-
-    @cached_property
-    def gated_update(self) -> NDArray[np.float32]:
-        """The matrices with the anchor, float32 [rows, STATE_TENSORS + 1, STATE_TENSORS + 4].
-
-        The columns are those of `update`, the image's latents and the first noise; the last row is the
-        anchor.
-        """
-        gated = np.zeros((self.rows, STATE_TENSORS + 1, STATE_TENSORS + 4), np.float32)
-        gated[:, :STATE_TENSORS, : STATE_TENSORS + 2] = self.update
-        gated[:, STATE_TENSORS, STATE_TENSORS + 2 :] = self.anchor
-        gated.setflags(write=False)
-        return gated
 
     @property
     def rows(self) -> int:
         """Number of evaluations of the UNet."""
         return len(self.timesteps)
+
+    @cached_property
+    def thresholds(self) -> NDArray[np.float32]:
+        """Value of a soft mask from which on a latent pixel is free after each row.
+
+        A soft mask says how much each pixel may change, from 0 (keep) to 1 (paint): differential diffusion
+        (arXiv:2306.00950) opens the gate of a pixel earlier, the larger its value. Before step i of N, for i
+        from 1, diffusers' community pipeline pipeline_stable_diffusion_xl_differential_img2img keeps the
+        pixels with map > i / N, where map = 1 - mask. What is kept before step i was gated after step
+        i - 1, so after step s a pixel is free where 1 - mask <= (s + 1) / N: mask >= (N - 1 - s) / N. Where
+        the mask is 1 a pixel is free from the beginning; after the last row every pixel is free.
+
+        N counts the steps that are run; that pipeline counts those that strength cut off, too, and with a
+        strength below 1 never frees the darkest pixels.
+
+        Returns:
+            Read-only float32 [rows], falling from (N - 1) / N to 0; the rows of one step share its value.
+        """
+        count = self.step_of_row[-1] + 1
+        thresholds: NDArray[np.float32] = ((count - 1 - self.step_of_row) / count).astype(np.float32)
+        thresholds.setflags(write=False)
+        return thresholds
+
+    @cached_property
+    def gated_update(self) -> FloatArray:
+        """Matrices with the anchor as their last row.
+
+        Returns:
+            Read-only float64 [rows, STATE_TENSORS + 1, STATE_TENSORS + 4]; the columns are the state tensors,
+            the UNet's output after guidance, unit Gaussian noise, the image's latents and the first noise.
+        """
+        gated = np.zeros((self.rows, STATE_TENSORS + 1, STATE_TENSORS + 4))
+        gated[:, :STATE_TENSORS, : STATE_TENSORS + 2] = self.update
+        gated[:, STATE_TENSORS, STATE_TENSORS + 2 :] = self.anchor
+        gated.setflags(write=False)
+        return gated
 
 
 def compile_plan(
@@ -100,7 +128,8 @@ def compile_plan(
         plan: The solver and its rows.
         prediction_type: What the UNet predicts.
         init: What the first state holds.
-        landing: Level at which the last row arrives; None for the finished image.
+        landing: Level at which another sampler goes on after the last row; None where the last row ends the
+            schedule.
 
     Returns:
         The table.
@@ -121,13 +150,21 @@ def compile_plan(
         for slot, tensor in enumerate(history, start=1):
             update[i, slot] = tensor
     uses_noise = np.any(update[:, :, NOISE] != 0.0, axis=1)
-    anchor = _anchor(plan, Level(1.0, 0.0) if landing is None else landing)
-    return Table(name, plan.timesteps.astype(np.float32), update, uses_noise, init, anchor)
+    return Table(
+        name,
+        plan.timesteps.astype(np.float32),
+        update,
+        uses_noise,
+        _anchor(plan, landing),
+        np.array(plan.steps, dtype=np.int64),
+        init,
+    )
 
 
-def _anchor(plan: Plan, last: Level) -> FloatArray:
-    nexts = [(level.alpha, level.sigma) for level in (*plan.levels[1:], last)]
-    return np.array(nexts if plan.anchors is None else [*plan.anchors[:-1], nexts[-1]])
+def _anchor(plan: Plan, landing: Level | None) -> FloatArray:
+    following = plan.anchors or tuple((level.alpha, level.sigma) for level in plan.levels[1:])
+    last = (1.0, 0.0) if landing is None else (landing.alpha, landing.sigma)
+    return np.array([*following[: len(plan.levels) - 1], last])
 
 
 def _checked_step(
@@ -169,6 +206,13 @@ def join(name: str, tables: Sequence[Table]) -> Table:
         np.concatenate([table.timesteps for table in tables]),
         np.concatenate([table.update for table in tables]),
         np.concatenate([table.uses_noise for table in tables]),
-        tables[0].init,
         np.concatenate([table.anchor for table in tables]),
+        _joined_steps(tables),
+        tables[0].init,
     )
+
+
+def _joined_steps(tables: Sequence[Table]) -> NDArray[np.int64]:
+    counts = [table.step_of_row[-1] + 1 for table in tables[:-1]]
+    firsts = np.cumsum([0, *counts])
+    return np.concatenate([first + table.step_of_row for first, table in zip(firsts, tables, strict=True)])

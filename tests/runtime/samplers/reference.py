@@ -63,9 +63,19 @@ def diffusers_scheduler(config: Mapping[str, object], class_name: str | None = N
 
 
 def run_diffusers(
-    scheduler: Any, steps: int, *, strength: float = 1.0, eta: float = 0.0, latents: FloatArray | None = None
+    scheduler: Any,
+    steps: int,
+    *,
+    strength: float = 1.0,
+    eta: float = 0.0,
+    latents: FloatArray | None = None,
+    mask: FloatArray | None = None,
 ) -> Run:
-    """Sample with diffusers, in the order of StableDiffusionInpaintPipeline.__call__."""
+    """Sample with diffusers, in the order of StableDiffusionInpaintPipeline.__call__.
+
+    With a mask, 1 where the image is painted, the UNet counts as one of 4 channels: what the mask leaves out
+    is the noised original after every step.
+    """
     scheduler.set_timesteps(steps)
     for name in DOUBLED:
         if hasattr(scheduler, name):
@@ -82,11 +92,16 @@ def run_diffusers(
     if "eta" in accepted:
         options["eta"] = eta
     run = Run()
-    for t in timesteps:
+    noise = FIRST_NOISE if latents is None else latents
+    for i, t in enumerate(timesteps):
         scaled = scheduler.scale_model_input(x, t)
         output = torch.from_numpy(unet(scaled.numpy(), float(t)))
         result = scheduler.step(output, t, x, **options)
         x = result.prev_sample.double()
+        if mask is not None:
+            x = torch.from_numpy(mask) * x + torch.from_numpy(1.0 - mask) * _original(
+                scheduler, noise, timesteps[i + 1 : i + 2]
+            )
         run.timesteps.append(float(t))
         if getattr(result, "pred_original_sample", None) is not None:
             run.estimates.append(result.pred_original_sample.double().numpy())
@@ -103,21 +118,39 @@ def _first_latent(scheduler: Any, timesteps: Any, strength: float, latents: Floa
     return scheduler.add_noise(torch.from_numpy(IMAGE), noise, timesteps[:1])
 
 
+def _original(scheduler: Any, noise: FloatArray, next_timestep: Any) -> Any:
+    image = torch.from_numpy(IMAGE)
+    if len(next_timestep) == 0:
+        return image
+    return scheduler.add_noise(image, torch.from_numpy(noise), next_timestep)
+
+
 def run_table(
-    table: Table, *, latents: FloatArray | None = None, noise_dtype: torch.dtype = torch.float64
+    table: Table,
+    *,
+    latents: FloatArray | None = None,
+    mask: FloatArray | None = None,
+    noise_dtype: torch.dtype = torch.float64,
 ) -> Run:
-    """Sample with a table: four lines of linear algebra around the UNet."""
+    """Sample with a table: a few lines of linear algebra around the UNet."""
+    gate = np.ones(SIZE) if mask is None else mask.reshape(-1)
+    original = np.stack([IMAGE, FIRST_NOISE if latents is None else latents]).reshape(2, SIZE)
     generator = torch.Generator().manual_seed(0)
     state = np.full((STATE_TENSORS, SIZE), 1e6)
     first = table.init.signal * IMAGE + table.init.noise * FIRST_NOISE
     state[0] = (first if latents is None else table.init.latents * latents).reshape(-1)
     run = Run()
-    for timestep, update, uses_noise in zip(table.timesteps, table.update, table.uses_noise, strict=True):
+    for timestep, update, uses_noise in zip(
+        table.timesteps, table.gated_update, table.uses_noise, strict=True
+    ):
         output = unet(state[0].reshape(SHAPE), float(timestep)).reshape(1, SIZE)
         noise = torch.zeros(SHAPE)
         if uses_noise:
             noise = torch.randn(SHAPE, generator=generator, dtype=noise_dtype)
-        state = update @ np.concatenate([state, output, noise.double().numpy().reshape(1, SIZE)])
+        drawn = noise.double().numpy().reshape(1, SIZE)
+        state = update @ np.concatenate([state, output, drawn, original])
+        state[0] = gate * state[0] + (1.0 - gate) * state[STATE_TENSORS]
+        state = state[:STATE_TENSORS]
         run.timesteps.append(float(timestep))
         run.estimates.append(state[STATE_TENSORS - 1].reshape(SHAPE))
     run.latent = state[0].reshape(SHAPE)

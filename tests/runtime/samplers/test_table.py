@@ -175,7 +175,7 @@ def test_a_table_cannot_be_written() -> None:
     assert table.timesteps.dtype == np.float32
     assert table.update.dtype == np.float64
     assert table.update.shape == (5, STATE_TENSORS, STATE_TENSORS + 2)
-    for array in (table.timesteps, table.update, table.uses_noise):
+    for array in (table.timesteps, table.update, table.uses_noise, table.anchor, table.step_of_row):
         assert not array.flags.writeable
     with pytest.raises(AttributeError):
         table.name = "other"  # type: ignore[misc]
