@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from inpaintrt.errors import MaskError, ParameterError, PromptError
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource
-from inpaintrt.options import Options, make_options
+from inpaintrt.options import OPTIONS, Options, make_options
 
 __all__ = ["Options", "Request", "Task", "make_request"]
 
@@ -80,7 +80,7 @@ def make_request(
     """
     settings = make_options(**options)
     images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
-    _check_options_of_task(options, images, masks)
+    _check_options_of_task(settings, images, masks)
     prompts = _match_prompts(prompt, len(images))
     negatives = _match_negatives(settings["negative_prompt"], len(prompts))
     count = settings["num_images_per_prompt"]
@@ -108,25 +108,24 @@ _FOR_MASKS = (
     "mask_grow",
     "mask_invert",
     "mask_mode",
-    "match_colors",
-    "match_colours",
     "fill",
 )
 
 
 def _check_options_of_task(options: Options, images: tuple[object, ...], masks: tuple[object, ...]) -> None:
-    if not images and options.get("strength") is not None:
+    if not images and options["strength"] is not None:
         raise ParameterError(
             "strength has no meaning without an image",
             received=f"strength = {options['strength']}",
             expected="an image, or no strength",
             parameter="strength",
         )
-    useless = () if masks else tuple(name for name in _FOR_MASKS if options.get(name))
+    values = dict(options)
+    useless = [name for name in _FOR_MASKS if not masks and values[name] != OPTIONS[name].default]
     if useless:
         raise ParameterError(
             f"{useless[0]} has no meaning without a mask",
-            received=f"{useless[0]} = {dict(options)[useless[0]]!r}",
+            received=f"{useless[0]} = {values[useless[0]]!r}",
             expected="a mask, or no such option",
             parameter=useless[0],
         )

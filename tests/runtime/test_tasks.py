@@ -161,7 +161,7 @@ def test_options_without_meaning_for_a_task_are_refused(
 
 @pytest.mark.parametrize("task", ["text-to-image", "image-to-image"])
 def test_an_inpainting_checkpoint_does_the_other_tasks(tiny_bundle: Path, task: str) -> None:
-    given = {"image": IMAGE} if task == "image-to-image" else {}
+    given: dict[str, Any] = {"image": IMAGE} if task == "image-to-image" else {}
     with InpaintPipeline.from_bundle(tiny_bundle) as pipe:
         found = [pipe(PROMPT, **given, num_inference_steps=3, seed=seed).images[0] for seed in (1, 1, 2)]
     assert found[0].size == (SIDE, SIDE)

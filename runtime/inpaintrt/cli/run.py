@@ -23,8 +23,8 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--image", "-i", type=_PATH, required=True, help="The image.")
-@click.option("--mask", "-m", type=_PATH, required=True, help="White where to paint, black where to keep.")
+@click.option("--image", "-i", type=_PATH, help="The image; without one, text becomes an image.")
+@click.option("--mask", "-m", type=_PATH, help="White where to paint; without one, the whole image changes.")
 @click.option("--prompt", "-p", required=True, help="What to paint.")
 @click.option("--output", "-o", type=_PATH, required=True, help="File to write: .png, .jpg or .webp.")
 @bundle_option
@@ -32,8 +32,8 @@ _PATH = click.Path(path_type=Path)
 @request_options
 @click.option("--force", is_flag=True, help="Overwrite the output file.")
 def run(
-    image: Path,
-    mask: Path,
+    image: Path | None,
+    mask: Path | None,
     prompt: str,
     output: Path,
     bundle: str,
@@ -44,7 +44,7 @@ def run(
     force: bool,
     **parameters: object,
 ) -> None:
-    """Paint what the prompt says where the mask is white."""
+    """Paint what the prompt says: where the mask is white, over the whole image, or without any image."""
     console = Console(stderr=True, highlight=False)
     given, notes = current_names({name: value for name, value in parameters.items() if value is not None})
     for note in notes:

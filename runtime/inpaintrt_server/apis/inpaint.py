@@ -60,7 +60,7 @@ def make_api(settings: ServerSettings) -> Api:
 
 
 async def inpaint(request: Request) -> Response:
-    """Paint what the prompt says where the mask is white.
+    """Paint what the prompt says: where the mask is white, over the whole image, or without any image.
 
     The answer is the result's file; or JSON, or server-sent events, where `Accept`, `response_format` or
     `stream` say so. Events are `started`, `step`, `preview`, `result` and `error`.
@@ -78,7 +78,7 @@ async def inpaint(request: Request) -> Response:
     return await _respond(context, fields, finished, answer)
 
 
-async def _read(request: Request) -> tuple[InpaintFields, bytes, bytes | None]:
+async def _read(request: Request) -> tuple[InpaintFields, bytes | None, bytes | None]:
     match content_type(request):
         case "application/json":
             return await anyio.to_thread.run_sync(_from_json, await read_json(request, InpaintJson))
@@ -92,13 +92,14 @@ async def _read(request: Request) -> tuple[InpaintFields, bytes, bytes | None]:
             )
 
 
-def _from_json(body: InpaintJson) -> tuple[InpaintFields, bytes, bytes | None]:
+def _from_json(body: InpaintJson) -> tuple[InpaintFields, bytes | None, bytes | None]:
+    image = None if body.image is None else decode_base64(body.image)
     mask = None if body.mask is None else decode_base64(body.mask, "mask")
-    # The texts of pictures are not kept while the request waits.
-    return body.model_copy(update={"image": "", "mask": None}), decode_base64(body.image), mask
+    # The texts of images are not kept while the request waits.
+    return body.model_copy(update={"image": None, "mask": None}), image, mask
 
 
-def _from_form(form: Form) -> tuple[InpaintFields, bytes, bytes | None]:
+def _from_form(form: Form) -> tuple[InpaintFields, bytes | None, bytes | None]:
     values = {name: _field_value(name, texts) for name, texts in form.fields.items()}
     for name in ("image", "mask"):
         if name in values:
@@ -109,10 +110,7 @@ def _from_form(form: Form) -> tuple[InpaintFields, bytes, bytes | None]:
             "there is no such file field", field=unknown[0], received=unknown[0], expected="image, mask"
         )
     fields = checked(InpaintFields, values)
-    image, mask = (_single_file(form, name) for name in ("image", "mask"))
-    if image is None:
-        raise FieldError("the field 'image' is missing", field="image", expected="a picture's file")
-    return fields, image, mask
+    return fields, _single_file(form, "image"), _single_file(form, "mask")
 
 
 def _field_value(name: str, texts: tuple[str, ...]) -> object:
@@ -158,11 +156,11 @@ def _choose_answer(fields: InpaintFields, accept: str) -> _Answer:
 
 
 def _make(
-    context: Context, fields: InpaintFields, image: bytes, mask: bytes | None, previews: int
+    context: Context, fields: InpaintFields, image: bytes | None, mask: bytes | None, previews: int
 ) -> tuple[PipelineRequest, frozenset[int]]:
     """The checked request, and the steps with previews."""
     settings = context.settings
-    picture = check_upload(image, "image", max_pixels=settings.max_pixels)
+    picture = None if image is None else check_upload(image, "image", max_pixels=settings.max_pixels)
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
     request = make_request(fields.prompt, image, mask, fields.options())
@@ -254,7 +252,7 @@ def _request_body(settings: ServerSettings) -> dict[str, Any]:
     return {
         "required": True,
         "content": {
-            _FORM: {"schema": form_schema(InpaintFields, limits, files={"image": True, "mask": False})},
+            _FORM: {"schema": form_schema(InpaintFields, limits, files={"image": False, "mask": False})},
             _JSON: {"schema": json_schema(InpaintJson, limits)},
         },
     }

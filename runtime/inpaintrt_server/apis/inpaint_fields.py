@@ -137,8 +137,9 @@ class InpaintFields(BaseModel):
 class InpaintJson(InpaintFields):
     """A request as JSON."""
 
-    image: str = Field(
-        description="The image's file as base64, or as a data: URL.",
+    image: str | None = Field(
+        default=None,
+        description="The image's file as base64, or as a data: URL; absent for text-to-image.",
         json_schema_extra={"contentEncoding": "base64"},
     )
     mask: str | None = Field(

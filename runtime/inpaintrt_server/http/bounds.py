@@ -14,12 +14,12 @@ __all__ = ["check_bounds"]
 _LONGEST_SIDE = 16384
 
 
-def check_bounds(request: Request, picture: Upload, context: Context) -> None:
+def check_bounds(request: Request, picture: Upload | None, context: Context) -> None:
     """Check prompts, steps, results and sizes against the server's limits.
 
     Args:
         request: From `make_request`.
-        picture: The request's picture.
+        picture: The request's image; None for text-to-image.
         context: Has the limits, of which memory is one.
 
     Raises:
@@ -33,7 +33,8 @@ def check_bounds(request: Request, picture: Upload, context: Context) -> None:
     _check("there are too many steps", steps, settings.max_steps, "steps", "num_inference_steps")
     what = "too many results are asked for"
     _check(what, results, settings.max_results, "results", "num_images_per_prompt")
-    _check_canvas(request, picture, settings)
+    if picture is not None:
+        _check_canvas(request, picture, settings)
     _check_run(request, picture, context)
 
 
@@ -61,14 +62,21 @@ def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -
         )
 
 
-def _check_run(request: Request, picture: Upload, context: Context) -> None:
-    """Where only one side is given, the other follows the picture's proportions, whichever way it lies."""
+def _check_run(request: Request, picture: Upload | None, context: Context) -> None:
+    """Where only one side is given, the other follows the image's proportions, whichever way it lies.
+
+    Without an image, it is the checkpoint's own.
+    """
     height, width = request.options["height"], request.options["width"]
     if height is None and width is None:
         return
-    elongation = max(picture.width, picture.height) / min(picture.width, picture.height)
     given = height or width or 0
-    pixels = int(height * width if height and width else given * given * elongation)
+    if height and width:
+        pixels = height * width
+    elif picture is None:
+        pixels = given * max(context.service.stages.manifest.architecture.native_resolution)
+    else:
+        pixels = int(given * given * max(picture.width, picture.height) / min(picture.width, picture.height))
     what, parameter = "the size to run at is too large", "height" if height else "width"
     _check(what, pixels, context.settings.max_run_pixels, "pixels", parameter)
     context.service.budget.check(request, pixels)
