@@ -214,7 +214,7 @@ def test_an_engine_that_does_not_work_from_the_start_is_lost(demo: LoadedBundle)
 
 def test_an_engine_that_gives_nan_for_zeros_is_lost(demo: LoadedBundle, make_service: MakeService) -> None:
     def spoil(inputs: Mapping[str, Array], outputs: dict[str, Array]) -> dict[str, Array]:
-        return {"next_state": np.full_like(outputs["next_state"], np.nan)}
+        return {**outputs, "next_finite": np.zeros_like(outputs["next_finite"])}
 
     _assert_lost(make_service(with_engine(demo, "denoiser", lambda inputs: None, spoil)))
 
