@@ -61,7 +61,7 @@ class StepEvent:
 
     Attributes:
         index: How many steps are done.
-        total: How many there are; where an engine takes fewer results at once, those of all turns.
+        total: How many there are; where an engine takes fewer results at once, those of all micro-batches.
         output: The results, with the last event; None before.
     """
 
@@ -71,7 +71,7 @@ class StepEvent:
     _preview: Callable[[], list[Image.Image]] = field(default=list, repr=False)
 
     def preview(self) -> list[Image.Image]:
-        """Decode the present estimate of the finished pictures; before its turn it is the picture itself.
+        """Decode the present estimate of each result; before its first step it is the image itself.
 
         It costs one run of the VAE's decoder for each picture, and may be called until the next event.
         """

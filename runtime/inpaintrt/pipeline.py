@@ -12,17 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import DEFAULT_BACKEND
-from inpaintrt.denoiser import Turns
-from inpaintrt.images import ImageSource, Prepared, paste_back
+from inpaintrt.flow import Flow, MicroBatches, Stage
+from inpaintrt.images import ImageSource
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.request import Options, Request, make_request
-from inpaintrt.stages import Stages, results, untouched
-from inpaintrt.timing import Stopwatch
+from inpaintrt.stages import Stages
 
 __all__ = ["InpaintPipeline"]
-
-Floats = NDArray[np.float32]
 
 
 class InpaintPipeline:
@@ -115,49 +112,19 @@ class InpaintPipeline:
         return self._run(make_request(prompt, image, mask_image, options))
 
     def _run(self, request: Request) -> Iterator[StepEvent]:
-        clock = Stopwatch()
-        table = self.stages.compile(request)
-        with clock.stage("prepare"):
-            prepared = self.stages.prepare(request)
-        notes = tuple(dict.fromkeys(note for picture in prepared for note in picture.warnings))
-        if all(picture.empty for picture in prepared):
-            unchanged = untouched(request, prepared)
-            yield StepEvent(0, 0, InpaintOutput(unchanged, request.seeds, clock.timings(), notes))
-            return
-        with clock.stage("prompts"):
-            contexts = self.stages.encode_prompts(request)
-        with clock.stage("image_encode"):
-            encoded = self.stages.encode_pictures(request, prepared)
-            entries = self.stages.start(request, prepared, table, contexts, encoded)
-            turns = Turns(self.stages.step, entries, self._row_buckets)
-        for index in range(1, turns.total):
-            with clock.step(turns.clock):
-                turns.step()
-            yield StepEvent(index, turns.total, _preview=lambda: self._preview(request, prepared, turns))
-        with clock.step(turns.clock):
-            turns.step()
-        finished = self._finish(request, prepared, turns.latents(), clock)
-        output = InpaintOutput(finished, request.seeds, clock.timings(), notes + contexts.warnings)
-        yield StepEvent(turns.total, turns.total, output)
-
-    def _preview(self, request: Request, prepared: Sequence[Prepared], turns: Turns) -> list[Image.Image]:
-        """The estimates as pictures; of a result whose turn is still to come, the picture itself."""
-        return [
-            prepared[index].original.copy()
-            if latents is None
-            else paste_back(prepared[index], self.stages.decode(latents))
-            for index, latents in zip(request.image_indices, turns.estimates(), strict=True)
-        ]
-
-    def _finish(
-        self, request: Request, prepared: Sequence[Prepared], latents: Floats, clock: Stopwatch
-    ) -> list[Image.Image] | Floats:
-        if request.options["output_type"] == "latent":
-            return latents
-        with clock.stage("image_decode"):
-            decoded = [self.stages.decode(latent) for latent in latents]
-        with clock.stage("paste"):
-            return results(request, prepared, decoded)
+        flow = Flow(self.stages, request)
+        steps = 0
+        flow.prepare()
+        if not flow.unchanged:
+            _exhaust(flow.encode())
+            with flow.clock.stage("image_encode"):
+                batches = MicroBatches(self.stages.step, flow, self._row_buckets)
+            steps = batches.total
+            yield from _denoise(flow, batches)
+            _exhaust(flow.decode())
+        images = flow.paste()
+        output = InpaintOutput(images, request.seeds, flow.clock.timings(), flow.warnings)
+        yield StepEvent(steps, steps, output)
 
     def close(self) -> None:
         """Release the engines."""
@@ -170,3 +137,24 @@ class InpaintPipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _denoise(flow: Flow, batches: MicroBatches) -> Iterator[StepEvent]:
+    """Do all steps; the event of the last is the caller's, since it has the results."""
+    flow.enter(Stage.DENOISING)
+    for index in range(1, batches.total + 1):
+        with flow.clock.step(batches.clock):
+            batches.step()
+        if index < batches.total:
+            yield StepEvent(index, batches.total, _preview=lambda: _preview(flow, batches))
+
+
+def _preview(flow: Flow, batches: MicroBatches) -> list[Image.Image]:
+    decoded: dict[int, NDArray[np.float32]] = {}
+    _exhaust(flow.decode_estimates(batches.estimates(), decoded))
+    return flow.paste_estimates(decoded)
+
+
+def _exhaust(pieces: Iterator[None]) -> None:
+    for _ in pieces:
+        pass

@@ -37,6 +37,10 @@ class Stopwatch:
             yield
         self._stages[name] = self._stages.get(name, 0.0) + seconds()
 
+    def seconds(self, name: str) -> float:
+        """What a stage took until now."""
+        return self._stages.get(name, 0.0)
+
     @contextmanager
     def step(self, clock: Clock | None = None) -> Iterator[None]:
         """Time one step of the sampler, by the clock of what computes it; by default the host's."""
@@ -47,7 +51,7 @@ class Stopwatch:
     def timings(self) -> Timings:
         """What was measured, in seconds; a device's clock is read here, when its work is done."""
         names = ("prepare", "prompts", "image_encode", "image_decode", "paste")
-        stages = {name: self._stages.get(name, 0.0) for name in names}
+        stages = {name: self.seconds(name) for name in names}
         steps = tuple(seconds() for seconds in self._steps)
         denoise = sum(steps)
         return Timings(**stages, denoise=denoise, total=sum(stages.values()) + denoise, steps=steps)

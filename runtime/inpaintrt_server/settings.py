@@ -12,7 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.errors import ParameterError
-from inpaintrt_server.batching.settings import BatchingSettings, Mode
+from inpaintrt_server.batching.scheduler import Mode
+from inpaintrt_server.batching.service import BatchingSettings
 from inpaintrt_server.http.limits import BodyLimits
 
 __all__ = ["ENVIRONMENT_PREFIX", "ServerSettings", "read_settings"]

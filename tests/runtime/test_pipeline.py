@@ -167,6 +167,16 @@ def test_previews_approach_the_result(pipe: InpaintPipeline) -> None:
     assert distances[-1] < distances[0]
 
 
+def test_a_result_whose_micro_batch_has_not_begun_is_previewed_as_the_image(tiny_bundle: Path) -> None:
+    options: Any = {"num_inference_steps": 3, "num_images_per_prompt": 2, "seed": 0, "scheduler": "ddim"}
+    with InpaintPipeline.from_bundle(tiny_bundle, row_buckets=(2,)) as pipe:
+        events = pipe.stream("a red balloon", IMAGE, MASK, **options)
+        previews = [event.preview() for event in events if event.output is None]
+    assert len(previews) == 5
+    changed = [[largest_difference(image, IMAGE) > 0 for image in images] for images in previews]
+    assert changed == [[True, False]] * 3 + [[True, True]] * 2
+
+
 def test_closing_a_stream_cancels_it(pipe: InpaintPipeline) -> None:
     stream = pipe.stream("a red balloon", IMAGE, MASK, num_inference_steps=50)
     assert next(stream).index == 1

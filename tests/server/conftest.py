@@ -15,8 +15,7 @@ from fastapi import FastAPI
 
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.http.metrics import Metrics
 from inpaintrt_server.logs import JsonFormatter
 from inpaintrt_server.serving import server_config

@@ -11,8 +11,7 @@ from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import EngineRunError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.serving import ENGINE_LOST, Server, bound_socket
 from inpaintrt_server.settings import ServerSettings
 

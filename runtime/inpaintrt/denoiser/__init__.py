@@ -10,13 +10,13 @@ requests is one UNet call between two small matrix products, and a gate that kee
     x          = next[:, 0] where mask >= threshold, else next[:, -1]
 
 `FusedStep` runs these lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
-step, rows and matrices; `Turns` brings the results of one request through. What is resident (see
-`inpaintrt.conditioning`) is kept by a `StepState`, in NumPy or on a device.
+step, rows and matrices; where an engine takes fewer results than a request has, they step in micro-batches.
+What is resident (see `inpaintrt.conditioning`) is kept by a `StepState`, in NumPy or on a device.
 """
 
+from inpaintrt.denoiser.micro_batches import micro_batch_size, open_slots
 from inpaintrt.denoiser.slots import Entry, Program, Slots, nonfinite_error, row_bucket
 from inpaintrt.denoiser.steps import FusedStep, HostState, PlainStep, Step
-from inpaintrt.denoiser.turns import Turns
 
 __all__ = [
     "Entry",
@@ -26,7 +26,8 @@ __all__ = [
     "Program",
     "Slots",
     "Step",
-    "Turns",
+    "micro_batch_size",
     "nonfinite_error",
+    "open_slots",
     "row_bucket",
 ]

@@ -17,7 +17,7 @@ from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
 from inpaintrt_server.apis.picture_files import in_picture_thread
-from inpaintrt_server.batching.jobs import Finished, Started, Stepped
+from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.bodies import checked, content_type, read_form, read_json
 from inpaintrt_server.http.bounds import check_bounds

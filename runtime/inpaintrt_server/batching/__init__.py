@@ -1,19 +1,20 @@
 """Step-level continuous batching: requests join and leave between the steps of one engine."""
 
-from inpaintrt_server.batching.jobs import (
+from inpaintrt_server.batching.admission import Permit
+from inpaintrt_server.batching.events import (
     Event,
     Failed,
     Finished,
-    Job,
     JobTimings,
     Listener,
-    Permit,
+    NullObserver,
+    Observer,
     Started,
     Stepped,
 )
-from inpaintrt_server.batching.observing import Observer, Silent, Snapshot
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings, Mode
+from inpaintrt_server.batching.scheduler import Mode
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings, Snapshot
+from inpaintrt_server.batching.task import Job
 
 __all__ = [
     "BatchingService",
@@ -25,9 +26,9 @@ __all__ = [
     "JobTimings",
     "Listener",
     "Mode",
+    "NullObserver",
     "Observer",
     "Permit",
-    "Silent",
     "Snapshot",
     "Started",
     "Stepped",

@@ -1,4 +1,4 @@
-"""Who is let in: a bounded number of places, from before a request's body is read until its end."""
+"""Admission: a bounded number of permits, each from before a request's body is read until its end."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 from threading import Condition, Lock
 
 from inpaintrt.errors import InpaintError
-from inpaintrt_server.batching.observing import Observer
+from inpaintrt_server.batching.events import Observer
 from inpaintrt_server.errors import DrainingError, EngineLostError, QueueFullError
 
-__all__ = ["Admission", "Place"]
+__all__ = ["Admission", "Permit"]
 
 _NEWEST_GAP = 0.2
 _SHORTEST_WAIT = 1.0
 _LONGEST_WAIT = 120.0
 
 
-class Place:
-    """A place: given back by `release` before it is used, by `end` afterwards.
+class Permit:
+    """The right to submit one request: given back by `release` before it is used, by `end` afterwards.
 
     Attributes:
         taken_at: When, on the monotonic clock.
@@ -30,15 +30,21 @@ class Place:
         self._lock = Lock()
 
     def release(self) -> None:
-        """Give the place back; does nothing once the request was handed in or the place given back."""
+        """Give the permit back; does nothing once the request was submitted or the permit given back."""
         self._free("open", served=False)
 
-    def use(self) -> None:
-        """Hand a request in.
+    def use(self, admission: Admission) -> None:
+        """Submit a request.
 
         Raises:
-            InpaintError: The place was used before, or given back.
+            InpaintError: The permit was used before, given back, or is another service's.
         """
+        if admission is not self._admission:
+            raise InpaintError(
+                "the permit is another service's",
+                received="a permit that this service did not give",
+                expected="one from its method admit",
+            )
         with self._lock:
             if self._state != "open":
                 raise InpaintError(
@@ -50,7 +56,7 @@ class Place:
             self._state = "used"
 
     def end(self) -> None:
-        """Give the place back at the end of the request; does nothing the second time."""
+        """Give the permit back at the end of the request; does nothing the second time."""
         self._free("used", served=True)
 
     def _free(self, state: str, *, served: bool) -> None:
@@ -62,11 +68,11 @@ class Place:
 
 
 class Admission:
-    """Counts places. Any thread may call anything; nothing blocks but `wait_empty`.
+    """Counts permits. Any thread may call anything; nothing blocks but `wait_empty`.
 
     Args:
-        capacity: Places.
-        observer: Hears of refusals.
+        capacity: How many permits there are.
+        observer: Gets the refusals.
     """
 
     def __init__(self, capacity: int, observer: Observer) -> None:
@@ -80,8 +86,8 @@ class Admission:
         self._gap: float | None = None
         self._last_end = 0.0
 
-    def admit(self) -> Place:
-        """Take a place.
+    def admit(self) -> Permit:
+        """Take a permit.
 
         Raises:
             QueueFullError: There is none.
@@ -94,7 +100,7 @@ class Admission:
             if self._outstanding == 0:
                 self._last_end = now  # The gap to the end before was idleness, which says nothing of speed.
             self._outstanding += 1
-        return Place(self, now)
+        return Permit(self, now)
 
     def _check_open(self) -> None:
         if self._lost is not None:
@@ -114,11 +120,11 @@ class Admission:
             )
 
     def _retry_after(self) -> float:
-        """Who is refused as the n-th since a place came free is told the time in which n come free."""
+        """The n-th refusal since a permit came free advises the time in which n come free."""
         return min(max((self._gap or 0.0) * self._refused, _SHORTEST_WAIT), _LONGEST_WAIT)
 
     def free(self, *, served: bool) -> None:
-        """Take a place back; `served` if a request has used it. For `Place` alone."""
+        """Take a permit back; `served` if a request has used it. For `Permit` alone."""
         with self._changed:
             self._outstanding -= 1
             self._refused = 0
@@ -129,23 +135,23 @@ class Admission:
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Let nobody in any more."""
+        """Admit nothing more."""
         with self._changed:
             self._draining = True
 
     def lose(self, error: EngineLostError) -> None:
-        """Let nobody in any more, since the engine is gone."""
+        """Admit nothing more, since the engine is gone."""
         with self._changed:
             self._lost = error
 
     @property
     def outstanding(self) -> int:
-        """Places that are taken."""
+        """Permits that are taken."""
         return self._outstanding
 
     @property
     def draining(self) -> bool:
-        """Whether nobody is let in."""
+        """Whether nothing more is admitted."""
         return self._draining
 
     @property
@@ -154,6 +160,6 @@ class Admission:
         return self._lost is not None
 
     def wait_empty(self, timeout: float | None = None) -> bool:
-        """Wait until all places are free; False if they are not in time."""
+        """Wait until all permits are free; False if they are not in time."""
         with self._changed:
             return self._changed.wait_for(lambda: self._outstanding == 0, timeout)

@@ -4,27 +4,166 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
 
 from inpaintrt.denoiser import nonfinite_error
-from inpaintrt.errors import EngineError, EngineRunError, InpaintError
-from inpaintrt_server.batching.chores import Chores
-from inpaintrt_server.batching.faults import EngineStage, Faults
-from inpaintrt_server.batching.groups import Group, Groups
-from inpaintrt_server.batching.inbox import Inbox
-from inpaintrt_server.batching.jobs import Stepped
-from inpaintrt_server.batching.joining import Joining
-from inpaintrt_server.batching.leavers import Leavers
-from inpaintrt_server.batching.newcomers import Newcomers
-from inpaintrt_server.batching.observing import Observer
-from inpaintrt_server.batching.step_engine import StepEngine
+from inpaintrt.errors import EngineError, EngineInputError, EngineRunError, InpaintError, ParameterError
+from inpaintrt.flow import Stage
+from inpaintrt_server.batching.engine import EngineStage, Faults, Group, Groups, StepEngine
+from inpaintrt_server.batching.events import CommandQueue, Observer
+from inpaintrt_server.batching.memory import MemoryBudget
 from inpaintrt_server.batching.task import Task
 
-__all__ = ["Counts", "Parts", "Scheduler"]
+__all__ = ["Counts", "Mode", "Scheduler"]
 
 logger = logging.getLogger(__name__)
 
+Mode: TypeAlias = Literal["continuous", "whole-batches", "one-at-a-time"]
+OnError: TypeAlias = Callable[[Task, EngineStage, Exception], None]
+
 _NEWEST_STEP = 0.3
+
+
+class Work(NamedTuple):
+    """Work of the engine for a task; each `next` of `pieces` is short beside a step."""
+
+    task: Task
+    stage: EngineStage
+    pieces: Iterator[None]
+
+
+class BackgroundWork:
+    """What the engine's thread does between steps: two lanes, served alternately, first come, first served.
+
+    Args:
+        faults: Counts what works.
+        on_error: Gets what a piece raises; the rest of its work is dropped.
+
+    Attributes:
+        preprocessing: Encoding of prompts and images.
+        postprocessing: Decoding of results and previews.
+    """
+
+    def __init__(self, faults: Faults, on_error: OnError) -> None:
+        self._faults = faults
+        self._on_error = on_error
+        self.preprocessing: deque[Work] = deque()
+        self.postprocessing: deque[Work] = deque()
+        self._postprocessing_next = True
+
+    def __bool__(self) -> bool:
+        return bool(self.preprocessing or self.postprocessing)
+
+    def run(self, seconds: float) -> None:
+        """Do pieces for some time: one at least, and no new one once the time is over."""
+        ends = time.monotonic() + seconds
+        while self and self._piece() and time.monotonic() < ends:
+            pass
+
+    def drop_ended(self) -> None:
+        """Drop the work of requests that are over."""
+        for lane in (self.preprocessing, self.postprocessing):
+            kept = [work for work in lane if not work.task.over]
+            lane.clear()
+            lane.extend(kept)
+
+    def _piece(self) -> bool:
+        """Do one piece; False if there was none."""
+        lanes = [self.preprocessing, self.postprocessing]
+        if self._postprocessing_next:
+            lanes.reverse()
+        self._postprocessing_next = not self._postprocessing_next
+        for lane in lanes:
+            while lane:
+                if self._advance(lane):
+                    return True
+        return False
+
+    def _advance(self, lane: deque[Work]) -> bool:
+        """Do a piece of a lane's first work, which leaves when done; False if its request is over."""
+        task, stage, pieces = lane[0]
+        if task.over:
+            lane.popleft()
+            return False
+        try:
+            next(pieces)
+        except StopIteration:
+            lane.popleft()
+            self._faults.succeeded(stage)
+        except Exception as error:  # noqa: BLE001 - handed on
+            lane.popleft()
+            self._on_error(task, stage, error)
+        return True
+
+
+class SlotAllocator:
+    """Fills free slots.
+
+    A slot goes to the request with the fewest results in slots, and among those to the first that was
+    admitted; so a request of many results takes all slots when it is alone, and does not keep others out.
+
+    Args:
+        groups: The slots.
+        mode: When they may be filled.
+        on_error: Gets what the engine raises when a task is to join.
+    """
+
+    def __init__(self, groups: Groups, mode: Mode, on_error: OnError) -> None:
+        self._groups = groups
+        self._mode = mode
+        self._on_error = on_error
+        self._gathering = True
+
+    @property
+    def may_step(self) -> bool:
+        """Whether those in the slots may go on; a whole batch waits until it is complete."""
+        return self._mode != "whole-batches" or not self._gathering
+
+    def fill(self, tasks: Iterable[Task]) -> None:
+        """Assign slots to results of tasks that may join now."""
+        if self._groups.active == 0:
+            self._gathering = True
+        room = True
+        while room and (candidates := self._candidates(tasks)):
+            room = self._assign(min(candidates, key=lambda task: (task.in_slots, task.admitted)))
+        awaited = room and any(task.wants_slots or task.stage < Stage.READY for task in tasks)
+        if self._groups.active > 0 and not awaited:
+            self._gathering = False
+
+    def _candidates(self, tasks: Iterable[Task]) -> list[Task]:
+        ready = [task for task in tasks if task.wants_slots]
+        if self._mode == "continuous" or (self._mode == "whole-batches" and self._gathering):
+            return ready
+        if self._mode == "one-at-a-time":
+            started = [task for task in ready if task.stage is Stage.DENOISING]
+            return started or (ready[:1] if self._groups.active == 0 else [])
+        return []
+
+    def _assign(self, task: Task) -> bool:
+        """Assign a slot to the next result of a task; False if there is no room."""
+        try:
+            if not self._groups.join(task):
+                return False
+        except EngineInputError as error:
+            task.fail(_as_refusal(error))
+        except Exception as error:  # noqa: BLE001 - handed on
+            self._on_error(task, "encode", error)
+        else:
+            if task.stage is Stage.READY:
+                task.start()
+        return True
+
+
+def _as_refusal(error: EngineInputError) -> ParameterError:
+    """What does not fit into an engine with nobody beside it cannot be served."""
+    refusal = ParameterError(error.what, received=error.received, expected=error.expected, hint=error.hint)
+    refusal.__cause__ = error
+    return refusal
 
 
 @dataclass
@@ -39,35 +178,49 @@ class Counts:
     padded_rows: int = 0
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What the scheduler moves requests through."""
-
-    inbox: Inbox
-    newcomers: Newcomers
-    joining: Joining
-    groups: Groups
-    engine: StepEngine
-    leavers: Leavers
-    chores: Chores
-    faults: Faults
-
-
 class Scheduler:
     """Moves requests from stage to stage. All of it belongs to the engine's thread, but for `counts`.
 
-    A turn: hear what other threads want, let go of requests that are over, fill free slots, do one step of
-    one group, then encode newcomers and decode leavers for as long as a step takes. So steps get about half
-    of the engine's time at least, and newcomers and leavers half of it if they need so much.
+    A tick: run the commands of other threads, drop requests that are over, have others prepared, fill free
+    slots, do one step of one group, then encode and decode for as long as a step takes. So steps get about
+    half of the engine's time at least, and encoding and decoding half of it if they need so much.
 
     Args:
-        parts: What it moves requests through.
-        observer: Hears of the steps.
+        engine: Runs the steps.
+        budget: The memory that they may take.
+        commands: From other threads.
+        pool: Prepares images.
+        mode: When requests may join.
+        ahead: How many requests may be prepared and have no slot yet, since prepared images are large.
+        fault_limit: Failures of a stage in a row after which the engine counts as lost.
+        observer: Gets the figures of the steps.
+
+    Attributes:
+        faults: Knows whether the engine works.
+        counts: The present state.
     """
 
-    def __init__(self, parts: Parts, observer: Observer) -> None:
-        self._parts = parts
+    def __init__(
+        self,
+        engine: StepEngine,
+        *,
+        budget: MemoryBudget,
+        commands: CommandQueue,
+        pool: Executor,
+        mode: Mode,
+        ahead: int,
+        fault_limit: int,
+        observer: Observer,
+    ) -> None:
+        self._engine = engine
+        self._commands = commands
+        self._pool = pool
+        self._ahead = ahead
         self._observer = observer
+        self.faults = Faults(engine.probe, fault_limit)
+        self._groups = Groups(engine, budget)
+        self._allocator = SlotAllocator(self._groups, mode, self._fail)
+        self._background = BackgroundWork(self.faults, self._fail)
         self._tasks: dict[Task, None] = {}
         self._step_seconds = 0.0
         self.counts = Counts()
@@ -75,69 +228,103 @@ class Scheduler:
     def add(self, task: Task) -> None:
         """Take a request in."""
         self._tasks[task] = None
-        self._parts.newcomers.add(task)
 
-    def turn(self) -> None:
+    def tick(self) -> None:
         """Do what is next, or sleep until there is something to do.
 
         Raises:
             EngineLostError: The engine is gone.
         """
-        parts = self._parts
-        steps = len(parts.groups) and parts.joining.may_step
-        if not (parts.chores or parts.newcomers.ready or steps):
-            parts.inbox.wait(self._seconds_to_deadline())
-        parts.inbox.run()
-        self._let_go()
-        parts.newcomers.call()
-        parts.joining.fill()
+        if not self._busy():
+            self._commands.wait(self._seconds_to_deadline())
+        self._commands.run()
+        self._drop_ended()
+        self._start_preparing()
+        self._allocator.fill(self._tasks)
         self._count()
-        group = parts.groups.next() if parts.joining.may_step else None
+        group = self._groups.next() if self._allocator.may_step else None
         if group is not None:
             self._step(group)
-        parts.chores.run(self._step_seconds if group is not None else 0.0)
+        self._background.run(self._step_seconds if group is not None else 0.0)
 
     def end_all(self, error: Exception) -> None:
         """End every request with an error."""
         for task in self._tasks:
             task.fail(error)
-        self._let_go()
+        self._drop_ended()
         self._count()
 
+    def _busy(self) -> bool:
+        steps = len(self._groups) > 0 and self._allocator.may_step
+        return bool(self._background) or steps or any(task.wants_slots for task in self._tasks)
+
     def _seconds_to_deadline(self) -> float | None:
-        deadlines = [task.deadline for task in self._tasks if task.deadline is not None and not task.denoised]
+        deadlines = [
+            task.deadline
+            for task in self._tasks
+            if task.deadline is not None and not task.denoised and not task.over
+        ]
         return max(min(deadlines) - time.monotonic(), 0.0) if deadlines else None
 
-    def _let_go(self) -> None:
-        """Forget requests that are over: cancelled, failed, late or finished."""
+    def _drop_ended(self) -> None:
+        """Drop requests that are over: cancelled, failed, late or finished.
+
+        While a worker prepares the images of one, it still counts among those that are ahead.
+        """
         now = time.monotonic()
         for task in self._tasks:
             task.check_deadline(now)
         if any(task.over for task in self._tasks):
-            self._tasks = {task: None for task in self._tasks if not task.over}
-            self._parts.newcomers.drop_ended()
-            self._parts.groups.drop_ended()
+            self._tasks = {
+                task: None for task in self._tasks if not task.over or task.stage is Stage.PREPARING
+            }
+            self._background.drop_ended()
+            self._groups.drop_ended()
+
+    def _start_preparing(self) -> None:
+        waiting = [task for task in self._tasks if task.stage is Stage.WAITING]
+        ahead = sum(1 for task in self._tasks if Stage.PREPARING <= task.stage <= Stage.READY)
+        for task in waiting[: max(self._ahead - ahead, 0)]:
+            task.enter(Stage.PREPARING)
+            self._pool.submit(self._prepare, task)
+
+    def _prepare(self, task: Task) -> None:
+        """In a worker: images to tensors."""
+        if not task.over:
+            task.prepare()
+        self._commands.post(partial(self._prepared, task))
+
+    def _prepared(self, task: Task) -> None:
+        if task.over:
+            self._tasks.pop(task, None)
+        else:
+            self._background.preprocessing.append(Work(task, "encode", task.encode()))
 
     def _count(self) -> None:
-        self.counts.active = self._parts.groups.active
-        self.counts.groups = len(self._parts.groups)
-        self.counts.queued = sum(1 for task in self._tasks if task.clock.entered is None)
+        self.counts.active = self._groups.active
+        self.counts.groups = len(self._groups)
+        self.counts.queued = sum(1 for task in self._tasks if task.stage < Stage.DENOISING and not task.over)
 
     def _step(self, group: Group) -> None:
         started = time.perf_counter()
         rows = group.rows_now()
+        before = {task: task.progress for task in group.tasks() if not task.over}
         try:
-            finished = group.slots.step()
-            spoilt = tuple(slot for slot in finished if not group.slots.finite(slot))
-        except Exception as error:  # noqa: BLE001 - logged, and told to all in the step
+            nonfinite = group.step()
+        except Exception as error:  # noqa: BLE001 - logged, and handed to all in the step
             self._step_failed(group, error)
             return
         self._measure(time.perf_counter() - started, rows)
-        self._parts.faults.succeeded("step")
-        self._advance(group, finished, spoilt)
+        self.faults.succeeded("step")
+        for task in nonfinite:
+            logger.error("the network gives no finite values for %s", task.id, extra=_ids(task))
+            task.fail(nonfinite_error())
+        for task, progress in before.items():
+            self._report(task, group, progressed=task.progress > progress)
+        self._groups.drop_ended()
         self._count()
-        if spoilt:
-            self._parts.faults.check()
+        if nonfinite:
+            self.faults.check()
 
     def _step_failed(self, group: Group, error: Exception) -> None:
         """Fail whoever was in a step; the others, and the next, go on."""
@@ -145,69 +332,43 @@ class Scheduler:
         logger.error(
             "a step failed for %s", ", ".join(task.id for task in tasks), exc_info=error, extra=_ids(*tasks)
         )
-        self._parts.groups.drop(group)
         for task in tasks:
             task.fail(_as_engine_error("the step failed", error))
-        self._let_go()
-        self._parts.faults.failed("step", error)
+        self._groups.drop(group)
+        self._drop_ended()
+        self.faults.failed("step", error)
 
     def _measure(self, seconds: float, rows: int) -> None:
         weight = _NEWEST_STEP if self._step_seconds else 1.0
         self._step_seconds += weight * (seconds - self._step_seconds)
-        bucket = self._parts.engine.bucket(rows)
+        bucket = self._engine.bucket(rows)
         self.counts.steps += 1
         self.counts.rows += rows
         self.counts.padded_rows += bucket
         self._observer.step(seconds, rows, bucket)
 
-    def _advance(self, group: Group, finished: tuple[int, ...], spoilt: tuple[int, ...]) -> None:
-        """Note that the results of a group have done a step."""
-        for slot in spoilt:
-            self._drop_spoilt(group.seats[slot].task)
-        before = {task: task.progress for task in group.tasks() if not task.over}
-        for seat in group.seats.values():
-            seat.task.done[seat.result] += 1
-        for slot in set(finished).difference(spoilt):
-            seat = group.seats[slot]
-            seat.task.latents[seat.result] = group.leave(slot)
-        for task, progress in before.items():
-            if task.progress > progress:
-                self._tell(task, group)
-            if task.denoised:
-                task.clock.leave()
-                self._parts.leavers.finish(task)
-        self._parts.groups.drop_ended()
-
-    def _drop_spoilt(self, task: Task) -> None:
-        logger.error("the network gives no finite values for %s", task.id, extra=_ids(task))
-        task.fail(nonfinite_error())
-
-    def _tell(self, task: Task, group: Group) -> None:
-        index, total = task.progress, task.table.rows
-        if index not in task.preview_steps or index == total:
-            task.mailbox.put(Stepped(index, total))
+    def _report(self, task: Task, group: Group, *, progressed: bool) -> None:
+        """Tell a task's listener of a step, and have the results decoded after the last."""
+        if task.over:
             return
-        estimates = dict(task.latents)
-        for slot, seat in group.seats.items():
-            if seat.task is task:
-                estimates[seat.result] = group.slots.denoised(slot)
-        self._parts.leavers.preview(task, estimates)
+        postprocessing = self._background.postprocessing
+        if progressed and task.wants_preview:
+            postprocessing.append(Work(task, "decode", task.send_preview(group.estimates(task))))
+        elif progressed:
+            task.send_step()
+        if task.denoised:
+            postprocessing.append(Work(task, "decode", task.send_results()))
 
-    def chore_failed(self, task: Task, error: Exception) -> None:
+    def _fail(self, task: Task, stage: EngineStage, error: Exception) -> None:
         """Fail the one request whose encoding or decoding went wrong.
 
         Raises:
             EngineLostError: The engine is gone.
         """
-        stage: EngineStage = "encode" if task.clock.entered is None else "decode"
         task.fail(_as_engine_error(f"{stage} failed", error))
         if isinstance(error, EngineError) or not isinstance(error, InpaintError):
             logger.error("%s failed for %s", stage, task.id, exc_info=error, extra=_ids(task))
-            self._parts.faults.failed(stage, error)
-
-    def chore_done(self, task: Task) -> None:
-        """Note that encoding or decoding works."""
-        self._parts.faults.succeeded("encode" if task.clock.entered is None else "decode")
+            self.faults.failed(stage, error)
 
 
 def _ids(*tasks: Task) -> dict[str, object]:

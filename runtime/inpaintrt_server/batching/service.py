@@ -3,52 +3,143 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
-from inpaintrt.errors import InpaintError, ParameterError
+from inpaintrt.errors import ParameterError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
 from inpaintrt.stages import Stages
-from inpaintrt_server.batching.admission import Admission, Place
-from inpaintrt_server.batching.chores import Chores
-from inpaintrt_server.batching.faults import Faults
-from inpaintrt_server.batching.groups import Groups
-from inpaintrt_server.batching.inbox import Inbox
-from inpaintrt_server.batching.jobs import Job, Listener, Permit
-from inpaintrt_server.batching.joining import Joining
-from inpaintrt_server.batching.leavers import Leavers
-from inpaintrt_server.batching.mailbox import Mailbox
+from inpaintrt_server.batching.admission import Admission, Permit
+from inpaintrt_server.batching.engine import StepEngine
+from inpaintrt_server.batching.events import (
+    Cache,
+    CommandQueue,
+    EventQueue,
+    Listener,
+    NullObserver,
+    Observer,
+    Outcome,
+)
 from inpaintrt_server.batching.memory import MemoryBudget
-from inpaintrt_server.batching.newcomers import Newcomers
-from inpaintrt_server.batching.observing import Ending, Observer, Silent, Snapshot
 from inpaintrt_server.batching.pictures import PictureCache
-from inpaintrt_server.batching.scheduler import Parts, Scheduler
-from inpaintrt_server.batching.settings import BatchingSettings
-from inpaintrt_server.batching.step_engine import StepEngine
-from inpaintrt_server.batching.task import Clock, Task
+from inpaintrt_server.batching.scheduler import Mode, Scheduler
+from inpaintrt_server.batching.task import Job, Task
 from inpaintrt_server.errors import DrainingError, EngineLostError
 from inpaintrt_server.host_memory import available_bytes
 
-__all__ = ["BatchingService"]
+__all__ = ["BatchingService", "BatchingSettings", "Snapshot"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchingSettings:
+    """How requests are batched.
+
+    Args:
+        slots: Results that are denoised at the same time.
+        queue: Requests that may wait beside as many as there are slots; with more, new ones are refused.
+        row_buckets: Numbers of UNet rows that a step is padded to. With None a step has just the rows that it
+            needs, which is fastest where time grows with rows, as on CPUs.
+        mode: "continuous" lets requests join between any two steps. For comparison, "whole-batches" lets them
+            join only when all slots are empty, and "one-at-a-time" fills the slots from one request alone.
+        workers: Threads that read images and put results into them.
+        prompt_cache: Windows of prompts whose embeddings are kept.
+        picture_cache: Bytes of encoded images that are kept.
+        memory_budget: Bytes that runs of the engines may take beside their weights, of all slots together;
+            None for half of what the machine has.
+        faults: Failures of a stage in a row after which the engine counts as lost.
+
+    Raises:
+        ParameterError: A value is out of its range.
+    """
+
+    slots: int = 4
+    queue: int = 64
+    row_buckets: tuple[int, ...] | None = None
+    mode: Mode = "continuous"
+    workers: int = 2
+    prompt_cache: int = 256
+    picture_cache: int = 64 * 2**20
+    memory_budget: int | None = None
+    faults: int = 3
+
+    def __post_init__(self) -> None:
+        for name, minimum in (
+            ("slots", 1),
+            ("queue", 0),
+            ("workers", 1),
+            ("prompt_cache", 0),
+            ("picture_cache", 0),
+            ("faults", 1),
+        ):
+            _check_integer(name, getattr(self, name), minimum)
+        if self.memory_budget is not None:
+            _check_integer("memory_budget", self.memory_budget, 1)
+        if self.row_buckets is not None:
+            for bucket in self.row_buckets or (0,):
+                _check_integer("every one of row_buckets", bucket, 1)
+        if self.mode not in get_args(Mode):
+            raise ParameterError(
+                "the mode of batching is unknown",
+                received=repr(self.mode),
+                expected=", ".join(get_args(Mode)),
+            )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of the service at one moment.
+
+    Attributes:
+        slots: Results that are denoised at the same time, at most.
+        active: Slots that are taken.
+        groups: Image sizes (and lengths of prompts) among them.
+        outstanding: Requests that hold a permit, from admission to their end.
+        capacity: Permits there are.
+        queued: Requests that were submitted and have no slot yet.
+        ready: Requests are admitted and the engine is warm.
+        draining: Nothing new is admitted.
+        engine_lost: The engine failed for good; the process has to be started again.
+        steps: Steps done since the start.
+        rows: UNet rows in them.
+        padded_rows: The same, padded to buckets.
+        cache_hits: For each cache.
+        cache_misses: For each cache.
+    """
+
+    slots: int
+    capacity: int
+    active: int = 0
+    groups: int = 0
+    outstanding: int = 0
+    queued: int = 0
+    ready: bool = False
+    draining: bool = False
+    engine_lost: bool = False
+    steps: int = 0
+    rows: int = 0
+    padded_rows: int = 0
+    cache_hits: Mapping[Cache, int] = field(default_factory=dict)
+    cache_misses: Mapping[Cache, int] = field(default_factory=dict)
 
 
 class BatchingService:
     """Serves requests with one bundle, as many at a time as there are slots.
 
-    Any thread may call any method. One thread of its own runs the engines; a few others read pictures and put
+    Any thread may call any method. One thread of its own runs the engines; a few others read images and put
     results into them. The engines stay open when the service is closed: they belong to the caller.
 
     Args:
         loaded: The bundle.
         settings: How requests are batched.
-        observer: Hears what happens.
+        observer: Gets figures of what happens.
 
     Raises:
         EngineInputError: The engine was built for fewer slots.
@@ -66,57 +157,44 @@ class BatchingService:
     ) -> None:
         self.settings = settings
         self.stages = Stages(loaded, prompt_cache=settings.prompt_cache)
-        self._observer = observer or Silent()
-        self._admission = Admission(settings.slots + settings.queue, self._observer)
-        self._inbox = Inbox()
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-pictures")
-        self._pictures = PictureCache(settings.picture_cache)
         self.budget = MemoryBudget(
             loaded.engines,
             settings.memory_budget,
             available=available_bytes(),
             architecture=loaded.manifest.architecture,
         )
-        engine = StepEngine(self.stages, settings, tokens=loaded.tokenizer.max_length)
-        self._faults = Faults(engine.probe, settings.faults)
-        self._scheduler = self._make_scheduler(engine)
+        self._observer = observer or NullObserver()
+        self._admission = Admission(settings.slots + settings.queue, self._observer)
+        self._commands = CommandQueue()
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-images")
+        self._cache = PictureCache(settings.picture_cache)
+        self._scheduler = self._make_scheduler(tokens=loaded.tokenizer.max_length)
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)
         self._ready = self._stopping = False
         self._gone: Exception | None = None
 
-    def _make_scheduler(self, engine: StepEngine) -> Scheduler:
+    def _make_scheduler(self, tokens: int) -> Scheduler:
         settings = self.settings
-        chores = Chores(
-            on_done=lambda task: self._scheduler.chore_done(task),
-            on_error=lambda task, error: self._scheduler.chore_failed(task, error),
+        engine = StepEngine(
+            self.stages, slots=settings.slots, row_buckets=settings.row_buckets, tokens=tokens
         )
-        newcomers = Newcomers(
-            self.stages,
-            self._pictures,
-            chores,
-            pool=self._pool,
-            post=self._inbox.post,
-            ahead=settings.slots + settings.workers,
-            observer=self._observer,
+        return Scheduler(
+            engine,
             budget=self.budget,
+            commands=self._commands,
+            pool=self._pool,
+            mode=settings.mode,
+            ahead=settings.slots + settings.workers,
+            fault_limit=settings.faults,
+            observer=self._observer,
         )
-        groups = Groups(engine, self.budget)
-        joining = Joining(
-            newcomers,
-            groups,
-            settings.mode,
-            on_error=lambda task, error: self._scheduler.chore_failed(task, error),
-        )
-        leavers = Leavers(self.stages, chores, self._observer)
-        parts = Parts(self._inbox, newcomers, joining, groups, engine, leavers, chores, self._faults)
-        return Scheduler(parts, self._observer)
 
     def start(self) -> None:
         """Start the threads; `snapshot.ready` says when the engine is warm. Requests may come before."""
         self._thread.start()
 
     def admit(self) -> Permit:
-        """Take a place in the queue, before a request's body is read.
+        """Take a permit for one request, before its body is read.
 
         Raises:
             QueueFullError: There is none.
@@ -135,12 +213,12 @@ class BatchingService:
         deadline: float | None = None,
         preview_steps: Collection[int] = (),
     ) -> Job:
-        """Hand a request in.
+        """Submit a request.
 
         Args:
-            permit: The place that `admit` gave; it is used up, whatever comes, unless an error is raised.
-            request: What to paint; its pictures are read later, and what is wrong with them becomes `Failed`.
-            listener: Hears of it.
+            permit: From `admit`; it is used up, whatever comes, unless an error is raised.
+            request: What to paint; its images are read later, and what is wrong with them becomes `Failed`.
+            listener: Gets its events.
             job_id: Names the request in logs.
             deadline: When it has to have done its steps, on the clock of `time.monotonic`; None for any time.
             preview_steps: Steps after which `Stepped` brings previews. Each costs a run of the VAE's decoder
@@ -150,31 +228,34 @@ class BatchingService:
             InputError: The request cannot be served.
             InpaintError: The permit is used up, or from another service.
         """
-        table = self.stages.compile(request)
         if request.options["output_type"] != "pil":
             raise ParameterError(
                 "output_type is not for servers", received=request.options["output_type"], expected="'pil'"
             )
-        if not isinstance(permit, Place):
-            raise InpaintError(
-                "this is no permit of the service", received=type(permit).__name__, expected="what admit gave"
-            )
-        permit.use()
-        mailbox = Mailbox(job_id, listener, self._pool, partial(self._ended, permit))
-        clock = Clock(permit.taken_at)
-        task = Task(job_id, request, table, mailbox, clock, deadline=deadline, preview_steps=preview_steps)
-        self._inbox.post(lambda: self._scheduler.add(task))
+        task = Task(
+            request,
+            self.stages,
+            EventQueue(job_id, listener, self._pool, partial(self._ended, permit)),
+            admitted=permit.taken_at,
+            deadline=deadline,
+            preview_steps=preview_steps,
+            cache=self._cache,
+            budget=self.budget,
+            observer=self._observer,
+        )
+        permit.use(self._admission)
+        self._commands.post(partial(self._scheduler.add, task))
         if self._gone is not None:
             task.fail(self._gone)
         return task
 
-    def _ended(self, place: Place, how: Ending) -> None:
-        place.end()
-        self._observer.ended(how)
-        self._inbox.wake()
+    def _ended(self, permit: Permit, outcome: Outcome) -> None:
+        permit.end()
+        self._observer.ended(outcome)
+        self._commands.wake()
 
     def drain(self) -> None:
-        """Take nothing new in; what was admitted goes on. Returns at once."""
+        """Admit nothing more; what was admitted goes on. Returns at once."""
         self._admission.drain()
 
     def wait_drained(self, timeout: float | None = None) -> bool:
@@ -185,16 +266,16 @@ class BatchingService:
         """Stop after the present step; requests that are not done fail with `DrainingError`."""
         self._admission.drain()
         self._stopping = True
-        self._inbox.wake()
+        self._commands.wake()
         if self._thread.is_alive():
             self._thread.join()
         self._end(DrainingError("the server is stopping", hint="ask another one, or try again in a while"))
         self._pool.shutdown()
 
     def _end(self, error: Exception) -> None:
-        """Fail every request; whoever hands one in later sees `_gone` and fails it too."""
+        """Fail every request; those that are submitted later fail because of `_gone`."""
         self._gone = self._gone or error
-        self._inbox.run()
+        self._commands.run()
         self._scheduler.end_all(error)
 
     @property
@@ -209,18 +290,18 @@ class BatchingService:
             ready=self._ready and not draining and not lost,
             draining=draining,
             engine_lost=lost,
-            cache_hits={"prompts": prompts.hits, "pictures": self._pictures.hits},
-            cache_misses={"prompts": prompts.misses, "pictures": self._pictures.misses},
+            cache_hits={"prompts": prompts.hits, "pictures": self._cache.hits},
+            cache_misses={"prompts": prompts.misses, "pictures": self._cache.misses},
             **vars(counts),
         )
 
     def _run(self) -> None:
         """The engine's thread."""
         try:
-            self._faults.check()
+            self._scheduler.faults.check()
             self._ready = True
             while not self._stopping:
-                self._scheduler.turn()
+                self._scheduler.tick()
         except EngineLostError as error:
             self._lose(error)
         except Exception as error:
@@ -240,3 +321,10 @@ class BatchingService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_integer(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ParameterError(
+            f"{name} is out of range", received=repr(value), expected=f"an integer from {minimum}"
+        )

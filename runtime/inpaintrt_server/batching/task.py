@@ -1,171 +1,118 @@
-"""A request on its way from admission to its last event."""
+"""One request in the server, from its submission to its last event."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from math import prod
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.denoiser import Entry
-from inpaintrt.images import Prepared
+from inpaintrt.errors import EngineRunError, InputError
+from inpaintrt.flow import Flow, Stage
 from inpaintrt.request import Request
-from inpaintrt.samplers import Table
-from inpaintrt.stages import Contexts
-from inpaintrt_server.batching.jobs import JobTimings
-from inpaintrt_server.batching.mailbox import Mailbox
-from inpaintrt_server.batching.observing import Stage
+from inpaintrt.stages import Contexts, Stages
+from inpaintrt.vae import LatentDistribution
+from inpaintrt_server.batching.events import (
+    Event,
+    EventQueue,
+    Finished,
+    JobTimings,
+    Observer,
+    PendingEvent,
+    Started,
+    Stepped,
+    TimingName,
+)
+from inpaintrt_server.batching.memory import MemoryBudget
+from inpaintrt_server.batching.pictures import PictureCache, content_key
 from inpaintrt_server.errors import DeadlineError
 
-__all__ = ["Clock", "Task"]
+__all__ = ["Job", "Task"]
+
+logger = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+
+_OBSERVED: tuple[TimingName, ...] = ("queue", "prepare", "encode", "denoise", "decode", "paste", "total")
 
 
-class Clock:
-    """Adds up where a request's time goes, on the monotonic clock.
-
-    Args:
-        admitted: When the request got its place.
-
-    Attributes:
-        admitted: When the request got its place.
-        entered: When the first result took a slot; None before.
-    """
-
-    def __init__(self, admitted: float) -> None:
-        self.admitted = admitted
-        self._spent: dict[Stage, float] = {}
-        self.entered: float | None = None
-        self._left: float | None = None
-
-    @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
-        """Add what happens inside to a stage."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self._spent[name] = self._spent.get(name, 0.0) + time.monotonic() - started
-
-    def enter(self) -> bool:
-        """A result takes a slot; whether it is the first."""
-        first = self.entered is None
-        if first:
-            self.entered = time.monotonic()
-        return first
-
-    def leave(self) -> None:
-        """A result has done its last step."""
-        self._left = time.monotonic()
-
-    def timings(self, steps: int) -> JobTimings:
-        """What was measured until now."""
-        now = time.monotonic()
-        entered = now if self.entered is None else self.entered
-        left = entered if self._left is None else self._left
-        names: tuple[Stage, ...] = ("prepare", "encode", "decode", "paste")
-        spent = {name: self._spent.get(name, 0.0) for name in names}
-        queue = max(entered - self.admitted - spent["prepare"] - spent["encode"], 0.0)
-        return JobTimings(
-            **spent, queue=queue, denoise=left - entered, total=now - self.admitted, steps=steps
-        )
-
-
-class Task:
-    """A request that was handed in; what other threads may call is `cancel` and `fail`.
-
-    Everything else belongs to the engine's thread, but for `prepared` and `picture_keys`, which a worker sets
-    before it hands the task back.
-
-    Args:
-        job_id: The request's id.
-        request: What is asked for.
-        table: Its sampler's table.
-        mailbox: Where its events go.
-        clock: Where its time goes.
-        deadline: When it has to be done, on the monotonic clock.
-        preview_steps: Steps after which the listener gets previews; asked once after each step, so that what
-            is in it may depend on the moment.
-
-    Attributes:
-        prepared: Its pictures.
-        picture_keys: The contents of the pictures to encode.
-        contexts: Its prompts, encoded.
-        entries: What each result enters its slot with.
-        waiting: Results that have no slot yet.
-        seated: How many results are in slots.
-        done: Steps that each result has done.
-        latents: The final latents of each result that is done.
-    """
-
-    def __init__(
-        self,
-        job_id: str,
-        request: Request,
-        table: Table,
-        mailbox: Mailbox,
-        clock: Clock,
-        *,
-        deadline: float | None,
-        preview_steps: Collection[int],
-    ) -> None:
-        self._id = job_id
-        self.request = request
-        self.table = table
-        self.mailbox = mailbox
-        self.clock = clock
-        self.deadline = deadline
-        self.preview_steps = preview_steps
-        self.prepared: Sequence[Prepared] = ()
-        self.picture_keys: Sequence[bytes] = ()
-        self.contexts: Contexts | None = None
-        self.entries: Sequence[Entry] = ()
-        count = len(request.prompts)
-        self.waiting = deque(range(count))
-        self.seated = 0
-        self.done = [0] * count
-        self.latents: dict[int, NDArray[np.float32]] = {}
+class Job(Protocol):
+    """A request that was submitted."""
 
     @property
     def id(self) -> str:
         """The request's id."""
-        return self._id
+        ...
 
     def cancel(self) -> None:
-        """Give up: slots are free at the next step, and the listener hears nothing more."""
-        self.mailbox.close()
+        """Cancel: the slot is free at the next step. Afterwards the listener gets no more events."""
+        ...
+
+
+class Task(Flow):
+    """A flow with a listener, a deadline, and the server's caches and memory budget.
+
+    Any thread may call `cancel` and `fail`, and a worker calls `prepare`; everything else belongs to the
+    engine's thread.
+
+    Args:
+        request: What is asked for.
+        stages: The bundle's stages.
+        events: Where its events go.
+        admitted: When it got its permit, on the monotonic clock.
+        deadline: When it has to have done its steps, on the monotonic clock.
+        preview_steps: Steps after which the listener gets previews; asked once after each step, so that what
+            is in it may depend on the moment.
+        cache: Encoded images.
+        budget: Refuses what would take too much memory.
+        observer: Gets cache hits and timings.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        stages: Stages,
+        events: EventQueue,
+        *,
+        admitted: float,
+        deadline: float | None,
+        preview_steps: Collection[int],
+        cache: PictureCache,
+        budget: MemoryBudget,
+        observer: Observer,
+    ) -> None:
+        super().__init__(stages, request)
+        self.events = events
+        self.admitted = admitted
+        self.deadline = deadline
+        self._preview_steps = preview_steps
+        self._cache = cache
+        self._budget = budget
+        self._observer = observer
+        self._image_keys: list[bytes] = []
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self.events.job_id
+
+    def cancel(self) -> None:
+        """Cancel: slots are free at the next step, and the listener gets no more events."""
+        self.events.close()
 
     def fail(self, error: Exception) -> None:
         """End with an error, whatever is still to come."""
-        self.mailbox.fail(error)
+        self.events.fail(error)
 
     @property
     def over(self) -> bool:
-        """Whether the listener has heard the last."""
-        return self.mailbox.closed
-
-    @property
-    def denoised(self) -> bool:
-        """Whether all results have done all steps."""
-        return len(self.latents) == len(self.done)
-
-    @property
-    def rows(self) -> int:
-        """The most UNet rows that a step of one result needs."""
-        return self.entries[0].program.contexts
-
-    @property
-    def progress(self) -> int:
-        """Steps done, the mean over all results."""
-        return sum(self.done) // len(self.done)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the caller should know."""
-        of_pictures = dict.fromkeys(note for picture in self.prepared for note in picture.warnings)
-        return (*of_pictures, *(() if self.contexts is None else self.contexts.warnings))
+        """Whether the last event was delivered."""
+        return self.events.closed
 
     def check_deadline(self, now: float) -> None:
         """Fail if the time is over and there is a step to come."""
@@ -175,7 +122,134 @@ class Task:
         self.fail(
             DeadlineError(
                 "the request's time is over",
-                received=late if self.entries else "still waiting",
+                received=late if self.stage >= Stage.READY else "still waiting",
                 hint="allow more time, or ask for fewer steps",
             )
+        )
+
+    def prepare(self) -> None:
+        """Prepare the images; what is wrong with them fails the task, an empty mask finishes it."""
+        try:
+            super().prepare()
+            if self.unchanged:
+                self.events.put(self._paste_results(steps=0))
+            else:
+                self._check_size()
+        except InputError as error:
+            self.fail(error)
+        except Exception as error:
+            logger.exception("%s: images cannot be prepared", self.id, extra={"job_ids": [self.id]})
+            self.fail(error)
+
+    def _check_size(self) -> None:
+        with self.clock.stage("prepare"):
+            self._budget.check(self.request, prod(self.prepared[0].image.shape[2:]))
+            self._image_keys = [content_key(image) for image in self.images_to_encode()]
+
+    def encode(self) -> Iterator[None]:
+        """Encode in pieces; values that are not finite fail the task."""
+        return self._encode_finite(super().encode())
+
+    def _encode_finite(self, pieces: Iterator[None]) -> Iterator[None]:
+        """Keep NaN out of the slots, where it would reach the results of others."""
+        yield from pieces
+        values = (
+            value
+            for entry in self.entries
+            for value in (*entry.program.per_row.values(), entry.latents, *entry.residents.values())
+        )
+        if all(np.isfinite(value).all() for value in values):
+            return
+        logger.error("the encoders give no finite values for %s", self.id, extra={"job_ids": [self.id]})
+        self.fail(
+            EngineRunError(
+                "the encoded prompt or image holds NaN or infinite values",
+                hint="in half precision an encoder may overflow: export it in float32",
+            )
+        )
+
+    def encode_prompts(self) -> Contexts:
+        """Encode all prompts, and count which of them were in the cache."""
+        prompts = self._stages.prompts
+        hits, misses = prompts.hits, prompts.misses
+        contexts = super().encode_prompts()
+        for _ in range(prompts.hits - hits):
+            self._observer.cache("prompts", hit=True)
+        for _ in range(prompts.misses - misses):
+            self._observer.cache("prompts", hit=False)
+        return contexts
+
+    def encode_image(self, index: int, image: Floats) -> LatentDistribution:
+        """Encode an image unless it is in the cache."""
+        encode = partial(super().encode_image, index, image)
+        distribution, hit = self._cache.get(self._image_keys[index], encode)
+        self._observer.cache("pictures", hit=hit)
+        return distribution
+
+    @property
+    def wants_slots(self) -> bool:
+        """Whether a result waits for a slot."""
+        return self.stage in (Stage.READY, Stage.DENOISING) and bool(self.waiting) and not self.over
+
+    def start(self) -> None:
+        """Tell that the first result has a slot."""
+        self.enter(Stage.DENOISING)
+        self.events.put(Started(self.table.rows))
+
+    @property
+    def wants_preview(self) -> bool:
+        """Whether previews are wanted after the present step; after the last one the results follow."""
+        return self.progress in self._preview_steps and self.progress < self.table.rows
+
+    def send_step(self) -> None:
+        """Tell that a step is done."""
+        self.events.put(Stepped(self.progress, self.table.rows))
+
+    def send_preview(self, estimates: Mapping[int, Floats]) -> Iterator[None]:
+        """Tell that a step is done, with previews: decoded in pieces, and pasted by a worker.
+
+        Args:
+            estimates: From `Batch.estimates`.
+        """
+        index, decoded = self.progress, dict[int, Floats]()
+
+        def paste() -> Event:
+            return Stepped(index, self.table.rows, tuple(self.paste_estimates(decoded)))
+
+        return self._send(self.events.reserve(), self.decode_estimates(estimates, decoded), paste)
+
+    def send_results(self) -> Iterator[None]:
+        """Tell the results: decoded in pieces, and pasted by a worker."""
+        return self._send(self.events.reserve(), self.decode(), self._finish)
+
+    def _send(
+        self, pending: PendingEvent, pieces: Iterator[None], paste: Callable[[], Event]
+    ) -> Iterator[None]:
+        yield from pieces
+        self.events.fill(pending, paste)
+
+    def _finish(self) -> Finished:
+        finished = self._paste_results(self.table.rows)
+        for name in _OBSERVED:
+            self._observer.stage(name, getattr(finished.timings, name))
+        return finished
+
+    def _paste_results(self, steps: int) -> Finished:
+        images = tuple(self.paste())
+        return Finished(images, self.request.seeds, self.warnings, self._timings(steps))
+
+    def _timings(self, steps: int) -> JobTimings:
+        now = time.monotonic()
+        started = self.entered.get(Stage.DENOISING, now)
+        prepare = self.clock.seconds("prepare")
+        encode = self.clock.seconds("prompts") + self.clock.seconds("image_encode")
+        return JobTimings(
+            queue=max(started - self.admitted - prepare - encode, 0.0),
+            prepare=prepare,
+            encode=encode,
+            denoise=self.entered.get(Stage.DECODING, started) - started,
+            decode=self.clock.seconds("image_decode"),
+            paste=self.clock.seconds("paste"),
+            total=now - self.admitted,
+            steps=steps,
         )

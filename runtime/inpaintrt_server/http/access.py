@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from inpaintrt_server.batching.jobs import JobTimings
+from inpaintrt_server.batching.events import JobTimings
 from inpaintrt_server.errors import ServerError
 from inpaintrt_server.http.api import OTHER, Api, find_api
 from inpaintrt_server.http.errors import Problem, log_failure, problem_of, respond

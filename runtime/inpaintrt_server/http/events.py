@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from starlette.responses import StreamingResponse
 
-from inpaintrt_server.batching.jobs import Finished, Started, Stepped
+from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.errors import Problem, log_failure, problem_of
 from inpaintrt_server.http.running import Running, Waiting
 

@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from inpaintrt_server.logs import losses
 
 if TYPE_CHECKING:
-    from inpaintrt_server.batching.observing import Cache, Ending, Snapshot, Stage
+    from inpaintrt_server.batching.events import Cache, Outcome, TimingName
+    from inpaintrt_server.batching.service import Snapshot
 
 __all__ = ["Metrics"]
 
@@ -59,7 +60,7 @@ class Metrics:
         self._occupancy.observe(rows / bucket)
         self._rows.inc(rows)
 
-    def stage(self, name: Stage, seconds: float) -> None:
+    def stage(self, name: TimingName, seconds: float) -> None:
         """One stage of a request."""
         self._stage_seconds.labels(name).observe(seconds)
 
@@ -71,9 +72,9 @@ class Metrics:
         """A lookup in a cache."""
         self._cache.labels(name, "hit" if hit else "miss").inc()
 
-    def ended(self, how: Ending) -> None:
+    def ended(self, outcome: Outcome) -> None:
         """A job that is over."""
-        self._ended.labels(how).inc()
+        self._ended.labels(outcome).inc()
 
     def count_request(self, api: str, status: int, seconds: float) -> None:
         """An HTTP request that is over."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from inpaintrt_server.batching.jobs import JobTimings
+from inpaintrt_server.batching.events import JobTimings
 from inpaintrt_server.http.api import Api
 
 __all__ = ["RequestRecord", "choose_id", "find_record", "keep", "record_of"]

@@ -12,7 +12,8 @@ from typing import TypeAlias
 from starlette.requests import Request
 
 from inpaintrt.request import Request as PipelineRequest
-from inpaintrt_server.batching.jobs import Event, Failed, Finished, Permit, Started, Stepped
+from inpaintrt_server.batching.admission import Permit
+from inpaintrt_server.batching.events import Event, Failed, Finished, Started, Stepped
 from inpaintrt_server.errors import CancelledError
 from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import problem_of

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from pydantic import BaseModel, Field
 
-from inpaintrt_server.batching.jobs import JobTimings
+from inpaintrt_server.batching.events import JobTimings
 
 __all__ = ["TimingsBody", "server_timing"]
 

@@ -6,8 +6,7 @@ from fastapi import FastAPI
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.samplers import sampler_names
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Serve
 

@@ -1,19 +1,19 @@
-"""Places in the bounded queue."""
+"""Permits of the bounded queue."""
 
 import time
 
 import pytest
 
 from inpaintrt.errors import InpaintError, ParameterError
-from inpaintrt_server.batching import BatchingService, BatchingSettings, Silent
-from inpaintrt_server.batching.admission import Admission, Place
-from inpaintrt_server.batching.observing import Refusal
+from inpaintrt_server.batching import BatchingSettings, NullObserver
+from inpaintrt_server.batching.admission import Admission, Permit
+from inpaintrt_server.batching.events import Refusal
 from inpaintrt_server.errors import DrainingError, EngineLostError, QueueFullError
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in
 
 
-class Refusals(Silent):
+class Refusals(NullObserver):
     def __init__(self) -> None:
         self.heard: list[Refusal] = []
 
@@ -39,58 +39,58 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def _serve(place: Place) -> None:
-    place.use()
-    place.end()
+def _serve(admission: Admission, permit: Permit) -> None:
+    permit.use(admission)
+    permit.end()
 
 
-def test_places_are_bounded_and_come_back(admission: Admission, refusals: Refusals) -> None:
-    places = [admission.admit(), admission.admit()]
+def test_permits_are_bounded_and_come_back(admission: Admission, refusals: Refusals) -> None:
+    permits = [admission.admit(), admission.admit()]
     with pytest.raises(QueueFullError) as refusal:
         admission.admit()
     assert refusal.value.received == "2 requests"
     assert refusal.value.retry_after >= 1
-    places[0].release()
-    places[0].release()
+    permits[0].release()
+    permits[0].release()
     assert admission.outstanding == 1
     admission.admit()
     assert refusals.heard == ["queue_full"]
 
 
-def test_a_used_place_is_free_at_the_end_only(admission: Admission) -> None:
-    place = admission.admit()
-    place.use()
-    place.release()
+def test_a_used_permit_is_free_at_the_end_only(admission: Admission) -> None:
+    permit = admission.admit()
+    permit.use(admission)
+    permit.release()
     assert admission.outstanding == 1
-    place.end()
-    place.end()
+    permit.end()
+    permit.end()
     assert admission.outstanding == 0
     with pytest.raises(InpaintError, match="good for one request"):
-        place.use()
+        permit.use(admission)
 
 
 def test_the_wait_that_is_advised_follows_from_the_throughput(clock: list[float]) -> None:
-    admission = Admission(2, Silent())
-    places = [admission.admit(), admission.admit()]
+    admission = Admission(2, NullObserver())
+    permits = [admission.admit(), admission.admit()]
     for _ in range(50):  # one request every four seconds
         clock[0] += 4
-        _serve(places.pop(0))
-        places.append(admission.admit())
+        _serve(admission, permits.pop(0))
+        permits.append(admission.admit())
     waits = []
     for _ in range(3):
         with pytest.raises(QueueFullError) as refusal:
             admission.admit()
         waits.append(refusal.value.retry_after)
-    assert waits == pytest.approx([4, 8, 12])  # each waits for a place of its own
+    assert waits == pytest.approx([4, 8, 12])  # each waits for a permit of its own
     assert "try again in 12 s" in str(refusal.value)
 
 
 def test_idleness_does_not_count_as_slowness(clock: list[float]) -> None:
-    admission = Admission(1, Silent())
+    admission = Admission(1, NullObserver())
     for _ in range(20):
-        place = admission.admit()
+        permit = admission.admit()
         clock[0] += 2
-        _serve(place)
+        _serve(admission, permit)
         clock[0] += 1000
     admission.admit()
     with pytest.raises(QueueFullError) as refusal:
@@ -99,10 +99,10 @@ def test_idleness_does_not_count_as_slowness(clock: list[float]) -> None:
 
 
 def test_the_wait_that_is_advised_is_bounded(clock: list[float]) -> None:
-    admission = Admission(1, Silent())
-    place = admission.admit()
+    admission = Admission(1, NullObserver())
+    permit = admission.admit()
     clock[0] += 5000
-    _serve(place)
+    _serve(admission, permit)
     admission.admit()
     with pytest.raises(QueueFullError) as refusal:
         admission.admit()
@@ -110,12 +110,12 @@ def test_the_wait_that_is_advised_is_bounded(clock: list[float]) -> None:
 
 
 def test_nobody_is_let_in_while_draining_or_without_engine(admission: Admission, refusals: Refusals) -> None:
-    place = admission.admit()
+    permit = admission.admit()
     admission.drain()
     with pytest.raises(DrainingError):
         admission.admit()
     assert not admission.wait_empty(0.01)
-    place.release()
+    permit.release()
     assert admission.wait_empty(0.01)
     lost = EngineLostError("gone")
     admission.lose(lost)
@@ -125,7 +125,7 @@ def test_nobody_is_let_in_while_draining_or_without_engine(admission: Admission,
     assert refusals.heard == ["draining", "engine_lost"]
 
 
-def test_a_service_has_places_for_slots_and_queue(make_service: MakeService) -> None:
+def test_a_service_has_permits_for_slots_and_queue(make_service: MakeService) -> None:
     service = make_service(slots=2, queue=1)
     permits = [service.admit() for _ in range(3)]
     assert service.snapshot.outstanding == service.snapshot.capacity == 3
@@ -138,14 +138,14 @@ def test_a_service_has_places_for_slots_and_queue(make_service: MakeService) -> 
     ear.finished()
 
 
-def test_a_permit_of_another_kind_is_refused(make_service: MakeService) -> None:
-    class Forged:
-        def release(self) -> None:
-            pass
-
-    service: BatchingService = make_service()
-    with pytest.raises(InpaintError, match="no permit of the service"):
-        service.submit(Forged(), ask(), Ear(), job_id="forged")
+def test_a_permit_of_another_service_is_refused(make_service: MakeService) -> None:
+    service, other = make_service(), make_service()
+    permit = other.admit()
+    with pytest.raises(InpaintError, match="another service's"):
+        service.submit(permit, ask(), Ear(), job_id="foreign")
+    ear = Ear()
+    other.submit(permit, ask(), ear, job_id="own")
+    ear.finished()
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ import numpy as np
 from inpaintrt.backends import Array
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.vae import LatentDistribution
-from inpaintrt_server.batching import Silent
-from inpaintrt_server.batching.observing import Cache
+from inpaintrt_server.batching import NullObserver
+from inpaintrt_server.batching.events import Cache
 from inpaintrt_server.batching.pictures import PictureCache, content_key
 from runtime.pictures import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
 
 
-class Lookups(Silent):
+class Lookups(NullObserver):
     def __init__(self) -> None:
         self.heard: Counter[tuple[Cache, bool]] = Counter()
 

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from inpaintrt.errors import ImageError, InpaintError, LatentsError, ParameterError, PromptError
+from inpaintrt.images import Prepared
 from inpaintrt.loading import LoadedBundle
-from inpaintrt.request import make_request
+from inpaintrt.request import Request, make_request
 from inpaintrt_server.batching import (
     BatchingService,
     BatchingSettings,
@@ -123,6 +124,30 @@ def test_a_deadline_wakes_a_service_that_has_nothing_else_to_do(
     hand_in(service, ask(), ear, deadline=time.monotonic() + 0.05)
     assert isinstance(ear.error(), DeadlineError)
     go_on.set()
+
+
+def test_images_of_a_cancelled_request_are_not_prepared(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    service = make_service(workers=1)
+    slow = Ear(lambda event: isinstance(event, Finished) and go_on.wait(60))  # keeps the only worker
+    hand_in(service, ask(), slow)
+    wait_until(lambda: any(isinstance(event, Finished) for event in slow.events))
+    prepare, prepared = service.stages.prepare, list[int]()
+
+    def watch(request: Request) -> list[Prepared]:
+        prepared.append(request.seeds[0])
+        return prepare(request)
+
+    monkeypatch.setattr(service.stages, "prepare", watch)
+    for seed in range(1, 20):
+        hand_in(service, ask(seed=seed), Ear()).cancel()
+    ear = Ear()
+    hand_in(service, ask(seed=20), ear)
+    go_on.set()
+    ear.finished()
+    assert prepared == [20]
 
 
 def test_a_request_in_time_is_not_late(make_service: MakeService) -> None:

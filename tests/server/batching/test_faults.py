@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_never_reach_the_slots(
     service = make_service(with_engine(demo, component, lambda inputs: None, spoil), faults=1)
     ear = Ear()
     hand_in(service, ask(), ear)
-    assert "the encoded prompt or picture holds NaN" in str(ear.error())
+    assert "the encoded prompt or image holds NaN" in str(ear.error())
     assert not service.snapshot.engine_lost
 
 
@@ -214,7 +214,7 @@ def test_an_engine_that_does_not_work_from_the_start_is_lost(demo: LoadedBundle)
 
 def test_an_engine_that_gives_nan_for_zeros_is_lost(demo: LoadedBundle, make_service: MakeService) -> None:
     def spoil(inputs: Mapping[str, Array], outputs: dict[str, Array]) -> dict[str, Array]:
-        return {"next_state": np.full_like(outputs["next_state"], np.nan)}
+        return {**outputs, "next_finite": np.zeros_like(outputs["next_finite"])}
 
     _assert_lost(make_service(with_engine(demo, "denoiser", lambda inputs: None, spoil)))
 
@@ -227,10 +227,10 @@ def test_an_engine_that_cannot_open_slots_fails_the_request(
     step = service.stages.step
     open_state = step.open_state
 
-    def refuse(slots: int, shape: tuple[int, ...], condition: int) -> object:
-        if shape == (4, 8, 12):
-            raise EngineMemoryError("no memory for so large a picture")
-        return open_state(slots, shape, condition)
+    def refuse(slots: int, height: int, width: int) -> object:
+        if (height, width) == (8, 12):
+            raise EngineMemoryError("no memory for so large an image")
+        return open_state(slots, height, width)
 
     monkeypatch.setattr(step, "open_state", refuse)
     large, small = Ear(), Ear()

@@ -14,21 +14,21 @@ from inpaintrt_server.batching import (
     BatchingSettings,
     Failed,
     Finished,
-    Silent,
+    NullObserver,
 )
-from inpaintrt_server.batching.observing import Ending
+from inpaintrt_server.batching.events import Outcome
 from inpaintrt_server.batching.task import Task
 from inpaintrt_server.errors import QueueFullError
 from server.batching.tools import Ear, ask, hand_in
 from server.conftest import wait_until
 
 
-class Endings(Silent):
+class Endings(NullObserver):
     def __init__(self) -> None:
-        self.heard: Counter[Ending] = Counter()
+        self.heard: Counter[Outcome] = Counter()
         self._lock = threading.Lock()
 
-    def ended(self, how: Ending) -> None:
+    def ended(self, how: Outcome) -> None:
         with self._lock:
             self.heard[how] += 1
 

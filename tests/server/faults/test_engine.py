@@ -4,8 +4,7 @@ import httpx
 
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import ServerSettings
 from server.batching.tools import FailsAt, with_engine
 from server.conftest import Serve, wait_until

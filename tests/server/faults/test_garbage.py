@@ -13,8 +13,7 @@ from PIL import Image
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.batching.task import Task
 from inpaintrt_server.settings import ServerSettings
 from server.batching.tools import FailsAt, with_engine

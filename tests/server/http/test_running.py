@@ -11,8 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.http.metrics import Metrics
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Serve, wait_until

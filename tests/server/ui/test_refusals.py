@@ -12,8 +12,7 @@ from playwright.sync_api import Page, expect
 
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import ServerSettings
 from server.conftest import Serve, wait_until
 from server.ui.conftest import Visit

@@ -18,7 +18,8 @@ from inpaintrt_server.apis.openai.mapping import options_of
 from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.pictures import read_pictures
 from inpaintrt_server.apis.picture_files import in_picture_thread
-from inpaintrt_server.batching.jobs import Finished, Permit, Started, Stepped
+from inpaintrt_server.batching.admission import Permit
+from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.bodies import checked, read_form
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of

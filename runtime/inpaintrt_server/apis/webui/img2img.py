@@ -19,7 +19,7 @@ from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
 from inpaintrt_server.apis.webui.masks import read_mask
 from inpaintrt_server.apis.webui.progress import owner_of
 from inpaintrt_server.apis.webui.settings import Overrides, read_overrides
-from inpaintrt_server.batching.jobs import Finished, JobTimings, Stepped
+from inpaintrt_server.batching.events import Finished, JobTimings, Stepped
 from inpaintrt_server.http.bodies import read_json
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of

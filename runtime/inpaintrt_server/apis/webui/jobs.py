@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from inpaintrt_server.batching.jobs import Started, Stepped
+from inpaintrt_server.batching.events import Started, Stepped
 from inpaintrt_server.http.running import Progress
 
 __all__ = ["Jobs", "PreviewsOnDemand", "WebuiJob"]

@@ -15,9 +15,8 @@ from PIL import Image
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_server.application import make_application
-from inpaintrt_server.batching.jobs import Permit
-from inpaintrt_server.batching.service import BatchingService
-from inpaintrt_server.batching.settings import BatchingSettings
+from inpaintrt_server.batching.admission import Permit
+from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import read_settings
 from runtime.pictures import largest_difference
 from server.conftest import Serve, wait_until

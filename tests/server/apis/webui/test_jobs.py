@@ -1,7 +1,7 @@
 from PIL import Image
 
 from inpaintrt_server.apis.webui.jobs import Jobs, PreviewsOnDemand, WebuiJob
-from inpaintrt_server.batching.jobs import Started, Stepped
+from inpaintrt_server.batching.events import Started, Stepped
 
 
 def test_a_preview_is_made_once_for_each_time_it_was_asked_for() -> None:

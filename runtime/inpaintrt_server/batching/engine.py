@@ -1,0 +1,289 @@
+"""The denoiser's engine in the server: groups of results that share steps, and when it counts as lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from inpaintrt.denoiser import Entry, Program, Slots, row_bucket
+from inpaintrt.errors import EngineInputError, EngineRunError
+from inpaintrt.families import sd
+from inpaintrt.flow import Batch
+from inpaintrt.samplers import compile_table
+from inpaintrt.stages import Stages
+from inpaintrt_server.batching.memory import MemoryBudget
+from inpaintrt_server.batching.task import Task
+from inpaintrt_server.errors import EngineLostError
+
+__all__ = ["EngineStage", "Faults", "Group", "GroupKey", "Groups", "StepEngine"]
+
+EngineStage: TypeAlias = Literal["encode", "step", "decode"]
+
+_PROBE_STEPS = 4
+
+
+class GroupKey(NamedTuple):
+    """What results must have in common to share a step.
+
+    Attributes:
+        latent_shape: `(channels, h, w)`.
+        tokens: Length of the prompts' embeddings.
+    """
+
+    latent_shape: tuple[int, int, int]
+    tokens: int
+
+    @classmethod
+    def of(cls, entry: Entry) -> GroupKey:
+        """The key of a result."""
+        channels, height, width = entry.latents.shape
+        return cls((channels, height, width), entry.program.per_row["context"].shape[1])
+
+
+class StepEngine:
+    """Opens slots, knows what fits into a step, and tries whether the engine works. For the engine's thread.
+
+    Args:
+        stages: The bundle's stages.
+        slots: How many slots every group has: the products of a step then always have the same size, so that
+            company changes no bit of a result within one row bucket.
+        row_buckets: Numbers of rows that a step is padded to; None for just the rows that it needs.
+        tokens: Length of the embedding of a prompt of one window.
+
+    Raises:
+        EngineInputError: The engine was built for fewer slots.
+
+    Attributes:
+        slots: How many slots every group has.
+        pixels: Pixels of one latent pixel.
+    """
+
+    def __init__(self, stages: Stages, *, slots: int, row_buckets: Sequence[int] | None, tokens: int) -> None:
+        self._stages = stages
+        self._buckets = row_buckets
+        self.slots = slots
+        architecture = stages.manifest.architecture
+        self.pixels = architecture.vae_scale_factor**2
+        height, width = (
+            side // architecture.vae_scale_factor
+            for side in (stages.sizes[0] if stages.sizes else architecture.native_resolution)
+        )
+        self._plain = GroupKey((architecture.latent_channels, height, width), tokens)
+        self.check(self._plain, 1)
+
+    def open(self, latent_shape: tuple[int, int, int]) -> Slots:
+        """Slots for one latent shape."""
+        return Slots(
+            self._stages.step, capacity=self.slots, latent_shape=latent_shape, row_buckets=self._buckets
+        )
+
+    def bucket(self, rows: int) -> int:
+        """What rows are padded to."""
+        return row_bucket(rows, self._buckets)
+
+    def check(self, key: GroupKey, rows: int) -> None:
+        """Check that a step of so many rows fits.
+
+        Raises:
+            EngineInputError: It does not.
+        """
+        width = self._stages.manifest.architecture.context_width
+        self._stages.step.check(self.slots, key.latent_shape, (self.bucket(rows), key.tokens, width))
+
+    def takes(self, key: GroupKey, rows: int) -> bool:
+        """Whether a step of so many rows fits."""
+        try:
+            self.check(key, rows)
+        except EngineInputError:
+            return False
+        return True
+
+    def probe(self) -> None:
+        """Do a step for an image of zeros without a prompt, which must always work.
+
+        Raises:
+            Exception: Whatever the engine raises.
+            EngineRunError: The estimate is not finite.
+        """
+        shape = self._plain.latent_shape
+        architecture = self._stages.manifest.architecture
+        context = np.zeros((1, self._plain.tokens, architecture.context_width), np.float32)
+        program = Program(
+            compile_table(self._stages.manifest.scheduler, "ddim", _PROBE_STEPS),
+            np.ones((_PROBE_STEPS, 1), np.float32),
+            sd.per_row(architecture, context, 1),
+            noise=lambda _: np.zeros(shape, np.float32),
+            thresholds=np.zeros(_PROBE_STEPS, np.float32),
+        )
+        slots = self.open(shape)
+        slot = slots.join(program, np.zeros(shape, np.float32), {})
+        slots.step()
+        if not slots.finite(slot):
+            raise EngineRunError("the network gives NaN or infinite values for an image of zeros")
+
+
+class Faults:
+    """Counts failures in a row, and tries after each whether the engine still works.
+
+    That holds for a device without memory too: it may have been one large image that did not fit.
+
+    Args:
+        probe: Raises if the engine does not work.
+        limit: Failures of one stage in a row after which the engine counts as lost, whatever the probe says.
+    """
+
+    def __init__(self, probe: Callable[[], None], limit: int) -> None:
+        self._probe = probe
+        self._limit = limit
+        self._in_a_row: Counter[EngineStage] = Counter()
+
+    def succeeded(self, stage: EngineStage) -> None:
+        """A stage has worked."""
+        self._in_a_row[stage] = 0
+
+    def failed(self, stage: EngineStage, error: Exception) -> None:
+        """A stage has failed.
+
+        Raises:
+            EngineLostError: The engine is gone.
+        """
+        self._in_a_row[stage] += 1
+        if self._in_a_row[stage] >= self._limit:
+            raise _lost(f"{stage} failed {self._limit} times in a row", error) from error
+        self.check()
+
+    def check(self) -> None:
+        """Try whether the engine works.
+
+        Raises:
+            EngineLostError: It does not.
+        """
+        try:
+            self._probe()
+        except Exception as error:
+            raise _lost("a step of zeros fails", error) from error
+
+
+def _lost(what: str, error: Exception) -> EngineLostError:
+    return EngineLostError(
+        f"the engine is lost: {what}",
+        received=f"{type(error).__name__}: {error}",
+        hint="start the server again",
+    )
+
+
+class Group(Batch[Task]):
+    """Results of one image size and one length of prompts, which step together.
+
+    Args:
+        slots: Their slots.
+        area: Latent pixels of a result.
+        charged: What the group begins with, see `Groups`.
+    """
+
+    def __init__(self, slots: Slots, area: int, charged: float) -> None:
+        super().__init__(slots)
+        self.area = area
+        self.charged = charged
+
+    @property
+    def rows(self) -> int:
+        """The most UNet rows that a step may need."""
+        return sum(task.rows for task, _ in self.assignments.values())
+
+    def rows_now(self) -> int:
+        """UNet rows of the next step."""
+        return sum(task.rows_now(result) for task, result in self.assignments.values())
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of this group, each once."""
+        return tuple(dict.fromkeys(task for task, _ in self.assignments.values()))
+
+
+class Groups:
+    """All groups, which take turns, so that every request is slowed down by the same factor.
+
+    A step is charged with its image's size, whoever shares it, and the group that was charged least is
+    next. So while a large image does one step, one of a quarter of its size does four, which is also how
+    they would relate if each had the device for itself; and nobody waits for more than a few steps of others.
+    A group that comes begins with the least charge of those that are there.
+
+    Args:
+        engine: What runs the steps.
+        budget: The memory that the steps of all groups may take together.
+
+    Attributes:
+        capacity: Results that may be in flight, in all groups together.
+    """
+
+    def __init__(self, engine: StepEngine, budget: MemoryBudget) -> None:
+        self._engine = engine
+        self._budget = budget
+        self.capacity = engine.slots
+        self._groups: dict[GroupKey, Group] = {}
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @property
+    def active(self) -> int:
+        """Results in flight."""
+        return sum(len(group.assignments) for group in self._groups.values())
+
+    def join(self, task: Task) -> bool:
+        """Assign a slot to the next result of a task; False if it has to wait for one, or for memory.
+
+        Raises:
+            EngineInputError: The engine was built for less, or for other sizes.
+            EngineError: The engine failed.
+        """
+        key = GroupKey.of(task.entries[0])
+        if self.active >= self.capacity or not self._has_memory(key, task.rows):
+            return False
+        group = self._groups.get(key)
+        if group is None:
+            group = self._open(key, task.rows)
+        elif not self._engine.takes(key, group.rows + task.rows):
+            return False
+        group.join(task)
+        self._groups[key] = group
+        return True
+
+    def _has_memory(self, key: GroupKey, rows: int) -> bool:
+        """Whether a result may run beside the others; what has passed `MemoryBudget.check` may run alone."""
+        taken = sum(self._memory(other, group.rows) for other, group in self._groups.items())
+        return not self._groups or self._budget.fits(taken + self._memory(key, rows))
+
+    def _memory(self, key: GroupKey, rows: int) -> float:
+        _, height, width = key.latent_shape
+        return self._budget.step(rows, height * width * self._engine.pixels)
+
+    def _open(self, key: GroupKey, rows: int) -> Group:
+        self._engine.check(key, rows)
+        _, height, width = key.latent_shape
+        least = min((other.charged for other in self._groups.values()), default=0.0)
+        return Group(self._engine.open(key.latent_shape), height * width, least)
+
+    def next(self) -> Group | None:
+        """The group that steps next, and charge it; None if nobody is in flight."""
+        if not self._groups:
+            return None
+        group = min(self._groups.values(), key=lambda group: group.charged)
+        group.charged += group.area
+        return group
+
+    def drop(self, group: Group) -> None:
+        """Drop a group with whoever is in it, without reading its slots, which may be lost."""
+        group.assignments.clear()
+        self.drop_ended()
+
+    def drop_ended(self) -> None:
+        """Free the slots of requests that are over, and drop groups that are empty."""
+        for group in self._groups.values():
+            for slot, (task, _) in tuple(group.assignments.items()):
+                if task.over:
+                    group.leave(slot)
+        self._groups = {key: group for key, group in self._groups.items() if group.assignments}
