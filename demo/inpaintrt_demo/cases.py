@@ -1,18 +1,20 @@
 """Unseen scenes with an empty masked place each, and the object that a prompt asks for there."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from inpaintrt_export.demo.judge_training import as_mask, kinds_of
-from inpaintrt_export.demo.masks import box_mask
-from inpaintrt_export.demo.world import (
+from inpaintrt_demo.masks import as_image, box_mask
+from inpaintrt_demo.world import (
+    IMAGE_SIZE,
     KINDS,
-    PICTURE_SIZE,
     Scene,
     Thing,
     draw,
+    kinds_of,
     overlap,
     random_scene,
     thing_of_kind,
@@ -25,10 +27,10 @@ GROWTH = 1.3  # of the mask beyond the box that an object of the size would have
 
 @dataclass(frozen=True)
 class Case:
-    """A picture, its mask (white: repaint), and the object to appear."""
+    """An image, its mask (white: repaint), and the object to appear."""
 
     seed: int
-    picture: Image.Image
+    image: Image.Image
     mask: Image.Image
     thing: Thing
 
@@ -38,7 +40,7 @@ class Case:
         return with_article(self.thing.name)
 
 
-def evaluation_cases(count: int, size: int = PICTURE_SIZE) -> list[Case]:
+def evaluation_cases(count: int, size: int = IMAGE_SIZE) -> list[Case]:
     """Return cases with fixed seeds, the kinds of objects taking turns."""
     return [
         evaluation_case(CASE_SEEDS + 1000 * index, KINDS[index % len(KINDS)], size) for index in range(count)
@@ -54,7 +56,7 @@ def evaluation_case(first_seed: int, kind: str, size: int) -> Case:
         if kind in kinds_of(scene):
             thing = thing_of_kind(rng, scene, kind)
             if is_free(scene, thing):
-                return Case(seed, draw(scene, size), as_mask(box_mask(thing.box, GROWTH, size)), thing)
+                return Case(seed, draw(scene, size), as_image(box_mask(thing.box, GROWTH, size)), thing)
         seed += 1
 
 
@@ -62,3 +64,32 @@ def is_free(scene: Scene, thing: Thing) -> bool:
     """Tell whether the masked place touches no object of the scene."""
     margin = (GROWTH - 1) / 2 * (thing.box[2] - thing.box[0])
     return not any(overlap(thing.box, other.box, margin) for other in scene.things)
+
+
+@dataclass(frozen=True)
+class DemoScene:
+    """Which scene, where, and what to ask for."""
+
+    first_seed: int
+    kind: str  # whose usual place is masked
+    prompts: tuple[str, ...]
+    seed: int  # of the noise
+
+
+DEMO = DemoScene(9_504_000, "balloon", ("a red balloon", "a blue balloon", "a cloud"), 0)
+
+
+def write_assets(folder: Path, demo: DemoScene = DEMO) -> None:
+    """Write input.png, mask.png (white: repaint) and prompts.json."""
+    case = evaluation_case(demo.first_seed, demo.kind, IMAGE_SIZE)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_png(case.image, folder / "input.png")
+    save_png(case.mask, folder / "mask.png")
+    (folder / "prompts.json").write_text(
+        json.dumps({"prompts": demo.prompts, "seed": demo.seed}, indent=2) + "\n"
+    )
+
+
+def save_png(image: Image.Image, file: Path) -> None:
+    """Write a small PNG."""
+    image.save(file, optimize=True)

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inpaintrt_export.demo.drawing import Difference, Ellipse, Polygon, Union, grid, rectangle
-from inpaintrt_export.demo.things import COLOURED, PARTS
-from inpaintrt_export.demo.world import (
-    COLOUR_NAMES,
+from inpaintrt_demo.drawing import Difference, Ellipse, Polygon, Union, grid, rectangle
+from inpaintrt_demo.world import (
+    COLOR_NAMES,
+    COLORED,
     KINDS,
+    PARTS,
     Scene,
     Thing,
     draw,
@@ -55,12 +56,12 @@ def test_an_object_changes_its_box_and_nothing_else(kind: str, seed: int) -> Non
     assert change.max() < 0.1  # the soft edge of a shape may reach a pixel over the box
 
 
-@pytest.mark.parametrize("kind", sorted(COLOURED))
-@pytest.mark.parametrize("colour", COLOUR_NAMES)
-def test_a_coloured_object_shows_its_colour(kind: str, colour: str) -> None:
+@pytest.mark.parametrize("kind", sorted(COLORED))
+@pytest.mark.parametrize("color", COLOR_NAMES)
+def test_a_colored_object_shows_its_color(kind: str, color: str) -> None:
     scene, thing = scene_with(kind, 300)
-    drawn = draw_array(replace(scene, things=(replace(thing, colour=colour),)))
-    other = draw_array(replace(scene, things=(replace(thing, colour="red" if colour != "red" else "blue"),)))
+    drawn = draw_array(replace(scene, things=(replace(thing, color=color),)))
+    other = draw_array(replace(scene, things=(replace(thing, color="red" if color != "red" else "blue"),)))
     changed = np.abs(drawn - other).max(axis=2) > 0.2
     red, green, blue = drawn[changed].mean(axis=0)
     order = {
@@ -70,13 +71,13 @@ def test_a_coloured_object_shows_its_colour(kind: str, colour: str) -> None:
         "blue": blue > 1.3 * max(red, green),
         "purple": min(red, blue) > 1.5 * green,
     }
-    assert order[colour]
+    assert order[color]
 
 
-def test_only_objects_that_come_in_colours_have_one() -> None:
+def test_only_objects_that_come_in_colors_have_one() -> None:
     things = [thing for scene in map(random_scene, SEEDS) for thing in scene.things]
     assert {thing.kind for thing in things} == set(PARTS)
-    assert all((thing.colour is not None) == (thing.kind in COLOURED) for thing in things)
+    assert all((thing.color is not None) == (thing.kind in COLORED) for thing in things)
 
 
 def test_the_caption_names_every_object() -> None:

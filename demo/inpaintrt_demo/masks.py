@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from inpaintrt_export.demo.drawing import Box, Ellipse, Shape, grid, rectangle
-from inpaintrt_export.demo.world import Scene, Thing, with_article
+from inpaintrt_demo.drawing import Box, Ellipse, Shape, grid, rectangle
+from inpaintrt_demo.world import Scene, Thing, with_article
 
 HIDDEN = 0.6  # of an object's box, from which on a caption names the object
 TOUCHED = 0.12  # from which on a mask without a hidden object is no longer empty
@@ -37,7 +38,7 @@ def random_masked(rng: np.random.Generator, scene: Scene, size: int) -> Masked:
 
 
 def random_box(rng: np.random.Generator) -> Box:
-    """Return a box of a tenth to half the side, anywhere in the picture."""
+    """Return a box of a tenth to half the side, anywhere in the image."""
     width, height = rng.uniform(0.1, 0.5, 2)
     left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
     return float(left), float(top), float(left + width), float(top + height)
@@ -46,13 +47,13 @@ def random_box(rng: np.random.Generator) -> Box:
 def around(rng: np.random.Generator, box: Box, size: int) -> NDArray[np.bool_]:
     """Return a box or an ellipse that generously holds the box, [size, size]."""
     growth = rng.uniform(1.1, 1.6, 2)
-    centre = rng.uniform(-0.02, 0.02, 2) + (np.array(box[:2]) + np.array(box[2:])) / 2
+    center = rng.uniform(-0.02, 0.02, 2) + (np.array(box[:2]) + np.array(box[2:])) / 2
     half = (np.array(box[2:]) - np.array(box[:2])) / 2 * growth
     shape: Shape
     if rng.random() < 0.6:
-        shape = rectangle(*(centre - half).tolist(), *(centre + half).tolist())
+        shape = rectangle(*(center - half).tolist(), *(center + half).tolist())
     else:
-        shape = Ellipse((centre[0], centre[1]), (half[0] * 1.15, half[1] * 1.15))
+        shape = Ellipse((center[0], center[1]), (half[0] * 1.15, half[1] * 1.15))
     return rasterise(shape, size)
 
 
@@ -62,10 +63,15 @@ def rasterise(shape: Shape, size: int) -> NDArray[np.bool_]:
 
 
 def box_mask(box: Box, growth: float, size: int) -> NDArray[np.bool_]:
-    """Return the box grown about its centre as a mask, [size, size]."""
-    centre = (np.array(box[:2]) + np.array(box[2:])) / 2
+    """Return the box grown about its center as a mask, [size, size]."""
+    center = (np.array(box[:2]) + np.array(box[2:])) / 2
     half = (np.array(box[2:]) - np.array(box[:2])) / 2 * growth
-    return rasterise(rectangle(*(centre - half).tolist(), *(centre + half).tolist()), size)
+    return rasterise(rectangle(*(center - half).tolist(), *(center + half).tolist()), size)
+
+
+def as_image(mask: NDArray[np.bool_]) -> Image.Image:
+    """Return a mask as an image, white where True."""
+    return Image.fromarray(mask.astype(np.uint8) * 255)
 
 
 def hidden_share(mask: NDArray[np.bool_], box: Box) -> float:

@@ -8,17 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inpaintrt_export.demo.cases import Case, evaluation_cases, is_free
-from inpaintrt_export.demo.evaluation import Report, evaluate, found_in, judge_accuracy, write_report
-from inpaintrt_export.demo.judge import crop_of, load_judge
-from inpaintrt_export.demo.metrics import edge_gradient, psnr, seam
-from inpaintrt_export.demo.painters import Job
-from inpaintrt_export.demo.things import COLOURED
-from inpaintrt_export.demo.world import draw, random_scene
+from inpaintrt_demo.cases import Case, evaluation_cases, is_free
+from inpaintrt_demo.classifier import crop_of, load_classifier
+from inpaintrt_demo.evaluation import (
+    Report,
+    classifier_accuracy,
+    edge_gradient,
+    evaluate,
+    found_in,
+    psnr,
+    seam,
+    write_report,
+)
+from inpaintrt_demo.painters import Job
+from inpaintrt_demo.world import COLORED, draw, random_scene
 
 
-def other_colour(case: Case) -> str:
-    return "blue" if case.thing.colour == "red" else "red"
+def other_color(case: Case) -> str:
+    return "blue" if case.thing.color == "red" else "red"
 
 
 def filled(case: Case) -> Image.Image:
@@ -32,33 +39,33 @@ def test_cases_are_fixed_and_their_places_are_empty() -> None:
     assert len({case.thing.kind for case in cases}) == 7
     for case in cases:
         assert is_free(random_scene(case.seed), case.thing)
-        assert case.picture.tobytes() != filled(case).tobytes()
+        assert case.image.tobytes() != filled(case).tobytes()
         outside = np.asarray(case.mask) == 0
-        assert (np.asarray(case.picture)[outside] == np.asarray(filled(case))[outside]).all()
+        assert (np.asarray(case.image)[outside] == np.asarray(filled(case))[outside]).all()
 
 
-def test_the_judge_is_right_on_drawn_pictures() -> None:
-    assert judge_accuracy(load_judge(), 200) >= 0.95
+def test_the_classifier_is_right_on_drawn_images() -> None:
+    assert classifier_accuracy(load_classifier(), 200) >= 0.95
 
 
-def test_pictures_with_the_object_pass_and_pictures_without_fail() -> None:
-    cases, judge = evaluation_cases(35), load_judge()
-    assert found_in(judge, [filled(case) for case in cases], cases) >= 0.95
-    assert found_in(judge, [case.picture for case in cases], cases) <= 0.05
+def test_images_with_the_object_pass_and_images_without_fail() -> None:
+    cases, classifier = evaluation_cases(35), load_classifier()
+    assert found_in(classifier, [filled(case) for case in cases], cases) >= 0.95
+    assert found_in(classifier, [case.image for case in cases], cases) <= 0.05
 
 
-def test_another_colour_fails() -> None:
-    cases = [case for case in evaluation_cases(42) if case.thing.kind in COLOURED]
-    wanted = [replace(case, thing=replace(case.thing, colour=other_colour(case))) for case in cases]
-    assert found_in(load_judge(), [filled(case) for case in cases], wanted) <= 0.05
+def test_another_color_fails() -> None:
+    cases = [case for case in evaluation_cases(42) if case.thing.kind in COLORED]
+    wanted = [replace(case, thing=replace(case.thing, color=other_color(case))) for case in cases]
+    assert found_in(load_classifier(), [filled(case) for case in cases], wanted) <= 0.05
 
 
-def test_an_empty_mask_cannot_be_judged() -> None:
+def test_an_empty_mask_cannot_be_classified() -> None:
     with pytest.raises(ValueError, match="mask is empty"):
         crop_of(Image.new("RGB", (32, 32)), Image.new("L", (32, 32)))
 
 
-def test_psnr_of_equal_and_of_opposite_pictures() -> None:
+def test_psnr_of_equal_and_of_opposite_images() -> None:
     black, white = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), (255, 255, 255))
     assert psnr(black, black) == math.inf
     assert psnr(black, white) == 0
@@ -90,19 +97,19 @@ def test_a_seam_is_relative_to_the_original() -> None:
 
 
 class Idle:
-    """A painter that leaves every picture as it is."""
+    """A painter that leaves every image as it is."""
 
     name = "idle"
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
-        """Return the pictures unchanged."""
+        """Return the images unchanged."""
         assert steps == 20
         assert guidance in (1.0, 7.5)
-        return [job.picture for job in jobs]
+        return [job.image for job in jobs]
 
 
 def idle_report() -> Report:
-    return evaluate(Idle(), load_judge(), None, 7, "none")
+    return evaluate(Idle(), load_classifier(), None, 7, "none")
 
 
 def test_a_painter_that_paints_nothing_finds_nothing_and_leaves_no_seam() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Box = tuple[float, float, float, float]
 
 EDGE_WIDTH = 1.5  # pixels over which a shape fades into what lies behind it
@@ -26,13 +26,13 @@ class Shape(Protocol):
 class Ellipse:
     """An axis-aligned ellipse."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     radius: tuple[float, float]
 
     def distance(self, across: Array, down: Array) -> Array:
         """Return the signed distance, exact for circles and on the outline."""
         scaled = np.hypot(
-            (across - self.centre[0]) / self.radius[0], (down - self.centre[1]) / self.radius[1]
+            (across - self.center[0]) / self.radius[0], (down - self.center[1]) / self.radius[1]
         )
         return np.asarray((scaled - 1) * min(self.radius), np.float32)
 
@@ -78,10 +78,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Part:
-    """A shape, its colour (0 to 1), and how much darker it becomes to the right and to the bottom."""
+    """A shape, its color (0 to 1), and how much darker it becomes to the right and to the bottom."""
 
     shape: Shape
-    colour: Colour
+    color: Color
     shade: tuple[float, float] = (0.0, 0.0)
 
 
@@ -97,14 +97,14 @@ def grid(size: int) -> tuple[Array, Array]:
     return across.astype(np.float32), down.astype(np.float32)
 
 
-def blend(picture: Array, coverage: Array, colour: Array) -> None:
-    """Lay a colour, [3] or [height, width, 3], over the picture [height, width, 3] where it covers."""
-    picture += coverage[..., None] * (colour - picture)
+def blend(image: Array, coverage: Array, color: Array) -> None:
+    """Lay a color, [3] or [height, width, 3], over the image [height, width, 3] where it covers."""
+    image += coverage[..., None] * (color - image)
 
 
-def draw_parts(picture: Array, parts: Sequence[Part], box: Box, light: Colour) -> None:
-    """Draw parts, given in coordinates -1 to 1 of the square box (0 to 1 of the picture), lowest first."""
-    size = picture.shape[0]
+def draw_parts(image: Array, parts: Sequence[Part], box: Box, light: Color) -> None:
+    """Draw parts, given in coordinates -1 to 1 of the square box (0 to 1 of the image), lowest first."""
+    size = image.shape[0]
     across, down = grid(size)
     left, top, right, bottom = box
     across = (across - left) / (right - left) * 2 - 1
@@ -113,9 +113,9 @@ def draw_parts(picture: Array, parts: Sequence[Part], box: Box, light: Colour) -
     for part in parts:
         coverage = np.clip(0.5 - part.shape.distance(across, down) / (EDGE_WIDTH * pixel), 0, 1)
         darker = 1 - part.shade[0] * (across + 1) / 2 - part.shade[1] * (down + 1) / 2
-        colour = (
+        color = (
             np.clip(darker, 0, 1)[..., None]
-            * np.asarray(part.colour, np.float32)
+            * np.asarray(part.color, np.float32)
             * np.asarray(light, np.float32)
         )
-        blend(picture, coverage, np.asarray(colour, np.float32))
+        blend(image, coverage, np.asarray(color, np.float32))

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 from transformers import CLIPTokenizer
 
-from inpaintrt_export.demo.masks import random_masked
-from inpaintrt_export.demo.text import END, START, build_tokenizer, corpus, save_tokenizer, token_ids
-from inpaintrt_export.demo.world import random_scene
+from inpaintrt_demo.masks import random_masked
+from inpaintrt_demo.tokenizer import END, START, build_tokenizer, corpus, save_tokenizer, token_ids
+from inpaintrt_demo.world import random_scene
 
 
 def captions() -> list[str]:

@@ -1,7 +1,7 @@
 import numpy as np
 
-from inpaintrt_export.demo.masks import EMPTY_PLACES, box_mask, caption, hidden_share, random_masked, zone_of
-from inpaintrt_export.demo.world import Scene, random_scene
+from inpaintrt_demo.masks import EMPTY_PLACES, box_mask, caption, hidden_share, random_masked, zone_of
+from inpaintrt_demo.world import Scene, random_scene
 
 SIZE = 128
 

@@ -16,11 +16,11 @@ BATCH = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to paint."""
+    """One image to paint."""
 
     prompt: str
     negative: str
-    picture: Image.Image
+    image: Image.Image
     mask: Image.Image
     seed: int
 
@@ -31,7 +31,7 @@ class Painter(Protocol):
     name: str
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
-        """Return the repainted pictures, unmasked pixels as they were."""
+        """Return the repainted images, unmasked pixels as they were."""
         ...
 
 
@@ -54,18 +54,18 @@ class DiffusersPainter:
         )
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
-        """Return the repainted pictures, unmasked pixels as they were."""
+        """Return the repainted images, unmasked pixels as they were."""
         results: list[Image.Image] = []
         for first in range(0, len(jobs), BATCH):
             results += self._paint_batch(jobs[first : first + BATCH], guidance, steps)
         return results
 
     def _paint_batch(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
-        width, height = jobs[0].picture.size
+        width, height = jobs[0].image.size
         painted = self.pipeline(
             prompt=[job.prompt for job in jobs],
             negative_prompt=[job.negative for job in jobs],
-            image=[job.picture for job in jobs],
+            image=[job.image for job in jobs],
             mask_image=[job.mask for job in jobs],
             height=height,
             width=width,
@@ -74,7 +74,7 @@ class DiffusersPainter:
             generator=[torch.Generator().manual_seed(job.seed) for job in jobs],
         ).images
         pairs = zip(painted, jobs, strict=True)
-        return [Image.composite(result, job.picture, job.mask) for result, job in pairs]
+        return [Image.composite(result, job.image, job.mask) for result, job in pairs]
 
 
 class RuntimePainter:
@@ -86,14 +86,14 @@ class RuntimePainter:
         self.pipeline = InpaintPipeline.from_bundle(bundle)
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
-        """Return the repainted pictures, unmasked pixels as they were."""
+        """Return the repainted images, unmasked pixels as they were."""
         return [self._paint_one(job, guidance, steps) for job in jobs]
 
     def _paint_one(self, job: Job, guidance: float, steps: int) -> Image.Image:
         result = self.pipeline(
             prompt=job.prompt,
             negative_prompt=job.negative,
-            image=job.picture,
+            image=job.image,
             mask_image=job.mask,
             num_inference_steps=steps,
             guidance_scale=guidance,

@@ -8,9 +8,8 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from inpaintrt_export.demo.masks import EMPTY_PLACES, PLACES
-from inpaintrt_export.demo.things import COLOURS, PARTS
-from inpaintrt_export.demo.world import DAYTIMES, random_scene, with_article
+from inpaintrt_demo.masks import EMPTY_PLACES, PLACES
+from inpaintrt_demo.world import COLORS, DAYTIMES, PARTS, random_scene, with_article
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77
@@ -19,7 +18,7 @@ MERGES = 400  # an upper limit; the captions need fewer
 
 def corpus() -> list[str]:
     """Return captions that hold every word of the world."""
-    names = [with_article(f"{colour} {kind}") for colour in COLOURS for kind in PARTS]
+    names = [with_article(f"{color} {kind}") for color in COLORS for kind in PARTS]
     phrases = [*EMPTY_PLACES.values(), *PLACES.values(), *(daytime.phrase for daytime in DAYTIMES)]
     return names + phrases + [random_scene(seed).caption for seed in range(200)]
 

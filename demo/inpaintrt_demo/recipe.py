@@ -8,13 +8,24 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from inpaintrt_export.demo.checkpoint import Checkpoint, save_checkpoint
-from inpaintrt_export.demo.denoiser_training import Captioned, Denoiser, DenoiserObjective
-from inpaintrt_export.demo.latents import LatentPool, encode_pool, normalise_latents
-from inpaintrt_export.demo.networks import Sizes, build_text_encoder, build_unet, build_vae
-from inpaintrt_export.demo.text import build_tokenizer, token_ids
-from inpaintrt_export.demo.training import Plan, Training
-from inpaintrt_export.demo.vae_training import VaeObjective, draw_pool, to_tensor
+from inpaintrt_demo.autoencoder import VaeObjective, draw_pool, normalise_latents, to_tensor
+from inpaintrt_demo.checkpoint import (
+    Checkpoint,
+    Sizes,
+    build_text_encoder,
+    build_unet,
+    build_vae,
+    save_checkpoint,
+)
+from inpaintrt_demo.denoiser import (
+    Captioned,
+    Denoiser,
+    DenoiserObjective,
+    LatentPool,
+    encode_pool,
+)
+from inpaintrt_demo.tokenizer import build_tokenizer, token_ids
+from inpaintrt_demo.training import Training, TrainingPlan
 
 logger = logging.getLogger(__name__)
 VAE_SEEDS, LATENT_SEEDS = 1_000_000, 2_000_000  # where the seeds of the training scenes begin
@@ -29,16 +40,20 @@ class Recipe:
     """
 
     sizes: Sizes = field(default_factory=Sizes)
-    vae: Plan = field(
-        default_factory=lambda: Plan(steps=4500, batch=16, learning_rate=1e-3, average=0.998, shards=2)
+    vae: TrainingPlan = field(
+        default_factory=lambda: TrainingPlan(
+            steps=4500, batch=16, learning_rate=1e-3, average=0.998, shards=2
+        )
     )
     vae_scenes: int = 6000
     crop: int = 64
     latent_scenes: int = 7_000
     masks_per_scene: int = 2
-    denoiser: Plan = field(default_factory=lambda: Plan(steps=6200, batch=32, learning_rate=8e-4, shards=2))
-    calibration: Plan = field(
-        default_factory=lambda: Plan(
+    denoiser: TrainingPlan = field(
+        default_factory=lambda: TrainingPlan(steps=6200, batch=32, learning_rate=8e-4, shards=2)
+    )
+    calibration: TrainingPlan = field(
+        default_factory=lambda: TrainingPlan(
             steps=500, batch=32, learning_rate=3e-4, shards=2, warm_up=50, average=0.99, save_every=100
         )
     )
@@ -57,7 +72,7 @@ def train_vae(recipe: Recipe, work: Path, device: torch.device, workers: int) ->
     """Train the autoencoder, and normalise its latents."""
     torch.manual_seed(recipe.seed)
     vae = build_vae(recipe.sizes).to(device)
-    pool = draw_pool(VAE_SEEDS, recipe.vae_scenes, recipe.sizes.picture)
+    pool = draw_pool(VAE_SEEDS, recipe.vae_scenes, recipe.sizes.image)
     training = Training(VaeObjective(vae, pool, recipe.crop, device), recipe.vae, work / "vae.pt", workers)
     averaged = training.run()
     if not isinstance(averaged, AutoencoderKL):
@@ -67,12 +82,12 @@ def train_vae(recipe: Recipe, work: Path, device: torch.device, workers: int) ->
 
 
 def latent_pool(recipe: Recipe, vae: AutoencoderKL, work: Path) -> LatentPool:
-    """Return the encoded pictures, made once."""
+    """Return the encoded images, made once."""
     file = work / "latents.pt"
     if not file.exists():
-        encode_pool(
-            vae, LATENT_SEEDS, recipe.latent_scenes, recipe.masks_per_scene, recipe.sizes.picture
-        ).save(file)
+        encode_pool(vae, LATENT_SEEDS, recipe.latent_scenes, recipe.masks_per_scene, recipe.sizes.image).save(
+            file
+        )
     return LatentPool.load(file)
 
 

@@ -29,7 +29,7 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How long and how fast a stage trains."""
 
     steps: int
@@ -62,7 +62,7 @@ class Training:
     from this than from threads within an operation, and suffer less from a busy core.
     """
 
-    def __init__(self, objective: Objective, plan: Plan, file: Path, workers: int = 1) -> None:
+    def __init__(self, objective: Objective, plan: TrainingPlan, file: Path, workers: int = 1) -> None:
         self.objective, self.plan, self.file = objective, plan, file
         self.step = 0
         self.losses: list[float] = []
@@ -138,7 +138,7 @@ class Training:
     def _log(self, rate: float) -> None:
         recent = self.losses[-self.plan.log_every :]
         logger.info(
-            "%s: step %d of %d, loss %.5f, learning rate %.2e, %.0f pictures/s",
+            "%s: step %d of %d, loss %.5f, learning rate %.2e, %.0f images/s",
             self.file.stem, self.step, self.plan.steps, sum(recent) / len(recent),
             self.plan.learning_rate_at(self.step), rate,
         )  # fmt: skip

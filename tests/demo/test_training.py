@@ -9,26 +9,34 @@ from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
 from PIL import Image
 from torch import Tensor
 
-from inpaintrt_export.demo.cases import evaluation_cases
-from inpaintrt_export.demo.denoiser_training import (
+from inpaintrt_demo.autoencoder import (
+    VaeObjective,
+    draw_pool,
+    encode_moments,
+    normalise_latents,
+    reconstruction_loss,
+    to_tensor,
+)
+from inpaintrt_demo.cases import evaluation_cases
+from inpaintrt_demo.checkpoint import Sizes, build_scheduler, build_text_encoder, build_unet, build_vae
+from inpaintrt_demo.denoiser import (
     CALIBRATION,
     Captioned,
     Denoiser,
     DenoiserObjective,
+    LatentPool,
+    encode_pool,
     snr_weight,
 )
-from inpaintrt_export.demo.latents import LatentPool, encode_moments, encode_pool, normalise_latents
-from inpaintrt_export.demo.masks import random_masked
-from inpaintrt_export.demo.networks import Sizes, build_scheduler, build_text_encoder, build_unet, build_vae
-from inpaintrt_export.demo.painters import DiffusersPainter, Job
-from inpaintrt_export.demo.recipe import Recipe, latent_pool, train_and_save, train_denoiser, train_vae
-from inpaintrt_export.demo.text import build_tokenizer, token_ids
-from inpaintrt_export.demo.training import Plan, Training
-from inpaintrt_export.demo.vae_training import VaeObjective, draw_pool, reconstruction_loss, to_tensor
-from inpaintrt_export.demo.world import draw, random_scene
+from inpaintrt_demo.masks import random_masked
+from inpaintrt_demo.painters import DiffusersPainter, Job
+from inpaintrt_demo.recipe import Recipe, latent_pool, train_and_save, train_denoiser, train_vae
+from inpaintrt_demo.tokenizer import build_tokenizer, token_ids
+from inpaintrt_demo.training import Training, TrainingPlan
+from inpaintrt_demo.world import draw, random_scene
 
 SIZES = Sizes(
-    picture=64,
+    image=64,
     vae_channels=(8, 8, 16, 16),
     unet_channels=(16, 32),
     heads=2,
@@ -37,12 +45,12 @@ SIZES = Sizes(
     norm_groups=8,
 )
 CPU = torch.device("cpu")
-PLAN = Plan(steps=30, batch=4, learning_rate=3e-3, shards=2, warm_up=3, save_every=7)
+PLAN = TrainingPlan(steps=30, batch=4, learning_rate=3e-3, shards=2, warm_up=3, save_every=7)
 
 
 def miniature_recipe() -> Recipe:
-    """A few steps of everything on pictures of 64 x 64 pixels."""
-    plan = Plan(steps=4, batch=4, learning_rate=1e-3, shards=2, warm_up=1)
+    """A few steps of everything on images of 64 x 64 pixels."""
+    plan = TrainingPlan(steps=4, batch=4, learning_rate=1e-3, shards=2, warm_up=1)
     return Recipe(
         sizes=SIZES,
         vae=plan,
@@ -63,7 +71,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def vae_training(file: Path, plan: Plan = PLAN) -> Training:
+def vae_training(file: Path, plan: TrainingPlan = PLAN) -> Training:
     torch.manual_seed(0)
     return Training(VaeObjective(build_vae(SIZES), draw_pool(0, 8, 64), 32, CPU), plan, file, workers=2)
 
@@ -99,7 +107,7 @@ def test_a_training_goes_on_from_the_last_saved_step(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
-    plan = Plan(steps=100, batch=1, learning_rate=1.0, warm_up=10)
+    plan = TrainingPlan(steps=100, batch=1, learning_rate=1.0, warm_up=10)
     rates = [plan.learning_rate_at(step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
@@ -108,11 +116,11 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 
 def test_a_perfect_reconstruction_costs_nothing_and_a_wrong_tint_more_than_a_wrong_brightness() -> None:
-    picture = torch.zeros(1, 3, 8, 8)
-    tinted = picture.clone()
+    image = torch.zeros(1, 3, 8, 8)
+    tinted = image.clone()
     tinted[:, 0] = 0.3
-    assert reconstruction_loss(picture, picture) == 0
-    assert reconstruction_loss(tinted, picture) > reconstruction_loss(picture + 0.1, picture)
+    assert reconstruction_loss(image, image) == 0
+    assert reconstruction_loss(tinted, image) > reconstruction_loss(image + 0.1, image)
 
 
 def random_vae() -> AutoencoderKL:
@@ -120,16 +128,16 @@ def random_vae() -> AutoencoderKL:
     return build_vae(SIZES).eval()
 
 
-def drawn_pictures(count: int) -> Tensor:
+def drawn_images(count: int) -> Tensor:
     return to_tensor(draw_pool(0, count, 64))
 
 
 def test_normalised_latents_are_centred_with_unit_variance_and_decode_as_before() -> None:
-    vae, pictures = random_vae(), drawn_pictures(12)
+    vae, images = random_vae(), drawn_images(12)
     with torch.no_grad():
-        before = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
-        normalise_latents(vae, pictures)
-        latents = vae.encode(pictures).latent_dist.mode()
+        before = vae.decode(vae.encode(images).latent_dist.mode()).sample
+        normalise_latents(vae, images)
+        latents = vae.encode(images).latent_dist.mode()
         after = vae.decode(latents).sample
     scaled = latents * vae.config.scaling_factor
     assert scaled.mean(dim=(0, 2, 3)).abs().max() < 0.05
@@ -140,16 +148,16 @@ def test_normalised_latents_are_centred_with_unit_variance_and_decode_as_before(
 def test_the_pool_holds_what_the_pipeline_would_feed() -> None:
     vae = random_vae()
     pool = encode_pool(vae, 40, scenes=3, masks=2, size=64)
-    assert (len(pool.picture), len(pool.masked), len(pool.mask), len(pool.captions)) == (3, 6, 6, 6)
-    assert pool.masks_per_picture == 2
+    assert (len(pool.image), len(pool.masked), len(pool.mask), len(pool.captions)) == (3, 6, 6, 6)
+    assert pool.masks_per_image == 2
     rng = np.random.default_rng((41, 1))
     scene = random_scene(41)
     masked = [random_masked(rng, scene, 64) for _ in range(2)][1]
     hole = torch.from_numpy(masked.mask)[None, None].float()
-    picture = to_tensor(np.asarray(draw(scene, 64))[None])
+    image = to_tensor(np.asarray(draw(scene, 64))[None])
     assert pool.captions[3] == masked.caption
     assert torch.equal(pool.mask[3:4].float(), torch.nn.functional.interpolate(hole, size=(8, 8)))
-    expected = encode_moments(vae, picture * (hole < 0.5))
+    expected = encode_moments(vae, image * (hole < 0.5))
     torch.testing.assert_close(pool.masked[3:4].float(), expected.float(), atol=0.02, rtol=0.02)
 
 
@@ -168,8 +176,8 @@ def test_weights_limit_the_signal_to_noise_ratio() -> None:
 
 
 def test_the_denoiser_learns(tmp_path: Path) -> None:
-    plan = Plan(50, 8, 3e-3, shards=2, warm_up=5)
-    none = Plan(0, 8, 3e-3)
+    plan = TrainingPlan(50, 8, 3e-3, shards=2, warm_up=5)
+    none = TrainingPlan(0, 8, 3e-3)
     recipe = replace(miniature_recipe(), denoiser=plan, calibration=none)
     untrained_recipe = replace(recipe, denoiser=none)
     vae = train_vae(recipe, tmp_path, CPU, 2)
@@ -214,10 +222,10 @@ def test_the_recipe_writes_a_checkpoint_that_diffusers_loads_and_runs(tmp_path: 
     assert {"tokenizer.json", "vocab.json", "merges.txt"} <= names
     case = evaluation_cases(1, 64)[0]
     painter = DiffusersPainter(pipeline)
-    jobs = [Job(case.prompt, "", case.picture, case.mask, seed) for seed in (0, 1)]
+    jobs = [Job(case.prompt, "", case.image, case.mask, seed) for seed in (0, 1)]
     first, second = painter.paint(jobs, 2.0, 2)
     kept = np.asarray(case.mask) == 0
-    assert (np.asarray(first)[kept] == np.asarray(case.picture)[kept]).all()
+    assert (np.asarray(first)[kept] == np.asarray(case.image)[kept]).all()
     assert first.tobytes() != second.tobytes()
 
 
@@ -232,7 +240,7 @@ def test_the_noise_schedule_is_that_of_stable_diffusion() -> None:
     assert config["prediction_type"] == "epsilon"
 
 
-def test_pictures_become_tensors_between_minus_one_and_one() -> None:
-    picture = np.asarray(Image.new("RGB", (8, 8), (0, 255, 128)))
-    tensor = to_tensor(picture[None])
+def test_images_become_tensors_between_minus_one_and_one() -> None:
+    image = np.asarray(Image.new("RGB", (8, 8), (0, 255, 128)))
+    tensor = to_tensor(image[None])
     assert tensor[0, :, 0, 0].tolist() == pytest.approx([-1, 1, 128 / 127.5 - 1], abs=1e-6)
