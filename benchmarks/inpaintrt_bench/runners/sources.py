@@ -26,7 +26,7 @@ _SYNTHETIC = "synthetic:"
 
 def default_work_folder() -> Path:
     """Where exported checkpoints are kept between measurements: in the user's cache."""
-    return cache_folder().parent / "benchmark-work"
+    return cache_folder() / "benchmark-work"
 
 
 def find_sources(

@@ -161,7 +161,7 @@ def _build_plan(
 def _timing_cache(library: PlanLibrary, plan: Plan) -> Path | None:
     if library.has_runtime_cache:
         return None
-    return cache_folder().parent / "timing" / f"{library.version}-{'-'.join(plan.targets)}.cache"
+    return cache_folder() / "timing" / f"{library.version}-{'-'.join(plan.targets)}.cache"
 
 
 def _add_to_manifest(folder: Path, plan: Plan) -> None:

@@ -26,7 +26,7 @@ class KernelCache:
 
     def __init__(self, key: str, environment: str) -> None:
         name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{environment}-{key[:_KEY_LENGTH]}")
-        self.path = cache_folder().parent / "kernels" / f"{name}.cache"
+        self.path = cache_folder() / "kernels" / f"{name}.cache"
         self._cache: IRuntimeCache | None = None
         self._content = b""
 
