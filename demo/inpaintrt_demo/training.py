@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from inpaintrt.atomic import atomic_write
+
 logger = logging.getLogger(__name__)
 
 
@@ -89,17 +91,14 @@ class Training:
     def save(self) -> None:
         """Write the state to the file, atomically."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.file.with_suffix(".draft")
-        torch.save(
-            {
-                "step": self.step,
-                "modules": self.objective.modules.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            },
-            draft,
-        )
-        draft.replace(self.file)
+        state = {
+            "step": self.step,
+            "modules": self.objective.modules.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_write(self.file) as partial:
+            torch.save(state, partial)
 
     def _resume(self) -> None:
         state = torch.load(self.file, weights_only=True)

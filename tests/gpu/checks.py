@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.demo import load_scene
 from inpaintrt.denoiser import Program, Slots
 from inpaintrt.guidance import Guidance
@@ -206,8 +207,7 @@ def check_timings(painter: Callable[[], Timings]) -> dict[str, float]:
 def remembered(path: Path, make: Callable[[], Pictures]) -> Pictures:
     """An array that is kept in a file, since it takes minutes to make."""
     if not path.is_file():
-        partial_path = path.with_name(f".{path.name}.partial.npy")
-        np.save(partial_path, make())
-        partial_path.replace(path)
+        with atomic_write(path) as draft, draft.open("wb") as stream:
+            np.save(stream, make())
     kept: Pictures = np.load(path)
     return kept

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.backends.cuda import gpu_target
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import (
@@ -149,12 +150,8 @@ def _build_plan(
     )
     path = folder / plan.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_write(path) as partial:
         partial.write_bytes(memoryview(content))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     _add_to_manifest(folder, plan)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.backends.tensorrt_api import IRuntimeCache, IRuntimeConfigRtx
 from inpaintrt.store import cache_folder
 
@@ -56,13 +55,9 @@ class KernelCache:
             return b""
 
     def _write(self, content: bytes) -> None:
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(self.path)
+            with atomic_write(self.path) as partial:
+                partial.write_bytes(content)
         except OSError as error:  # a cache that cannot be kept costs time, nothing else
             _LOG.warning("finished kernels cannot be kept in %s: %s", self.path, error)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
