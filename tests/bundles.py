@@ -1,9 +1,13 @@
-"""Small checkpoints and bundles that the tests share, made once for a state of the exporter and then kept."""
+"""Small checkpoints and bundles that the tests share, made once for a state of the exporter and then kept.
+
+Processes that need the same one at the same time wait for the first of them: see `made_once`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import shutil
 import tempfile
@@ -12,12 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inpaintrt.errors import OutputFolderError
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inpaintrt.bundle import Precision
 
-__all__ = ["make_onnx_folder", "make_tiny_bundle", "make_tiny_checkpoint", "source_key"]
+__all__ = ["made_once", "make_onnx_folder", "make_tiny_bundle", "make_tiny_checkpoint", "source_key"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,7 +30,7 @@ def source_key() -> str:
     """A digest of everything that decides what an exported bundle holds."""
     digest = hashlib.sha256()
     package = _ROOT / "export" / "inpaintrt_export"
-    files = sorted([*package.glob("*.py"), *(package / "sources").glob("*.py")])
+    files = sorted(package.rglob("*.py"))
     files.remove(package / "commands.py")
     for path in [*files, *sorted((_ROOT / "runtime" / "inpaintrt" / "bundle").glob("*.py"))]:
         digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
@@ -35,53 +39,66 @@ def source_key() -> str:
     return digest.hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def made_once(folder: Path) -> Iterator[Path | None]:
+    """Make a folder that processes share, in one of them while the others wait.
+
+    Yields:
+        An empty folder to fill, which becomes `folder` when the block ends well; None if it is there already.
+    """
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed, be it by the end of the process
+        if folder.is_dir():
+            yield None
+            return
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            new = Path(temporary) / folder.name
+            new.mkdir()
+            yield new
+            new.rename(folder)
+
+
 def make_tiny_checkpoint(cache: Path, name: str = "tiny") -> Path:
     """The diffusers folder of a tiny synthetic checkpoint."""
     folder = cache / f"{name}-checkpoint-{source_key()}"
-    if folder.is_dir():
-        return folder
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=cache) as temporary:
-        warnings.simplefilter("ignore")  # of the libraries that are imported here
-        from inpaintrt_export.sources.synthetic import save_checkpoint
+    with made_once(folder) as new, warnings.catch_warnings():
+        if new is not None:
+            warnings.simplefilter("ignore")  # of the libraries that are imported here
+            from inpaintrt_export.sources.synthetic import save_checkpoint
 
-        save_checkpoint(f"synthetic:{name}", Path(temporary) / "checkpoint")
-        with contextlib.suppress(OSError):  # another test run was faster
-            (Path(temporary) / "checkpoint").rename(folder)
+            save_checkpoint(f"synthetic:{name}", new)
     return folder
 
 
 def make_tiny_bundle(cache: Path, precision: Precision = "fp32", name: str = "tiny") -> Path:
     """The bundle of `make_tiny_checkpoint`, exported in a precision."""
     folder = cache / f"{name}-bundle-{precision}-{source_key()}"
-    if folder.is_dir():
-        return folder
-    checkpoint = make_tiny_checkpoint(cache, name)
-    with warnings.catch_warnings(), contextlib.suppress(OutputFolderError):  # another test run was faster
-        warnings.simplefilter("ignore")
-        from inpaintrt_export.exporter import export_bundle
+    with made_once(folder) as new, warnings.catch_warnings():
+        if new is not None:
+            warnings.simplefilter("ignore")
+            from inpaintrt_export.exporter import export_bundle
 
-        export_bundle(checkpoint, folder, precision=precision)
+            export_bundle(make_tiny_checkpoint(cache, name), new, precision=precision)
     return folder
 
 
 def make_onnx_folder(cache: Path) -> Path:
     """The tiny checkpoint as plain ONNX files in a folder laid out as optimum lays it out."""
     folder = cache / f"tiny-onnx-{source_key()}"
-    if folder.is_dir():
-        return folder
-    checkpoint, bundle = make_tiny_checkpoint(cache), make_tiny_bundle(cache)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=cache) as temporary:
-        warnings.simplefilter("ignore")
-        new = Path(temporary) / "onnx"
-        for name in ("tokenizer", "scheduler"):
-            shutil.copytree(checkpoint / name, new / name)
-        for name in ("vae_encoder", "vae_decoder"):
-            shutil.copytree(bundle / name, new / name)
-            shutil.copyfile(checkpoint / "vae" / "config.json", new / name / "config.json")
-        _write_plain_graphs(checkpoint, new)
-        with contextlib.suppress(OSError):  # another test run was faster
-            new.rename(folder)
+    with made_once(folder) as new, warnings.catch_warnings():
+        if new is not None:
+            warnings.simplefilter("ignore")
+            _fill_onnx_folder(make_tiny_checkpoint(cache), make_tiny_bundle(cache), new)
     return folder
+
+
+def _fill_onnx_folder(checkpoint: Path, bundle: Path, new: Path) -> None:
+    for name in ("tokenizer", "scheduler"):
+        shutil.copytree(checkpoint / name, new / name)
+    for name in ("vae_encoder", "vae_decoder"):
+        shutil.copytree(bundle / name, new / name)
+        shutil.copyfile(checkpoint / "vae" / "config.json", new / name / "config.json")
+    _write_plain_graphs(checkpoint, new)
 
 
 def _write_plain_graphs(checkpoint: Path, folder: Path) -> None:

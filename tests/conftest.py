@@ -1,3 +1,4 @@
+import os
 import signal
 from pathlib import Path
 
@@ -16,9 +17,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def bundle_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that outlives the session, unless pytest runs without its cache."""
-    cache = request.config.cache
-    return tmp_path_factory.mktemp("bundles") if cache is None else cache.mkdir("bundles")
+    """A folder that the workers of a run share, and that outlives it unless pytest runs without its cache."""
+    if request.config.cache is not None:
+        return request.config.cache.mkdir("bundles")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker's own folder lies in that of the run
+    (folder / "bundles").mkdir(exist_ok=True)
+    return folder / "bundles"
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,13 @@
 """Plans of the tiny bundle, built once for a state of the exporter and then kept."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 
-from bundles import source_key
+from bundles import made_once, source_key
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.errors import EngineUnavailableError
-from inpaintrt_export import plans
 from inpaintrt_export.plans import BuildSettings, build_plans
 
 __all__ = ["TINY", "planned_bundle", "rtx"]
@@ -29,13 +27,9 @@ def rtx() -> PlanLibrary:
 @pytest.fixture(scope="session")
 def planned_bundle(bundle_cache: Path, tiny_half_bundle: Path, rtx: PlanLibrary) -> Path:
     """The fp16 bundle with TensorRT-RTX plans for one request at a time."""
-    folder = bundle_cache / f"tiny-plans-{rtx.version}-{source_key()}-{_builder_key()}"
-    if not folder.is_dir():
-        shutil.copytree(tiny_half_bundle, folder)
-    build_plans(folder, TINY)
+    folder = bundle_cache / f"tiny-plans-{rtx.version}-{source_key()}"
+    with made_once(folder) as new:
+        if new is not None:
+            shutil.copytree(tiny_half_bundle, new, dirs_exist_ok=True)
+            build_plans(new, TINY)
     return folder
-
-
-def _builder_key() -> str:
-    sources = sorted(Path(plans.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]

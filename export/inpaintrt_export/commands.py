@@ -14,7 +14,6 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from inpaintrt.bundle import Precision, load_manifest
-from inpaintrt_export.demo.commands import demo_checkpoint
 from inpaintrt_export.plans.command import build
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ _tokenizer_option = click.option(
 
 
 def register(app: click.Group) -> None:
-    """Add `export`, `build`, `import-onnx` and `demo-checkpoint` to the command line."""
-    for command in (export, build, import_onnx, demo_checkpoint):
+    """Add `export`, `build` and `import-onnx` to the command line."""
+    for command in (export, build, import_onnx):
         app.add_command(command)
 
 

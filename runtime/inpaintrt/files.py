@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.errors import ParameterError
 
 __all__ = ["check_output", "numbered", "parameters_text", "save_picture"]
@@ -47,8 +47,7 @@ def numbered(path: Path, count: int) -> list[Path]:
 def save_picture(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
     """Write a picture whole or not at all; in a PNG, `texts` go into its metadata."""
     kind = _FORMATS[path.suffix.lower()]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_write(path) as partial:
         if kind == "PNG":
             information = PngImagePlugin.PngInfo()
             for key, text in (texts or {}).items():
@@ -56,9 +55,6 @@ def save_picture(image: Image.Image, path: Path, texts: Mapping[str, str] | None
             image.save(partial, kind, pnginfo=information)
         else:
             image.convert("RGB" if kind == "JPEG" else image.mode).save(partial, kind, quality=95)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def parameters_text(parameters: Mapping[str, object], seed: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from inpaintrt.bundle import MANIFEST_NAME
 from inpaintrt.errors import BundleNotFoundError
@@ -13,14 +14,8 @@ __all__ = ["cache_folder", "find_bundle", "list_bundles", "search_path"]
 
 
 def cache_folder() -> Path:
-    """The folder of the user's cache that holds bundles."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "inpaintrt" / "engines"
+    """The folder of what can be made again, in the user's cache: on Linux `$XDG_CACHE_HOME/inpaintrt`."""
+    return user_cache_path("inpaintrt", appauthor=False, opinion=False)
 
 
 def search_path() -> tuple[Path, ...]:
@@ -29,7 +24,7 @@ def search_path() -> tuple[Path, ...]:
     package = Path(__file__).parent
     # In a source checkout the packaged store is the checkout's own engine store.
     packaged = package / "engines" if (package / "engines").is_dir() else package.parents[1] / "engines"
-    return (*([Path(named)] if named else []), Path("engines"), cache_folder(), packaged)
+    return (*([Path(named)] if named else []), Path("engines"), cache_folder() / "engines", packaged)
 
 
 def find_bundle(name: str | os.PathLike[str]) -> Path:

@@ -12,7 +12,7 @@ from inpaintrt_bench.workers.messages import Case
 __all__ = ["BUNDLE", "CHECKPOINT", "demo_case", "demo_launcher", "odd", "odd_path"]
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT = ROOT / "export" / "demo_checkpoint"
+CHECKPOINT = ROOT / "demo" / "checkpoint"
 BUNDLE = ROOT / "engines" / "demo"
 
 

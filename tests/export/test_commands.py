@@ -39,7 +39,7 @@ def test_error_reaches_the_caller(app: click.Group, tmp_path: Path) -> None:
     assert isinstance(result.exception, SourceError)
 
 
-@pytest.mark.parametrize("command", ["export", "import-onnx", "demo-checkpoint"])
+@pytest.mark.parametrize("command", ["export", "build", "import-onnx"])
 def test_commands_have_help(app: click.Group, command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.demo import load_scene
 from inpaintrt.denoiser import Program, Slots
 from inpaintrt.guidance import Guidance
@@ -20,9 +21,9 @@ from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.output import Timings
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.samplers import compile_table
-from inpaintrt_export.demo.cases import Case, evaluation_cases
-from inpaintrt_export.demo.judge import load_judge
-from inpaintrt_export.demo.metrics import found_share
+from inpaintrt_demo.cases import Case, evaluation_cases
+from inpaintrt_demo.classifier import load_classifier
+from inpaintrt_demo.evaluation import found_share
 
 __all__ = [
     "STEPS",
@@ -83,16 +84,18 @@ def check_likeness(found: Pictures, expected: Pictures) -> float:
 
 def paint_case(pipe: InpaintPipeline, case: Case, seed: int) -> Image.Image:
     """One of the demo's cases."""
-    picture = pipe(case.prompt, case.picture, case.mask, num_inference_steps=STEPS, seed=seed).images[0]
+    picture = pipe(case.prompt, case.image, case.mask, num_inference_steps=STEPS, seed=seed).images[0]
     assert isinstance(picture, Image.Image)
     return picture
 
 
 def check_meaning(painter: Callable[[Case, int], Image.Image]) -> float:
-    """The share of the demo's cases in which the judge finds what the prompt says."""
+    """The share of the demo's cases in which the classifier finds what the prompt says."""
     cases = evaluation_cases(CASES)
     pictures = [painter(case, seed) for seed, case in enumerate(cases)]
-    found = found_share(load_judge(), pictures, [case.mask for case in cases], [case.thing for case in cases])
+    found = found_share(
+        load_classifier(), pictures, [case.mask for case in cases], [case.thing for case in cases]
+    )
     assert found >= LEAST_FOUND
     return found
 
@@ -204,8 +207,7 @@ def check_timings(painter: Callable[[], Timings]) -> dict[str, float]:
 def remembered(path: Path, make: Callable[[], Pictures]) -> Pictures:
     """An array that is kept in a file, since it takes minutes to make."""
     if not path.is_file():
-        partial_path = path.with_name(f".{path.name}.partial.npy")
-        np.save(partial_path, make())
-        partial_path.replace(path)
+        with atomic_write(path) as draft, draft.open("wb") as stream:
+            np.save(stream, make())
     kept: Pictures = np.load(path)
     return kept

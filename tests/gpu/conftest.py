@@ -79,5 +79,5 @@ def _build(folder: Path, backend: str, **settings: Any) -> None:
 
 @pytest.fixture(scope="session")
 def is_demo(bundle: Path) -> bool:
-    """Whether the bundle paints what the judge of the demo knows."""
+    """Whether the bundle paints what the classifier of the demo knows."""
     return load_manifest(bundle).name == load_manifest(find_bundle("demo")).name

@@ -64,7 +64,7 @@ def test_the_gpu_paints_what_the_prompt_says(
     pipe: InpaintPipeline, is_demo: bool, record_property: Record
 ) -> None:
     if not is_demo:
-        pytest.skip("the judge knows the demo's world alone")
+        pytest.skip("the classifier knows the demo's world alone")
     record_property("found", check_meaning(partial(paint_case, pipe)))
 
 

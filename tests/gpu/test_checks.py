@@ -61,7 +61,7 @@ def test_one_wrong_picture_of_many_is_seen(pipe: InpaintPipeline) -> None:
 def test_pictures_that_are_not_painted_have_no_meaning(pipe: InpaintPipeline) -> None:
     assert check_meaning(partial(paint_case, pipe)) <= 1
     with pytest.raises(AssertionError):
-        check_meaning(lambda case, _: case.picture)
+        check_meaning(lambda case, _: case.image)
 
 
 def test_latents_of_shared_slots_repeat(pipe: InpaintPipeline) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from inpaintrt.cli import app
 from inpaintrt_bench.publishing import Publication, check_publication, load_results
+from inpaintrt_demo.commands import demo
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -33,15 +34,16 @@ def _invocations() -> list[str]:
     lines = [
         line for document in DOCUMENTS for block in _blocks(document, "bash") for line in block.splitlines()
     ]
-    found = [re.search(r"(?:^|\s|/)inpaintrt ((?:[a-z-]+ )?[^&|#]*)", line) for line in lines]
+    found = [re.search(r"(?:^|\s|/)(inpaintrt(?:_demo)? (?:[a-z-]+ )?[^&|#]*)", line) for line in lines]
     return sorted({match.group(1).strip() for match in found if match})
 
 
 @pytest.mark.parametrize("invocation", _invocations())
 def test_commands_and_their_options_exist(invocation: str) -> None:
-    words = invocation.split()
-    depth = 2 if words[0] in ("bench", "demo-checkpoint") else 1
-    result = CliRunner().invoke(app, [*words[:depth], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    program, *words = invocation.split()
+    depth = 2 if words[0] == "bench" else 1
+    command = {"inpaintrt": app, "inpaintrt_demo": demo}[program]
+    result = CliRunner().invoke(command, [*words[:depth], "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert result.exit_code == 0, result.output
     for option in re.findall(r"(?<=\s)--[a-z-]+", invocation):
         assert option in result.output
@@ -55,16 +57,16 @@ def test_links_lead_to_files(document: Path) -> None:
 
 
 def test_the_demo_s_figures_are_those_of_its_report() -> None:
-    report = json.loads((ROOT / "export" / "demo_checkpoint" / "report.json").read_text())
+    report = json.loads((ROOT / "demo" / "checkpoint" / "report.json").read_text())
     figures = [
         f"found in the mask | {report['found']:.0%} |",
         f"at guidance 1 | {report['found_without_guidance']:.0%} |",
-        f"the colour of the case | {report['colour_when_open']:.0%} |",
-        f"in the negative prompt | {report['colour_when_negated']:.0%} |",
+        f"the colour of the case | {report['color_when_open']:.0%} |",
+        f"in the negative prompt | {report['color_when_negated']:.0%} |",
         f"| {report['vae_psnr']:.1f} dB |",
         f"relative to the original's | {report['seam']:.2f} |",
         f"| {report['seam_after_vae']:.2f} |",
-        f"right on {report['judge_accuracy']:.1%}",
+        f"right on {report['classifier_accuracy']:.1%}",
     ]
     text = (ROOT / "README.md").read_text().replace(" %", "%")
     assert [figure for figure in figures if figure not in text] == []

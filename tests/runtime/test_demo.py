@@ -1,4 +1,4 @@
-"""The demo bundle: diffusers' pictures from its checkpoint, and pictures that mean what the prompt says."""
+"""The demo bundle: diffusers' images from its checkpoint, and images that mean what the prompt says."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,15 +13,14 @@ from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import load_manifest, verify_files
 from inpaintrt.demo import load_scene
 from inpaintrt.store import find_bundle
-from inpaintrt_export.demo.cases import Case, evaluation_cases
-from inpaintrt_export.demo.judge import load_judge
-from inpaintrt_export.demo.metrics import found_share, seam
-from inpaintrt_export.demo.things import COLOURED
-from inpaintrt_export.demo.world import with_article
-from runtime.pictures import largest_difference
+from inpaintrt_demo.cases import Case, evaluation_cases
+from inpaintrt_demo.classifier import load_classifier
+from inpaintrt_demo.evaluation import found_share, seam
+from inpaintrt_demo.world import COLORED, with_article
+from runtime.images import largest_difference
 from runtime.reference import Reference
 
-CHECKPOINT = Path(__file__).parents[2] / "export" / "demo_checkpoint"
+CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
 MEGABYTE = 1e6
 CASES = evaluation_cases(14)
 
@@ -50,7 +49,7 @@ PARITY: dict[str, dict[str, Any]] = {
     "plain": {},
     "strength 0.6": {"strength": 0.6},
     "no guidance": {"guidance_scale": 1.0},
-    "three pictures": {"num_images_per_prompt": 3, "seed": 7},
+    "three images": {"num_images_per_prompt": 3, "seed": 7},
     "negative prompt": {"negative_prompt": "a blue balloon"},
     "crop": {"padding_mask_crop": 8},
     "latents not divisible by 8": {"height": 104, "width": 152},
@@ -59,7 +58,7 @@ PARITY: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", PARITY)
-def test_pictures_equal_diffusers(pipe: InpaintPipeline, theirs: Reference, name: str) -> None:
+def test_images_equal_diffusers(pipe: InpaintPipeline, theirs: Reference, name: str) -> None:
     scene = load_scene()
     case: dict[str, Any] = {
         "prompt": "a red balloon",
@@ -78,17 +77,17 @@ def _paint(pipe: InpaintPipeline, cases: Sequence[Case], **options: Any) -> list
     painted = []
     for index, case in enumerate(cases):
         request: dict[str, Any] = {"num_inference_steps": 20, "seed": index, **options}
-        images = pipe(case.prompt, case.picture, case.mask, **request).images
+        images = pipe(case.prompt, case.image, case.mask, **request).images
         assert isinstance(images, list)
         painted += images
     return painted
 
 
-def _found(pictures: Sequence[Image.Image], cases: Sequence[Case] = CASES) -> float:
+def _found(images: Sequence[Image.Image], cases: Sequence[Case] = CASES) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        judge = load_judge()
-    return found_share(judge, pictures, [case.mask for case in cases], [case.thing for case in cases])
+        classifier = load_classifier()
+    return found_share(classifier, images, [case.mask for case in cases], [case.thing for case in cases])
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +96,12 @@ def painted(pipe: InpaintPipeline) -> list[Image.Image]:
 
 
 def test_the_masked_place_becomes_what_the_prompt_says(painted: list[Image.Image]) -> None:
-    assert _found([case.picture for case in CASES]) <= 0.1
+    assert _found([case.image for case in CASES]) <= 0.1
     assert _found(painted) >= 0.75
 
 
 def test_the_edge_of_the_mask_does_not_show(painted: list[Image.Image]) -> None:
-    assert seam(painted, [case.picture for case in CASES], [case.mask for case in CASES]) <= 1.6
+    assert seam(painted, [case.image for case in CASES], [case.mask for case in CASES]) <= 1.6
 
 
 def test_guidance_strengthens_the_prompt(pipe: InpaintPipeline, painted: list[Image.Image]) -> None:
@@ -110,22 +109,22 @@ def test_guidance_strengthens_the_prompt(pipe: InpaintPipeline, painted: list[Im
 
 
 def test_a_negative_prompt_drives_out_what_it_names(pipe: InpaintPipeline) -> None:
-    cases = [case for case in evaluation_cases(28) if case.thing.kind in COLOURED]
+    cases = [case for case in evaluation_cases(28) if case.thing.kind in COLORED]
     masks = [case.mask for case in cases]
-    judge = load_judge()
+    classifier = load_classifier()
 
     def paint(negatives: Sequence[str | None]) -> list[Image.Image]:
-        pictures = []
+        images = []
         for index, (case, negative) in enumerate(zip(cases, negatives, strict=True)):
             prompt = with_article(case.thing.kind)
             request: dict[str, Any] = {"num_inference_steps": 20, "seed": index, "negative_prompt": negative}
-            pictures += list(pipe(prompt, case.picture, case.mask, **request).images)
-        return pictures
+            images += list(pipe(prompt, case.image, case.mask, **request).images)
+        return images
 
-    before = judge.verdicts(paint([None] * len(cases)), masks)
-    named = [with_article(f"{seen.colour} {seen.kind}") if seen.colour else None for seen in before]
-    after = judge.verdicts(paint(named), masks)
-    pairs = [(first, second) for first, second in zip(before, after, strict=True) if first.colour]
+    before = classifier.classify(paint([None] * len(cases)), masks)
+    named = [with_article(f"{seen.color} {seen.kind}") if seen.color else None for seen in before]
+    after = classifier.classify(paint(named), masks)
+    pairs = [(first, second) for first, second in zip(before, after, strict=True) if first.color]
     assert len(pairs) >= len(cases) / 2
     assert sum(first == second for first, second in pairs) <= len(pairs) / 4
 
@@ -140,20 +139,20 @@ def test_white_is_painted_and_black_is_kept(pipe: InpaintPipeline) -> None:
     inside = np.asarray(case.mask) > 127
     kinds: list[tuple[Image.Image, bool]] = [(case.mask, False), (ImageOps.invert(case.mask), True)]
     for mask, inverted in kinds:
-        (picture,) = pipe(
-            case.prompt, case.picture, mask, num_inference_steps=5, seed=0, mask_invert=inverted
+        (image,) = pipe(
+            case.prompt, case.image, mask, num_inference_steps=5, seed=0, mask_invert=inverted
         ).images
-        difference = np.abs(np.asarray(picture, np.int16) - np.asarray(case.picture, np.int16)).max(axis=2)
+        difference = np.abs(np.asarray(image, np.int16) - np.asarray(case.image, np.int16)).max(axis=2)
         assert difference[~inside].max() == 0
         assert difference[inside].mean() > 5
 
 
-def test_larger_pictures_get_the_object_at_its_place(pipe: InpaintPipeline) -> None:
+def test_larger_images_get_the_object_at_its_place(pipe: InpaintPipeline) -> None:
     size = (192, 192)
     painted = []
     for index, case in enumerate(CASES):
-        image, mask = (part.resize(size, Image.Resampling.BICUBIC) for part in (case.picture, case.mask))
-        picture = pipe(case.prompt, image, mask, num_inference_steps=20, seed=index).images[0]
-        assert picture.size == size
-        painted.append(picture.resize(case.picture.size))
+        image, mask = (part.resize(size, Image.Resampling.BICUBIC) for part in (case.image, case.mask))
+        image = pipe(case.prompt, image, mask, num_inference_steps=20, seed=index).images[0]
+        assert image.size == size
+        painted.append(image.resize(case.image.size))
     assert _found(painted) >= 0.5

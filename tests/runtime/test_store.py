@@ -1,5 +1,6 @@
 """A bundle's name is looked up in the engine stores, in their order."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def _put(folder: Path) -> Path:
 
 
 def test_stores_are_searched_in_order(stores: Path) -> None:
-    cached = _put(cache_folder() / "mine")
+    cached = _put(cache_folder() / "engines" / "mine")
     assert find_bundle("mine") == cached
     local = _put(stores / "work" / "engines" / "mine")
     assert find_bundle("mine").resolve() == local
@@ -35,6 +36,16 @@ def test_stores_are_searched_in_order(stores: Path) -> None:
     assert find_bundle("mine") == named
     here = _put(stores / "work" / "mine")
     assert find_bundle("mine").resolve() == here
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep caches elsewhere")
+def test_the_cache_is_where_the_base_directory_specification_has_it(
+    stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_folder() == stores / "cache" / "inpaintrt"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(stores))
+    assert cache_folder() == stores / ".cache" / "inpaintrt"
 
 
 def test_a_path_is_taken_as_it_is(stores: Path) -> None:

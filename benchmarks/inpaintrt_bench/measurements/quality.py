@@ -16,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from inpaintrt.errors import InpaintError
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options, make_request
 from inpaintrt_bench.report.files import hand_out, make_report, output_option
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from inpaintrt_export.demo.cases import Case
-    from inpaintrt_export.demo.judge import Judge
+    from inpaintrt_demo.cases import Case
+    from inpaintrt_demo.classifier import Classifier
 
 __all__ = [
     "QualityPoint",
@@ -101,9 +102,9 @@ def quality(
     cases: int,
     output: Path | None,
 ) -> None:
-    """What speed settings do to the demo's images: all combinations, judged on the same unseen scenes.
+    """What speed settings do to the demo's images: all combinations on the same unseen scenes.
 
-    The judge needs the extra `export`.
+    A classifier decides what is found. It needs a source checkout and the extra `export`.
     """
     settings = all_settings(bundles, samplers, steps, [(0.0, end) for end in ends])
     with Progress(console=Console(stderr=True)) as bar:
@@ -162,7 +163,7 @@ def all_settings(
 def measure_quality(
     settings: Sequence[Setting], cases: int, progress: Callable[[int], None] = lambda _: None
 ) -> list[Row]:
-    """Paint unseen scenes with every setting, the settings taking turns, and let the demo's judge look.
+    """Paint unseen scenes with every setting, the settings taking turns, and let the demo's classifier look.
 
     The prompts were encoded before, so the times are those of a repeated prompt.
 
@@ -177,14 +178,12 @@ def measure_quality(
         the originals'), and `unet_evaluations` for one image.
 
     Raises:
-        ModuleNotFoundError: The extra `export` is missing, which the judge belongs to.
+        ModuleNotFoundError: The extra `export` is missing, which the classifier needs.
+        InpaintError: The demo's scenes and classifier are missing, which only a source checkout has.
         InputError: A setting is unknown or out of its range.
         BundleError: There is no such bundle, or it is damaged.
     """
-    from inpaintrt_export.demo.cases import evaluation_cases
-    from inpaintrt_export.demo.judge import load_judge
-
-    scenes, judge = evaluation_cases(cases), load_judge()
+    scenes, classifier = _load_demo(cases)
     with ExitStack() as stack:
         pipes = {
             bundle: stack.enter_context(InpaintPipeline.from_bundle(bundle))
@@ -195,7 +194,7 @@ def measure_quality(
             _warm_up(pipe, scenes)
         for index, scene in enumerate(scenes):
             for setting, tally in zip(settings, tallies, strict=True):
-                _paint(pipes[setting.bundle], setting, scene, index, judge, tally)
+                _paint(pipes[setting.bundle], setting, scene, index, classifier, tally)
             progress(index + 1)
         original_edge = _original_edge(scenes)
         return [
@@ -204,29 +203,44 @@ def measure_quality(
         ]
 
 
+def _load_demo(cases: int) -> tuple[list[Case], Classifier]:
+    try:
+        from inpaintrt_demo.cases import evaluation_cases
+        from inpaintrt_demo.classifier import load_classifier
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "inpaintrt_demo":
+            raise
+        raise InpaintError(
+            "the demo's scenes and the classifier of its results are not installed",
+            expected="a source checkout of inpaintrt, which has them in the folder demo",
+            hint="install the checkout with `pip install -e '.[cpu,export,bench]'`",
+        ) from error
+    return evaluation_cases(cases), load_classifier()
+
+
 def _warm_up(pipe: InpaintPipeline, scenes: Sequence[Case]) -> None:
     """Encode every prompt, so that each setting finds it encoded."""
     for scene in scenes:
-        pipe(scene.prompt, scene.picture, scene.mask, num_inference_steps=1, seed=0)
+        pipe(scene.prompt, scene.image, scene.mask, num_inference_steps=1, seed=0)
 
 
 def _paint(
-    pipe: InpaintPipeline, setting: Setting, scene: Case, seed: int, judge: Judge, tally: _Tally
+    pipe: InpaintPipeline, setting: Setting, scene: Case, seed: int, classifier: Classifier, tally: _Tally
 ) -> None:
-    from inpaintrt_export.demo.metrics import edge_gradient, found_share
+    from inpaintrt_demo.evaluation import edge_gradient, found_share
 
     options: Options = {**setting.options, "seed": seed}
-    output = pipe(scene.prompt, scene.picture, scene.mask, **options)
+    output = pipe(scene.prompt, scene.image, scene.mask, **options)
     (image,) = output.images
     tally.seconds.append(output.timings.total)
-    tally.found.append(found_share(judge, [image], [scene.mask], [scene.thing]))
+    tally.found.append(found_share(classifier, [image], [scene.mask], [scene.thing]))
     tally.edges.append(edge_gradient(image, scene.mask))
 
 
 def _original_edge(scenes: Sequence[Case]) -> float:
-    from inpaintrt_export.demo.metrics import mean_edge_gradient
+    from inpaintrt_demo.evaluation import mean_edge_gradient
 
-    return mean_edge_gradient([scene.picture for scene in scenes], [scene.mask for scene in scenes])
+    return mean_edge_gradient([scene.image for scene in scenes], [scene.mask for scene in scenes])
 
 
 def _row(pipe: InpaintPipeline, setting: Setting, tally: _Tally, original_edge: float) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.errors import InpaintError
 from inpaintrt_bench.report.machine import describe_machine
 from inpaintrt_bench.report.markdown import Table
@@ -52,12 +52,8 @@ def encode_report(report: Report) -> bytes:
 
 def save_report(report: Report, path: Path) -> None:
     """Write a report: the file is there whole, or as it was before."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with atomic_write(path) as partial:
         partial.write_bytes(encode_report(report))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_report(path: Path) -> Report:

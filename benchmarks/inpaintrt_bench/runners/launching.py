@@ -25,7 +25,7 @@ _DONE = "complete"
 
 def environments_folder() -> Path:
     """The folder of the user's cache that holds environments."""
-    return cache_folder().parent / "benchmark-environments"
+    return cache_folder() / "benchmark-environments"
 
 
 def make_environment(

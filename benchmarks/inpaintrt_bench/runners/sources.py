@@ -26,7 +26,7 @@ _SYNTHETIC = "synthetic:"
 
 def default_work_folder() -> Path:
     """Where exported checkpoints are kept between measurements: in the user's cache."""
-    return cache_folder().parent / "benchmark-work"
+    return cache_folder() / "benchmark-work"
 
 
 def find_sources(
@@ -64,7 +64,7 @@ def find_sources(
 
 def _demo_checkpoint() -> Path | None:
     """The demo's checkpoint, which only a source checkout has."""
-    folder = Path(__file__).parents[3] / "export" / "demo_checkpoint"
+    folder = Path(__file__).parents[3] / "demo" / "checkpoint"
     return folder if folder.is_dir() else None
 
 

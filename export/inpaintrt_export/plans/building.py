@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.backends.cuda import gpu_target
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import (
@@ -149,19 +150,15 @@ def _build_plan(
     )
     path = folder / plan.file
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_write(path) as partial:
         partial.write_bytes(memoryview(content))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     _add_to_manifest(folder, plan)
 
 
 def _timing_cache(library: PlanLibrary, plan: Plan) -> Path | None:
     if library.has_runtime_cache:
         return None
-    return cache_folder().parent / "timing" / f"{library.version}-{'-'.join(plan.targets)}.cache"
+    return cache_folder() / "timing" / f"{library.version}-{'-'.join(plan.targets)}.cache"
 
 
 def _add_to_manifest(folder: Path, plan: Plan) -> None:

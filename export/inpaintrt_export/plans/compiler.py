@@ -6,6 +6,7 @@ import concurrent.futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.errors import PlanBuildError
 from inpaintrt_export.plans.monitor import make_monitor
 
@@ -161,6 +162,5 @@ def _load_timing_cache(config: IBuilderConfig, path: Path | None) -> None:
 
 def _save_timing_cache(config: IBuilderConfig, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(memoryview(config.get_timing_cache().serialize()))
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_bytes(memoryview(config.get_timing_cache().serialize()))

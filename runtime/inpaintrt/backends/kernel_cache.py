@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.backends.tensorrt_api import IRuntimeCache, IRuntimeConfigRtx
 from inpaintrt.store import cache_folder
 
@@ -26,7 +25,7 @@ class KernelCache:
 
     def __init__(self, key: str, environment: str) -> None:
         name = re.sub(r"[^A-Za-z0-9.]+", "-", f"{environment}-{key[:_KEY_LENGTH]}")
-        self.path = cache_folder().parent / "kernels" / f"{name}.cache"
+        self.path = cache_folder() / "kernels" / f"{name}.cache"
         self._cache: IRuntimeCache | None = None
         self._content = b""
 
@@ -56,13 +55,9 @@ class KernelCache:
             return b""
 
     def _write(self, content: bytes) -> None:
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(self.path)
+            with atomic_write(self.path) as partial:
+                partial.write_bytes(content)
         except OSError as error:  # a cache that cannot be kept costs time, nothing else
             _LOG.warning("finished kernels cannot be kept in %s: %s", self.path, error)
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)

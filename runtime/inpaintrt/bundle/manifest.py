@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from inpaintrt.atomic import atomic_write
 from inpaintrt.bundle.records import COMPONENT_NAMES, FORMAT_VERSION, Manifest
 from inpaintrt.errors import BundleFormatError, BundleNotFoundError
 
@@ -80,9 +80,5 @@ def _check_components(manifest: Manifest, path: Path) -> None:
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `bundle.json` atomically: it is there whole, or not at all."""
-    partial = folder / f".{MANIFEST_NAME}.partial"
-    with partial.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(folder / MANIFEST_NAME)
+    with atomic_write(folder / MANIFEST_NAME, durable=True) as partial:
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -1,5 +1,5 @@
 """The command `inpaintrt`. The export and benchmark packages add their own subcommands to it."""
 
-from inpaintrt.cli.main import app, main
+from inpaintrt.cli.main import app, main, run_command
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_command"]

@@ -12,7 +12,7 @@ from rich.markup import escape
 from inpaintrt.cli import demonstrate, doctor, inspect, run
 from inpaintrt.errors import InpaintError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_command"]
 
 # Which extra brings a package that a subcommand may find missing.
 _EXTRAS = {
@@ -57,10 +57,20 @@ for _entry in entry_points(group="inpaintrt.commands"):
 
 
 def main() -> None:
-    """Run the command line; an error of ours is told without a traceback, and the exit status is 1."""
+    """Run the command line `inpaintrt`."""
+    run_command(app)
+
+
+def run_command(command: click.Command, name: str | None = None) -> None:
+    """Run a command line; an error of ours is told without a traceback, and the exit status is 1.
+
+    Args:
+        command: The command, with the process's arguments as its own.
+        name: How its help calls it; None for the name of the program that runs.
+    """
     console = Console(stderr=True, highlight=False)
     try:
-        app.main(standalone_mode=False)
+        command.main(prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

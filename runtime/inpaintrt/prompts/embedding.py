@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from inpaintrt.errors import EngineRunError, ParameterError, PromptError
+from inpaintrt.lru import LruCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,10 +32,6 @@ class PromptEncoder:
         encode_tokens: The text encoder.
         cache_size: The most windows that are kept; 0 keeps none.
 
-    Attributes:
-        hits: Windows that were found among those kept.
-        misses: Windows that were encoded.
-
     Raises:
         ParameterError: `cache_size` is negative.
     """
@@ -46,10 +41,18 @@ class PromptEncoder:
     ) -> None:
         if cache_size < 0:
             raise ParameterError("cache_size is out of range", received=cache_size, expected="0 or more")
-        self._tokenizer, self._encode_tokens, self._cache_size = tokenizer, encode_tokens, cache_size
-        self._cache: OrderedDict[tuple[bytes, int], NDArray[np.floating[Any]]] = OrderedDict()
-        self._lock = Lock()
-        self.hits = self.misses = 0
+        self._tokenizer, self._encode_tokens = tokenizer, encode_tokens
+        self._cache: LruCache[tuple[bytes, int], NDArray[np.floating[Any]]] = LruCache(cache_size)
+
+    @property
+    def hits(self) -> int:
+        """Windows that were found among those kept."""
+        return self._cache.hits
+
+    @property
+    def misses(self) -> int:
+        """Windows that were encoded."""
+        return self._cache.misses
 
     def encode(
         self,
@@ -91,18 +94,8 @@ class PromptEncoder:
         return np.concatenate([self._window(window, clip_skip) for window in windows])
 
     def _window(self, ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
-        key = ids.tobytes(), clip_skip
-        with self._lock:
-            if key in self._cache:
-                self.hits += 1
-            else:
-                self._cache[key] = self._run(ids, clip_skip)
-                self.misses += 1
-            self._cache.move_to_end(key)
-            embedding = self._cache[key]
-            while len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
-            return embedding
+        embedding, _ = self._cache.get((ids.tobytes(), clip_skip), lambda: self._run(ids, clip_skip))
+        return embedding
 
     def _run(self, ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
         output = self._encode_tokens(ids[None], clip_skip)

@@ -1,5 +1,6 @@
-"""Quality against speed: settings are all combined, counted and judged."""
+"""Quality against speed: settings are all combined, counted and classified."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inpaintrt.cli import app
+from inpaintrt.errors import InpaintError
 from inpaintrt_bench.measurements.quality import Setting, all_settings, measure_quality, standard_error
 from inpaintrt_bench.report.files import load_report
 
@@ -20,7 +22,7 @@ def test_every_combination_is_a_setting() -> None:
     assert settings[-1] == Setting("demo", "unipc", 10, HALF)
 
 
-def test_real_images_are_judged() -> None:
+def test_real_images_are_classified() -> None:
     seen: list[int] = []
     good, half, bad = measure_quality(
         [Setting("demo", "ddim", 12), Setting("demo", "ddim", 12, HALF), Setting("demo", "ddim", 1)],
@@ -35,6 +37,15 @@ def test_real_images_are_judged() -> None:
     assert 0.5 < float(str(good.values["seam"])) < 2
     assert good.case["precision"] == "fp32"
     assert good.series["total"].statistics.count == 2
+
+
+def test_without_a_source_checkout_the_error_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "inpaintrt_demo"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "inpaintrt_demo", None)
+    with pytest.raises(InpaintError, match="classifier of its results are not installed") as caught:
+        measure_quality([Setting("demo", "ddim", 1)], cases=1)
+    assert "source checkout" in str(caught.value)
 
 
 def test_the_error_of_a_share_is_that_of_counting() -> None:

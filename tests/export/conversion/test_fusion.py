@@ -57,7 +57,7 @@ def network(
 ) -> tuple[Path, Path]:
     """A denoiser, and the folder of the UNet that it was exported from."""
     if request.param == "demo":
-        return find_bundle("demo") / "denoiser/model.onnx", ROOT / "export/demo_checkpoint/unet"
+        return find_bundle("demo") / "denoiser/model.onnx", ROOT / "demo/checkpoint/unet"
     bundle = tiny_bundle if request.param == "tiny" else tiny_half_bundle
     return bundle / "denoiser/model.onnx", tiny_checkpoint / "unet"
 

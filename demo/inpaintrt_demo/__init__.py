@@ -1,0 +1,1 @@
+"""The demo checkpoint: a small inpainting model trained on images that this package draws."""
