@@ -1,6 +1,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,8 +19,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def bundle_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the workers of a run share, and that outlives it unless pytest runs without its cache."""
-    if request.config.cache is not None:
-        return request.config.cache.mkdir("bundles")
+    cache: Any = getattr(request.config, "cache", None)  # absent where its plugin is switched off
+    if cache is not None:
+        return Path(cache.mkdir("bundles"))
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # each worker's own folder lies in that of the run

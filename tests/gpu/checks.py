@@ -16,6 +16,7 @@ from PIL import Image
 from inpaintrt.atomic import atomic_write
 from inpaintrt.demo import load_scene
 from inpaintrt.denoiser import Program, Slots
+from inpaintrt.families import sd
 from inpaintrt.guidance import Guidance
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.output import Timings
@@ -125,9 +126,19 @@ def _request(pipe: InpaintPipeline, seed: int, sampler: str, size: tuple[int, in
     contexts = random.standard_normal((weights.shape[1], tokens, architecture.context_width))
     shape = (architecture.latent_channels, *size)
     noise = StepNoise(NoiseSource(seed), 1, shape)
-    program = Program(table, weights, contexts.astype(np.float32), partial(noise.draw, 0))
-    latents, condition = (random.standard_normal((channels, *size)) for channels in (shape[0], 5))
-    return program, latents.astype(np.float32), condition.astype(np.float32)
+    program = Program(
+        table,
+        weights,
+        sd.per_row(architecture, contexts.astype(np.float32), 3.0),
+        partial(noise.draw, 0),
+        np.full(table.rows, 0.5, np.float32),
+    )
+    sizes = {"image_latents": shape, "first_noise": shape}
+    if architecture.condition_channels:
+        sizes["condition"] = (architecture.condition_channels, *size)
+    residents = {name: random.standard_normal(whole).astype(np.float32) for name, whole in sizes.items()}
+    residents["mask"] = (random.random((1, *size)) > 0.4).astype(np.float32)
+    return program, random.standard_normal(shape).astype(np.float32), residents
 
 
 def check_latents(found: Pictures, expected: Pictures) -> float:
