@@ -16,14 +16,46 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from inpaintrt.bundle import MANIFEST_NAME, describe_file, load_manifest, save_manifest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inpaintrt.bundle import Precision
+    from inpaintrt.bundle import Build, Manifest, Precision
 
-__all__ = ["made_once", "make_onnx_folder", "make_tiny_bundle", "make_tiny_checkpoint", "source_key"]
+__all__ = [
+    "builds_for",
+    "conversions",
+    "list_files_again",
+    "made_once",
+    "make_onnx_folder",
+    "make_tiny_bundle",
+    "make_tiny_checkpoint",
+    "source_key",
+]
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+
+def builds_for(manifest: Manifest, *backends: str) -> tuple[Build, ...]:
+    """The builds of a bundle that were made for one of some backends."""
+    return tuple(build for build in manifest.builds if build.backend in backends)
+
+
+def conversions(manifest: Manifest) -> tuple[Build, ...]:
+    """The conversions of a bundle's networks that were checked."""
+    made = (build for build in manifest.builds if build.network_sha256 is not None)
+    return tuple(build for build in made if build.backend is None)
+
+
+def list_files_again(bundle: Path) -> None:
+    """Put all files of a bundle, which a test has changed, into its manifest."""
+    manifest = load_manifest(bundle)
+    paths = sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
+    files = tuple(describe_file(bundle, path) for path in paths if path != MANIFEST_NAME)
+    save_manifest(msgspec.structs.replace(manifest, files=files), bundle)
 
 
 def source_key() -> str:
@@ -31,7 +63,8 @@ def source_key() -> str:
     digest = hashlib.sha256()
     package = _ROOT / "export" / "inpaintrt_export"
     files = sorted(package.rglob("*.py"))
-    files.remove(package / "commands.py")
+    for command in (package / "commands.py", package / "builds" / "command.py"):
+        files.remove(command)
     for path in [*files, *sorted((_ROOT / "runtime" / "inpaintrt" / "bundle").glob("*.py"))]:
         digest.update(path.relative_to(_ROOT).as_posix().encode() + path.read_bytes())
     for library in ("torch", "diffusers", "transformers", "onnx", "onnxscript"):

@@ -8,7 +8,7 @@ import pytest
 from bundles import made_once, source_key
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.errors import EngineUnavailableError
-from inpaintrt_export.plans import BuildSettings, build_plans
+from inpaintrt_export.builds import BuildSettings, build_plans
 
 __all__ = ["TINY", "planned_bundle", "rtx"]
 

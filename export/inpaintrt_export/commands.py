@@ -13,8 +13,8 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from inpaintrt.bundle import Precision, load_manifest
-from inpaintrt_export.plans.command import build
+from inpaintrt.bundle import PRECISIONS, Precision, load_manifest
+from inpaintrt_export.builds.command import build
 
 if TYPE_CHECKING:
     from inpaintrt_export.progress import Progress
@@ -43,7 +43,7 @@ def register(app: click.Group) -> None:
 @_output_option
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16"]),
+    type=click.Choice(tuple(PRECISIONS)),
     default="fp32",
     show_default=True,
     help="fp32 for CPUs, fp16 for GPUs.",
@@ -132,10 +132,10 @@ def _progress_bar() -> Iterator[Progress]:
 def _report(folder: Path) -> None:
     """Put the comparison with PyTorch on standard error, and the bundle's folder on standard output."""
     table = Table("component", "precision", "case", "largest error", "relative error")
-    for name, component in load_manifest(folder).components.items():
-        for parity in component.parity:
+    for name, exported in load_manifest(folder).exported.items():
+        for parity in exported.parity:
             figures = f"{parity.max_absolute_error:.1e}", f"{parity.relative_error:.1e}"
-            table.add_row(name, component.precision, parity.case, *figures)
+            table.add_row(name, exported.precision, parity.case, *figures)
     if table.row_count:
         Console(stderr=True).print(table)
     click.echo(folder)

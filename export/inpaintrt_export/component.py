@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from inpaintrt.bundle import Component
+from inpaintrt.bundle import Build, number_format
+from inpaintrt_export.graphs.files import find_files
 from inpaintrt_export.networks import (
     Network,
     step_network,
@@ -20,9 +21,9 @@ from inpaintrt_export.networks import (
     vae_encoder_network,
 )
 from inpaintrt_export.parity import compare, evaluate
+from inpaintrt_export.precision.vae import choose_vae_precision
 from inpaintrt_export.step_graph import compose_step_file
 from inpaintrt_export.tracing import trace
-from inpaintrt_export.vae_precision import choose_vae_precision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,13 +40,12 @@ __all__ = ["STAGES", "export_part"]
 StageReport = Callable[[str], None]
 NetworkMaker = Callable[[Any, torch.dtype], Network]
 
-_TORCH_DTYPES: dict[Precision, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 _MANY_WEIGHTS = 100_000_000
 """From this many weights on, only the first case is compared: the others would take minutes."""
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _ExportRecipe:
     """How a component is made of a part of the checkpoint.
 
     Attributes:
@@ -59,15 +59,15 @@ class _Plan:
     composed: bool = False
 
 
-_PLANS: dict[Part, dict[str, _Plan]] = {
+_RECIPES: dict[Part, dict[str, _ExportRecipe]] = {
     "text_encoder": {
-        "text_encoder": _Plan(
+        "text_encoder": _ExportRecipe(
             make=text_encoder_network,
             cases=({"batch": 1, "tokens": 77}, {"batch": 3, "tokens": 77}, {"batch": 2, "tokens": 11}),
         ),
     },
     "vae": {
-        "vae_encoder": _Plan(
+        "vae_encoder": _ExportRecipe(
             make=vae_encoder_network,
             cases=(
                 {"batch": 1, "height": 72, "width": 56},
@@ -75,7 +75,7 @@ _PLANS: dict[Part, dict[str, _Plan]] = {
                 {"batch": 3, "height": 40, "width": 104},
             ),
         ),
-        "vae_decoder": _Plan(
+        "vae_decoder": _ExportRecipe(
             make=vae_decoder_network,
             cases=(
                 {"batch": 1, "height": 9, "width": 7},
@@ -85,7 +85,7 @@ _PLANS: dict[Part, dict[str, _Plan]] = {
         ),
     },
     "unet": {
-        "denoiser": _Plan(
+        "denoiser": _ExportRecipe(
             make=step_network,
             cases=(
                 {"slots": 1, "rows": 2, "tokens": 77, "height": 9, "width": 7},
@@ -101,10 +101,10 @@ _PLANS: dict[Part, dict[str, _Plan]] = {
 
 def _stages() -> tuple[str, ...]:
     stages = []
-    for part, plans in _PLANS.items():
+    for part, recipes in _RECIPES.items():
         stages += [f"{part}: loading", f"{part}: evaluating in PyTorch"]
-        stages += [f"{name}: tracing" for name in plans]
-        stages += [f"{name}: comparing" for name in plans]
+        stages += [f"{name}: tracing" for name in recipes]
+        stages += [f"{name}: comparing" for name in recipes]
     return tuple(stages)
 
 
@@ -114,7 +114,7 @@ STAGES = _stages()
 
 def export_part(
     part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
-) -> dict[str, Component]:
+) -> dict[str, Build]:
     """Write the components that are made of one part; the part's weights are in memory only meanwhile.
 
     Args:
@@ -130,38 +130,39 @@ def export_part(
     """
     written = _write_graphs(part, source, folder, precision, report)
     gc.collect()
-    components = {}
+    builds = {}
     for name, graph in written.items():
         report(f"{name}: comparing")
-        parity = compare(folder / graph.component.file, graph.references, graph.component.precision)
-        components[name] = msgspec.structs.replace(graph.component, parity=parity)
-    return components
+        parity = compare(folder / graph.build.file, graph.references, graph.build.precision)
+        builds[name] = msgspec.structs.replace(graph.build, parity=parity)
+    return builds
 
 
 @dataclass(frozen=True)
 class _Written:
     """A component whose graph is on the disk, and what PyTorch says it should compute."""
 
-    component: Component
+    build: Build
     references: list[Reference]
 
 
 def _write_graphs(
     part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
 ) -> dict[str, _Written]:
-    plans = _PLANS[part]
+    recipes = _RECIPES[part]
     report(f"{part}: loading")
     model = source.load(part)
     report(f"{part}: evaluating in PyTorch")
     references = {
-        name: evaluate(plan.make(model, torch.float32), _cases(plan, model)) for name, plan in plans.items()
+        name: evaluate(recipe.make(model, torch.float32), _cases(recipe, model))
+        for name, recipe in recipes.items()
     }
     chosen = choose_vae_precision(model, precision) if part == "vae" else precision
     written = {}
-    for name, plan in plans.items():
+    for name, recipe in recipes.items():
         report(f"{name}: tracing")
-        component = _write_graph(name, plan, model, folder, chosen)
-        written[name] = _Written(component=component, references=references[name])
+        build = _write_graph(name, recipe, model, folder, chosen)
+        written[name] = _Written(build=build, references=references[name])
     _release(model)
     return written
 
@@ -174,25 +175,26 @@ def _release(model: nn.Module) -> None:
             storage.resize_(0)
 
 
-def _cases(plan: _Plan, model: nn.Module) -> tuple[Sizes, ...]:
+def _cases(recipe: _ExportRecipe, model: nn.Module) -> tuple[Sizes, ...]:
     weights = sum(weight.numel() for weight in model.parameters())
-    return plan.cases if weights < _MANY_WEIGHTS else plan.cases[:1]
+    return recipe.cases if weights < _MANY_WEIGHTS else recipe.cases[:1]
 
 
-def _write_graph(name: str, plan: _Plan, model: Any, folder: Path, precision: Precision) -> Component:  # noqa: ANN401
-    dtype = _TORCH_DTYPES[precision]
+def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, precision: Precision) -> Build:  # noqa: ANN401
+    dtype = getattr(torch, number_format(precision).dtype)
     file = f"{name}/model.onnx"
-    network = plan.make(model, dtype)
-    if plan.composed:
+    network = recipe.make(model, dtype)
+    if recipe.composed:
         plain = unet_network(model, dtype)
         trace(plain, folder / file)
         compose_step_file(folder / file, network.inputs)
     else:
         trace(network, folder / file)
-    return Component(
-        file=file,
+    return Build(
+        component=name,
         precision=precision,
         inputs=dict(network.inputs),
         outputs=dict(network.outputs),
-        form="step" if plan.composed else None,
+        files=find_files(folder, file),
+        form="step" if recipe.composed else None,
     )

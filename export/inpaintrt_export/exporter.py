@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inpaintrt.errors import ParameterError
+from inpaintrt.bundle import number_format
+from inpaintrt_export.builds.variants import build_variants
 from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
 from inpaintrt_export.component import STAGES, export_part
-from inpaintrt_export.conversion.variants import build_variants
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
@@ -18,7 +18,7 @@ from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources.checkpoint import PARTS
 
 if TYPE_CHECKING:
-    from inpaintrt.bundle import Component, Precision
+    from inpaintrt.bundle import Build, Precision
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
@@ -79,8 +79,7 @@ def export_bundle(
         DiskSpaceError: There is too little room for the bundle.
         ParityError: A graph does not compute what PyTorch computes.
     """
-    if precision not in ("fp32", "fp16"):
-        raise ParameterError("unknown precision", received=precision, expected="fp32 or fp16")
+    number_format(precision)
     target = Path(output)
     check_output(target, force=force)
     options = SourceOptions(
@@ -106,7 +105,7 @@ def _write_bundle(
     check_disk_space(output, bundle_bytes(checkpoint, precision))
     with new_folder(output, force=force) as folder:
         tokenizer = write_tokenizer(checkpoint, folder)
-        components = _export_parts(checkpoint, folder, precision, progress)
+        builds = _export_parts(checkpoint, folder, precision, progress)
         write_manifest(
             folder,
             name=output.absolute().name,
@@ -114,7 +113,7 @@ def _write_bundle(
             architecture=architecture,
             scheduler=rewrite_scheduler_config(checkpoint.scheduler_config()),
             tokenizer=tokenizer,
-            components=components,
+            builds=builds,
         )
         if precision == "fp32":
             build_variants(
@@ -125,11 +124,11 @@ def _write_bundle(
 
 def _export_parts(
     checkpoint: CheckpointSource, folder: Path, precision: Precision, progress: Progress
-) -> dict[str, Component]:
+) -> dict[str, Build]:
     def report(stage: str) -> None:
         progress(stage, _EXPORTED * STAGES.index(stage) / len(STAGES))
 
-    components: dict[str, Component] = {}
+    builds: dict[str, Build] = {}
     for part in PARTS:
-        components |= export_part(part, checkpoint, folder, precision, report)
-    return components
+        builds |= export_part(part, checkpoint, folder, precision, report)
+    return builds

@@ -16,13 +16,15 @@ from inpaintrt.bundle import (
 from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, token_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from inpaintrt.bundle import Architecture, Checkpoint, Component
+    from inpaintrt.bundle import Architecture, Build, Checkpoint
     from inpaintrt_export.sources.checkpoint import CheckpointConfigs
 
 __all__ = ["write_manifest", "write_tokenizer"]
 
+_FAMILY = "sd"
 _TOKENIZER_FILE = "tokenizer/tokenizer.json"
 _LIBRARIES = ("inpaintrt", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -54,19 +56,20 @@ def write_manifest(
     architecture: Architecture,
     scheduler: dict[str, Any],
     tokenizer: TokenizerSettings,
-    components: dict[str, Component],
+    builds: Mapping[str, Build],
 ) -> None:
     """Write the manifest of a bundle whose other files are all there."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     manifest = Manifest(
         format_version=FORMAT_VERSION,
+        family=_FAMILY,
         name=name,
         producer={library: metadata.version(library) for library in _LIBRARIES},
         checkpoint=checkpoint,
         architecture=architecture,
         scheduler=scheduler,
         tokenizer=tokenizer,
-        components={component: components[component] for component in COMPONENT_NAMES},
+        builds=tuple(builds[component] for component in COMPONENT_NAMES),
         files=tuple(describe_file(folder, path) for path in paths),
     )
     save_manifest(manifest, folder)

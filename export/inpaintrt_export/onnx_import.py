@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
-from inpaintrt.bundle import Checkpoint, Component, TensorSpec
+from inpaintrt.bundle import Build, Checkpoint, TensorSpec
 from inpaintrt.errors import SourceError
 from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
 from inpaintrt_export.configs import read_config
@@ -22,7 +22,7 @@ from inpaintrt_export.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tokenizers import Tokenizer
 
@@ -111,9 +111,7 @@ def import_onnx(
             architecture=architecture,
             scheduler=rewrite_scheduler_config(configs.scheduler_config()),
             tokenizer=write_tokenizer(configs, new),
-            components={
-                name: _describe(name, source / where, architecture) for name, (where, _, _) in _GRAPHS.items()
-            },
+            builds={name: _describe(name, paths, architecture) for name, paths in files.items()},
         )
         progress("writing the manifest", 1.0)
     return target
@@ -166,8 +164,8 @@ def _copy(paths: Iterable[Path], folder: Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def _describe(name: str, folder: Path, architecture: Architecture) -> Component:
-    path = folder / "model.onnx"
+def _describe(name: str, paths: Sequence[Path], architecture: Architecture) -> Build:
+    path = paths[0]
     graph = _load(path).graph
     initialized = {tensor.name for tensor in graph.initializer}
     inputs = {value.name: _spec(path, value) for value in graph.input if value.name not in initialized}
@@ -175,11 +173,12 @@ def _describe(name: str, folder: Path, architecture: Architecture) -> Component:
     _check_names(name, path, inputs, outputs, architecture)
     _check_channels(name, path, {**inputs, **outputs}, architecture)
     half = "float16" in (spec.dtype for spec in (*inputs.values(), *outputs.values()))
-    return Component(
-        file=f"{name}/model.onnx",
+    return Build(
+        component=name,
         precision="fp16" if half else "fp32",
         inputs=inputs,
         outputs=outputs,
+        files=tuple(f"{name}/{file.name}" for file in paths),
         form="unet" if name == "denoiser" else None,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from inpaintrt.bundle import Parity
+from inpaintrt.bundle import Parity, number_format
 from inpaintrt.errors import EngineUnavailableError, ParityError
 from inpaintrt_export.tracing import example_inputs
 
@@ -30,19 +30,8 @@ if TYPE_CHECKING:
     from inpaintrt.bundle import Precision
     from inpaintrt_export.networks import Network, Sizes
 
-__all__ = ["TOLERANCES", "Reference", "compare", "compare_case", "evaluate", "measure", "open_session"]
+__all__ = ["Reference", "compare", "compare_case", "evaluate", "measure", "open_session"]
 
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-4, "fp16": 3e-2}
-"""Largest relative error that is accepted, against PyTorch in float32.
-
-Float32 graphs differ by the order of sums only, commonly 1e-6. Half precision has 11 bits, 5e-4 an operation,
-and a network of some hundred operations commonly ends at a few times 1e-3.
-"""
-
-_REMEDIES: dict[Precision, str] = {
-    "fp32": "report this checkpoint's configuration",
-    "fp16": "export with precision fp32",
-}
 _SEED = 20_240_229
 _SMALLEST = 1e-30  # keeps the relative error of a reference that is all zero a number
 
@@ -79,17 +68,17 @@ def compare(path: Path, references: Sequence[Reference], precision: Precision) -
     Raises:
         ParityError: A relative error is above the tolerance of the precision.
     """
-    session = open_session(path, precision)
+    session = open_session(path, sparing=precision != "fp32")
     results = tuple(compare_case(session, reference) for reference in references)
     for result in results:
         _check(path, result, precision)
     return results
 
 
-def open_session(path: Path, precision: Precision) -> onnxruntime.InferenceSession:
-    """An ONNX file on ONNX Runtime's CPU provider, sparing with memory where weights are halves."""
+def open_session(path: Path, *, sparing: bool = False) -> onnxruntime.InferenceSession:
+    """An ONNX file on ONNX Runtime's CPU provider; `sparing` takes less memory where weights are halves."""
     options = onnxruntime.SessionOptions()
-    if precision == "fp16":
+    if sparing:
         # The CPU provider computes halves in float32. Optimisation would keep a float32 copy of all weights,
         # and the arena what single operators took.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -128,11 +117,14 @@ def measure(case: str, output: NDArray[np.floating], reference: NDArray[np.float
 
 
 def _check(path: Path, result: Parity, precision: Precision) -> None:
+    tolerance = number_format(precision).tolerance
     # A comparison with NaN is false: hence "not below" rather than "above".
-    if not result.relative_error <= TOLERANCES[precision]:
+    if not result.relative_error <= tolerance:
         raise ParityError(
             f"{path.parent.name} does not compute what PyTorch computes ({result.case})",
             received=f"relative error {result.relative_error:.2e}",
-            expected=f"at most {TOLERANCES[precision]:.0e} in {precision}",
-            hint=_REMEDIES[precision],
+            expected=f"at most {tolerance:.0e} in {precision}",
+            hint="report this checkpoint's configuration"
+            if precision == "fp32"
+            else "export with precision fp32",
         )

@@ -8,6 +8,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from inpaintrt.bundle import number_format
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -19,9 +21,9 @@ __all__ = ["bundle_bytes"]
 
 def bundle_bytes(source: CheckpointSource, precision: Precision) -> int:
     """Bytes of all weights; the VAE is counted in float32, since it may have to stay so."""
-    width = 2 if precision == "fp16" else 4
+    width, full = number_format(precision).weight_bytes, number_format("fp32").weight_bytes
     return sum(
-        _count_weights(part, source.config(part)) * (4 if part == "vae" else width)
+        _count_weights(part, source.config(part)) * (full if part == "vae" else width)
         for part in ("text_encoder", "vae", "unet")
     )
 

@@ -10,8 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from inpaintrt.backends import backend_names
 from inpaintrt.backends.cuda import Gpu, driver_version, find_gpu
-from inpaintrt.backends.tensorrt_library import load_library
-from inpaintrt.bundle import PlanBackend
+from inpaintrt.backends.tensorrt_library import PlanBackend, load_library
 from inpaintrt.errors import EngineUnavailableError
 
 __all__ = ["BackendHealth", "Diagnosis", "examine"]

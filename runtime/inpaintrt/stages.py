@@ -71,7 +71,7 @@ class Stages:
             self.engines["vae_decoder"],
             self.manifest.architecture.latent_scale,
         )
-        fused = self.manifest.components["denoiser"].form == "step"
+        fused = self.manifest.exported["denoiser"].form == "step"
         denoiser = self.engines["denoiser"]
         self.step: Step = (
             FusedStep(denoiser) if fused else PlainStep(denoiser, sd.step_specs(self.manifest.architecture))

@@ -113,7 +113,7 @@ def test_broken_configuration_is_refused(tiny_checkpoint: Path, tmp_path: Path, 
 
 def test_unknown_precision_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"(?s)bf16.*fp32 or fp16"):
-        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision="bf16")  # type: ignore[arg-type]
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", precision="bf16")
 
 
 @pytest.mark.parametrize("source", ["no-such-folder", "a/b/c", "synthetic:huge"])

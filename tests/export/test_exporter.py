@@ -1,5 +1,6 @@
 """The export as a whole: interruptions, the precision of the VAE, and what is reported."""
 
+import dataclasses
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -7,10 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from inpaintrt.bundle import load_manifest, verify_files
+from inpaintrt.bundle import PRECISIONS, load_manifest, verify_files
 from inpaintrt.errors import DiskSpaceError, OutputFolderError, ParityError
 from inpaintrt_export import export_bundle
-from inpaintrt_export import parity as parity_module
 from inpaintrt_export.component import STAGES
 
 
@@ -37,7 +37,8 @@ def test_interrupted_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Path
 def test_failed_comparison_leaves_nothing(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity_module.TOLERANCES, "fp32", 0.0)
+    perfect = dataclasses.replace(PRECISIONS["fp32"], tolerance=0.0)
+    monkeypatch.setitem(PRECISIONS, "fp32", perfect)
     with pytest.raises(ParityError, match="text_encoder does not compute"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -56,7 +57,7 @@ def test_disk_space_of_the_real_architecture_is_known_beforehand(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(2**40, 2**40 - 2**30, 2**30))
     with pytest.raises(DiskSpaceError, match=rf"(?s)1\.0 GiB free.*expected: {needed}"):
-        export_bundle("synthetic:sd15-inpaint", tmp_path / "bundle", precision=precision)  # type: ignore[arg-type]
+        export_bundle("synthetic:sd15-inpaint", tmp_path / "bundle", precision=precision)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -75,7 +76,7 @@ def test_vae_that_overflows_stays_in_float32_in_a_half_bundle(tiny_checkpoint: P
     export_bundle(checkpoint, output, precision="fp16", force=True, progress=progress)
     manifest = load_manifest(output)
     verify_files(manifest, output)
-    found = {name: component.precision for name, component in manifest.components.items()}
+    found = {name: exported.precision for name, exported in manifest.exported.items()}
     assert found == {
         "text_encoder": "fp16",
         "vae_encoder": "fp32",

@@ -11,8 +11,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from inpaintrt.bundle import COMPONENT_NAMES, Manifest, load_manifest, verify_files
-from inpaintrt_export.parity import TOLERANCES
+from inpaintrt.bundle import COMPONENT_NAMES, PRECISIONS, Manifest, load_manifest, verify_files
 
 
 @pytest.fixture(scope="module")
@@ -128,16 +127,16 @@ def test_manifest_describes_the_graphs(
     tiny_bundle: Path, manifest: Manifest, sessions: dict[str, onnxruntime.InferenceSession]
 ) -> None:
     verify_files(manifest, tiny_bundle)
-    assert tuple(manifest.components) == COMPONENT_NAMES
+    assert tuple(manifest.exported) == COMPONENT_NAMES
     types = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}
-    for name, component in manifest.components.items():
+    for name, component in manifest.exported.items():
         values = (*sessions[name].get_inputs(), *sessions[name].get_outputs())
         specs = {**component.inputs, **component.outputs}
         assert {value.name for value in values} == set(specs)
         for value in values:
             assert value.type == types[specs[value.name].dtype]
             assert tuple(value.shape) == specs[value.name].shape
-    assert [component.form for component in manifest.components.values()] == [None, None, "step", None]
+    assert [component.form for component in manifest.exported.values()] == [None, None, "step", None]
 
 
 def test_manifest_has_the_checkpoint_and_its_architecture(manifest: Manifest) -> None:
@@ -154,11 +153,11 @@ def test_manifest_has_the_checkpoint_and_its_architecture(manifest: Manifest) ->
 
 
 def test_every_component_was_compared_at_odd_and_even_sizes(manifest: Manifest) -> None:
-    for component in manifest.components.values():
+    for component in manifest.exported.values():
         assert len(component.parity) >= 3
         for parity in component.parity:
-            assert parity.relative_error <= TOLERANCES["fp32"]
-    cases = [parity.case for parity in manifest.components["denoiser"].parity]
+            assert parity.relative_error <= PRECISIONS["fp32"].tolerance
+    cases = [parity.case for parity in manifest.exported["denoiser"].parity]
     assert any("height=9 width=7" in case for case in cases)
     assert any("height=8 width=8" in case for case in cases)
 
@@ -177,7 +176,7 @@ def test_graphs_carry_no_descriptions(tiny_bundle: Path, name: str) -> None:
 def test_half_bundle_computes_in_half_between_float32_ends(tiny_half_bundle: Path) -> None:
     manifest = load_manifest(tiny_half_bundle)
     verify_files(manifest, tiny_half_bundle)
-    components = manifest.components
+    components = manifest.exported
     assert {component.precision for component in components.values()} == {"fp16"}
     assert components["text_encoder"].outputs["last_hidden_state"].dtype == "float16"
     halves = [name for name, spec in components["denoiser"].inputs.items() if spec.dtype == "float16"]
@@ -187,7 +186,7 @@ def test_half_bundle_computes_in_half_between_float32_ends(tiny_half_bundle: Pat
         assert {spec.dtype for spec in specs.values()} == {"float32"}
     for component in components.values():
         for parity in component.parity:
-            assert 1e-5 < parity.relative_error <= TOLERANCES["fp16"]
+            assert 1e-5 < parity.relative_error <= PRECISIONS["fp16"].tolerance
 
 
 @pytest.mark.parametrize("name", COMPONENT_NAMES)

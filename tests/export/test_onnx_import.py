@@ -41,7 +41,7 @@ def refusal(folder: Path, error: type[InpaintError] = SourceError) -> str:
 def test_bundle_describes_the_imported_graphs(folder: Path, tmp_path: Path) -> None:
     manifest = load_manifest(import_onnx(folder, tmp_path / "bundle"))
     verify_files(manifest, tmp_path / "bundle")
-    components = manifest.components
+    components = manifest.exported
     assert list(components["text_encoder"].inputs) == ["input_ids"]
     assert components["denoiser"].form == "unet"
     assert list(components["denoiser"].inputs) == ["sample", "timestep", "encoder_hidden_states"]
@@ -110,7 +110,7 @@ def test_extra_outputs_and_a_scalar_timestep_are_described(folder: Path, tmp_pat
 
     change_graph(folder, "text_encoder", add_output)
     change_graph(folder, "unet", drop_axis)
-    components = load_manifest(import_onnx(folder, tmp_path / "bundle")).components
+    components = load_manifest(import_onnx(folder, tmp_path / "bundle")).exported
     assert list(components["text_encoder"].outputs) == ["last_hidden_state", "pooler_output"]
     assert components["denoiser"].inputs["timestep"].shape == ()
     assert components["denoiser"].inputs["sample"].shape == ("batch", 9, "sample_2", "width")

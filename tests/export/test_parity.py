@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from inpaintrt.bundle import PRECISIONS
 from inpaintrt.errors import ParityError
 from inpaintrt_export.networks import vae_decoder_network
-from inpaintrt_export.parity import TOLERANCES, compare, evaluate, measure
+from inpaintrt_export.parity import compare, evaluate, measure
+from inpaintrt_export.precision.vae import HALF_TOLERANCE, choose_vae_precision, half_error
 from inpaintrt_export.sources.synthetic import SyntheticSource
-from inpaintrt_export.vae_precision import HALF_TOLERANCE, choose_vae_precision, half_error
 
 CASES = [{"batch": 1, "height": 5, "width": 3}, {"batch": 2, "height": 4, "width": 4}]
 
@@ -41,7 +42,7 @@ def test_graph_of_the_same_weights_passes(tiny_bundle: Path) -> None:
     references = evaluate(vae_decoder_network(load_vae(), torch.float32), CASES)
     results = compare(tiny_bundle / "vae_decoder" / "model.onnx", references, "fp32")
     assert [result.case for result in results] == ["batch=1 height=5 width=3", "batch=2 height=4 width=4"]
-    assert all(result.relative_error <= TOLERANCES["fp32"] for result in results)
+    assert all(result.relative_error <= PRECISIONS["fp32"].tolerance for result in results)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

@@ -16,9 +16,9 @@ from inpaintrt.bundle import load_manifest
 from inpaintrt.doctor import examine
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.store import find_bundle
-from inpaintrt_export.conversion.variants import build_variants
+from inpaintrt_export.builds import BuildSettings, build_plans
+from inpaintrt_export.builds.variants import build_variants
 from inpaintrt_export.exporter import export_bundle
-from inpaintrt_export.plans import BuildSettings, build_plans
 
 MAX_BATCH = 4
 BACKENDS = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")

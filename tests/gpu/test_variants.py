@@ -14,7 +14,7 @@ from inpaintrt.doctor import examine
 from inpaintrt.output import Timings
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.store import find_bundle
-from inpaintrt_export.conversion.variants import build_variants
+from inpaintrt_export.builds.variants import build_variants
 
 pytestmark = pytest.mark.gpu
 

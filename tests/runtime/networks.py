@@ -7,12 +7,20 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
-from inpaintrt.bundle import Component, TensorSpec
+from inpaintrt.bundle import Build, TensorSpec
 from inpaintrt.conditioning import step_inputs, step_outputs
 from inpaintrt.families.sd import per_row_inputs
 from inpaintrt_export.step_graph import compose_step
 
-__all__ = ["WIDTH", "convolution", "fused_engine", "plain_component", "plain_engine", "small_step_inputs"]
+__all__ = [
+    "WIDTH",
+    "convolution",
+    "fused_engine",
+    "plain_build",
+    "plain_engine",
+    "small_step_inputs",
+    "step_build",
+]
 
 WIDTH = 12
 
@@ -57,10 +65,11 @@ def convolution(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def plain_component(timestep: TensorSpec) -> Component:
+def plain_build(timestep: TensorSpec) -> Build:
     """What a manifest says of `convolution`."""
-    return Component(
-        file="unet.onnx",
+    return Build(
+        component="denoiser",
+        files=("unet.onnx",),
         precision="fp32",
         form="unet",
         inputs={
@@ -80,7 +89,7 @@ def plain_engine(
     model = convolution(TensorProto.INT64 if whole_timesteps else TensorProto.FLOAT, shape)
     onnx.save(model, folder / "unet.onnx")
     spec = TensorSpec(dtype="int64" if whole_timesteps else "float32", shape=shape)
-    return OnnxRuntimeEngine(folder / "unet.onnx", plain_component(spec))
+    return OnnxRuntimeEngine(folder / "unet.onnx", plain_build(spec))
 
 
 def small_step_inputs() -> dict[str, TensorSpec]:
@@ -92,7 +101,16 @@ def fused_engine(folder: Path) -> OnnxRuntimeEngine:
     """The same network with the step composed around it."""
     inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), folder / "step.onnx")
-    component = Component(
-        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs(4)
+    return OnnxRuntimeEngine(folder / "step.onnx", step_build(inputs))
+
+
+def step_build(inputs: dict[str, TensorSpec]) -> Build:
+    """What a manifest says of the step around `convolution`, in a file `step.onnx`."""
+    return Build(
+        component="denoiser",
+        precision="fp32",
+        inputs=inputs,
+        outputs=step_outputs(4),
+        files=("step.onnx",),
+        form="step",
     )
-    return OnnxRuntimeEngine(folder / "step.onnx", component)

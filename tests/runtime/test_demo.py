@@ -42,7 +42,7 @@ def test_checkpoint_and_bundle_are_small_and_whole() -> None:
     assert sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) < 24 * MEGABYTE
     manifest = load_manifest(bundle)
     verify_files(manifest, bundle)
-    assert all(component.parity for component in manifest.components.values())
+    assert all(exported.parity for exported in manifest.exported.values())
 
 
 PARITY: dict[str, dict[str, Any]] = {

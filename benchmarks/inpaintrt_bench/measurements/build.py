@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from inpaintrt.bundle import Precision, load_manifest
+from inpaintrt.bundle import PRECISIONS, Precision, load_manifest
 from inpaintrt.errors import EngineUnavailableError
 from inpaintrt.store import find_bundle
 from inpaintrt_bench.processes import forget_peak, peak_bytes, run_alone
@@ -28,8 +28,8 @@ from inpaintrt_bench.report.markdown import (
 from inpaintrt_bench.report.schema import Memory, Report, Row
 
 if TYPE_CHECKING:
-    from inpaintrt.bundle import Plan
-    from inpaintrt_export.plans import BuildSettings
+    from inpaintrt.bundle import Build
+    from inpaintrt_export.builds import BuildSettings
 
 __all__ = ["Phases", "build", "build_table", "measure_export", "measure_plans"]
 
@@ -42,7 +42,7 @@ _REST = "rest"
 @click.argument("source")
 @click.option(
     "--precision",
-    type=click.Choice(get_args(Precision)),
+    type=click.Choice(tuple(PRECISIONS)),
     default="fp16",
     show_default=True,
     help="To export in.",
@@ -58,7 +58,7 @@ def build(
 
     SOURCE is what `inpaintrt export` takes, for example synthetic:sd15-inpaint. The bundle is thrown away.
     """
-    from inpaintrt_export.plans import BuildSettings
+    from inpaintrt_export.builds import BuildSettings
 
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
@@ -154,10 +154,10 @@ def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
     Raises:
         PlanBuildError: The library cannot compile a component.
     """
-    from inpaintrt_export.plans import build_plans
+    from inpaintrt_export.builds import build_plans
 
     folder = find_bundle(bundle)
-    components = load_manifest(folder).components
+    components = load_manifest(folder).exported
     phases = Phases(lambda stage: name if (name := _subject(stage)) in components else _REST)
     try:
         report = build_plans(bundle, settings, progress=phases)
@@ -167,13 +167,13 @@ def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
     return [_plan_row(plan, phases.costs, folder) for plan in report.built]
 
 
-def _plan_row(plan: Plan, costs: Mapping[str, _Cost], folder: Path) -> Row:
-    row = _row(plan.component, plan.backend, costs[plan.component], (folder / plan.file).stat().st_size)
+def _plan_row(plan: Build, costs: Mapping[str, _Cost], folder: Path) -> Row:
+    row = _row(plan.component, str(plan.backend), costs[plan.component], (folder / plan.file).stat().st_size)
     return msgspec.structs.replace(
         row,
         case={**row.case, "targets": " ".join(plan.targets)},
         values={**row.values, "profiles": len(plan.profiles)},
-        versions={plan.backend: plan.library},
+        versions={str(plan.backend): plan.library},
     )
 
 

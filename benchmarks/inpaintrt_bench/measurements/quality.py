@@ -249,7 +249,7 @@ def _row(pipe: InpaintPipeline, setting: Setting, tally: _Tally, original_edge: 
         name=setting.sampler,
         case={
             "bundle": setting.bundle,
-            "precision": pipe.manifest.components["denoiser"].precision,
+            "precision": pipe.manifest.precision,
             "steps": setting.steps,
             "guidance_start": setting.interval[0],
             "guidance_stop": setting.interval[1],

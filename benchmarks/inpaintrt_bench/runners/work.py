@@ -78,12 +78,12 @@ def _axes(manifest: Manifest, case: Case, guided: int) -> dict[str, dict[str, in
 def _operations(bundle: Path, manifest: Manifest, name: str, axes: Mapping[str, int]) -> int:
     from inpaintrt_bench.runners.flops import count_operations  # needs the extra `export`
 
-    component = manifest.components[name]
+    exported = manifest.exported[name]
     shapes = {
         tensor: tuple(axes[axis] if isinstance(axis, str) else axis for axis in spec.shape)
-        for tensor, spec in component.inputs.items()
+        for tensor, spec in exported.inputs.items()
     }
-    return count_operations(bundle / component.file, shapes)
+    return count_operations(bundle / exported.file, shapes)
 
 
 def add_work(rows: Sequence[Row], bundle: Path | None, case: Case, peak: Peak | None) -> tuple[Row, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import openvino  # type: ignore[import-not-found]
 
 from inpaintrt.backends.engine import check_inputs
-from inpaintrt.bundle import Component, TensorSpec, load_manifest, verify_files
+from inpaintrt.bundle import Build, TensorSpec, load_manifest, verify_files
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.prompts import PromptTokenizer
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
@@ -23,19 +23,19 @@ _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 class OpenVinoEngine:
     """A network in OpenVINO on the CPU, compiled for each set of shapes: fixed shapes run faster."""
 
-    def __init__(self, core: openvino.Core, path: Path, component: Component) -> None:
-        self._core, self._path, self._component = core, path, component
+    def __init__(self, core: openvino.Core, path: Path, build: Build) -> None:
+        self._core, self._path, self._build = core, path, build
         self._compiled: dict[_Shapes, Any] = {}
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """Inputs by name."""
-        return self._component.inputs
+        return self._build.inputs
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
         """Outputs by name."""
-        return self._component.outputs
+        return self._build.outputs
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run the network once.
@@ -43,12 +43,12 @@ class OpenVinoEngine:
         Raises:
             EngineInputError: The inputs do not fit.
         """
-        check_inputs(self._component.inputs, inputs)
+        check_inputs(self._build.inputs, inputs)
         shapes = tuple((name, array.shape) for name, array in inputs.items())
         if shapes not in self._compiled:
             self._compiled[shapes] = self._compile(dict(shapes))
         results = self._compiled[shapes].infer(dict(inputs))
-        return {name: results[name].copy() for name in self._component.outputs}
+        return {name: results[name].copy() for name in self._build.outputs}
 
     def _compile(self, shapes: dict[str, tuple[int, ...]]) -> Any:  # noqa: ANN401
         model = self._core.read_model(self._path)
@@ -81,8 +81,8 @@ class OpenVinoRunner:
         if source.threads is not None:
             core.set_property("CPU", {"INFERENCE_NUM_THREADS": source.threads})
         engines = {
-            name: OpenVinoEngine(core, folder / component.file, component)
-            for name, component in manifest.components.items()
+            name: OpenVinoEngine(core, folder / build.file, build)
+            for name, build in manifest.exported.items()
         }
         settings = manifest.tokenizer
         tokenizer = PromptTokenizer(

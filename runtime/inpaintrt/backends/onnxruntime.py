@@ -11,7 +11,7 @@ import numpy as np
 from inpaintrt.backends.engine import Array, check_inputs
 from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import axis_sizes, resolve
-from inpaintrt.bundle import Activations, Component, Manifest, TensorSpec, choose_networks
+from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 
 try:
@@ -50,7 +50,7 @@ class OnnxRuntimeEngine:
 
     Args:
         path: The ONNX file.
-        component: Its description in the manifest.
+        build: Its description in the manifest.
         threads: Threads that share one operator; None for one a physical core.
         kept_positions: Positions (rows or images times their height and width) up to which a run's memory is
             kept for the next run. A larger run gives its memory back to the system; None for none does.
@@ -62,13 +62,13 @@ class OnnxRuntimeEngine:
     def __init__(
         self,
         path: Path,
-        component: Component,
+        build: Build,
         *,
         threads: int | None = None,
         kept_positions: int | None = None,
     ) -> None:
-        self._component = component
-        self._kept_positions = kept_positions if _can_resolve(component) else None
+        self._build = build
+        self._kept_positions = kept_positions if _can_resolve(build) else None
         self._shrinking = onnxruntime.RunOptions()
         self._shrinking.add_run_config_entry(*_SHRINK)
         settings = onnxruntime.SessionOptions()
@@ -76,23 +76,23 @@ class OnnxRuntimeEngine:
         if threads is not None:
             settings.intra_op_num_threads = threads
         self._session: Any = open_session(path, settings, ["CPUExecutionProvider"])
-        check_names(self._session, path, component)
-        self._output_names = list(component.outputs)
+        check_names(self._session, path, build)
+        self._output_names = list(build.outputs)
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
         """Inputs by name."""
-        return self._component.inputs
+        return self._build.inputs
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
         """Outputs by name."""
-        return self._component.outputs
+        return self._build.outputs
 
     @property
     def activations(self) -> Activations | None:
         """What a run takes beside the weights; None where that was not measured."""
-        return self._component.activations
+        return self._build.activations
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network once.
@@ -101,7 +101,7 @@ class OnnxRuntimeEngine:
             EngineInputError: The inputs do not fit.
             EngineRunError: ONNX Runtime failed, or the engine is closed.
         """
-        check_inputs(self._component.inputs, inputs)
+        check_inputs(self._build.inputs, inputs)
         if self._session is None:
             raise EngineRunError("the engine is closed", hint="open the bundle again")
         try:
@@ -121,7 +121,7 @@ class OnnxRuntimeEngine:
     def _run_and_shrink(self, inputs: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
         """The same, with outputs outside of the arena, which could not shrink below what they hold."""
         outputs = {
-            name: np.empty(resolve(spec, sizes), spec.dtype) for name, spec in self._component.outputs.items()
+            name: np.empty(resolve(spec, sizes), spec.dtype) for name, spec in self._build.outputs.items()
         }
         binding = self._session.io_binding()
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
@@ -137,11 +137,11 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _can_resolve(component: Component) -> bool:
+def _can_resolve(build: Build) -> bool:
     """Whether the outputs' shapes follow from those of the inputs; imported networks may have other names."""
-    axes = {axis: 8 for spec in component.inputs.values() for axis in spec.shape if isinstance(axis, str)}
+    axes = {axis: 8 for spec in build.inputs.values() for axis in spec.shape if isinstance(axis, str)}
     try:
-        return all(resolve(spec, axes) for spec in component.outputs.values())
+        return all(resolve(spec, axes) for spec in build.outputs.values())
     except EngineInputError:
         return False
 
@@ -170,14 +170,14 @@ def open_session(
         ) from error
 
 
-def check_names(session: onnxruntime.InferenceSession, path: Path, component: Component) -> None:
+def check_names(session: onnxruntime.InferenceSession, path: Path, build: Build) -> None:
     """Check that a session has the inputs and outputs that the manifest describes.
 
     Raises:
         EngineUnavailableError: It has others.
     """
     found = {tensor.name for tensor in [*session.get_inputs(), *session.get_outputs()]}
-    described = {*component.inputs, *component.outputs}
+    described = {*build.inputs, *build.outputs}
     if found != described:
         raise EngineUnavailableError(
             f"{path} is not the network that the manifest describes",
@@ -187,15 +187,15 @@ def check_names(session: onnxruntime.InferenceSession, path: Path, component: Co
         )
 
 
-def open_engine(folder: Path, component: Component, options: Mapping[str, Any]) -> OnnxRuntimeEngine:
+def open_engine(folder: Path, build: Build, options: Mapping[str, Any]) -> OnnxRuntimeEngine:
     """Load one component, which keeps the memory of its largest run; the only option is `threads`.
 
     Raises:
         ParameterError: An option is unknown, or not a positive integer.
-        EngineUnavailableError: ONNX Runtime cannot load the component.
+        EngineUnavailableError: ONNX Runtime cannot load the file.
     """
     check_options(_BACKEND, options, _OPTIONS)
-    return OnnxRuntimeEngine(folder / component.file, component, threads=_threads(options))
+    return OnnxRuntimeEngine(folder / build.file, build, threads=_threads(options))
 
 
 def open_engines(
@@ -212,15 +212,15 @@ def open_engines(
     """
     check_options(backend, options, _OPTIONS)
     threads = _threads(options)
-    networks = choose_networks(manifest, _BACKEND, variants=flag(options, "variants", default=True))
+    builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
     return {
         name: OnnxRuntimeEngine(
-            folder / component.file,
-            component,
+            folder / build.file,
+            build,
             threads=threads,
             kept_positions=_kept_positions(manifest, name),
         )
-        for name, component in networks.items()
+        for name, build in builds.items()
     }
 
 

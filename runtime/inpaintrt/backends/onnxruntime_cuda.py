@@ -15,7 +15,7 @@ from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
 from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
-from inpaintrt.bundle import Component, Manifest, choose_networks
+from inpaintrt.bundle import Build, Manifest, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 
 __all__ = ["OrtNetwork", "check_placement", "open_engines", "provider_options"]
@@ -67,7 +67,7 @@ class OrtNetwork:
 
     Args:
         path: The ONNX file.
-        component: Its description in the manifest.
+        build: Its description in the manifest.
         device: Where the buffers are.
         provider: ONNX Runtime's name of the execution provider.
         provider_options: Its options.
@@ -84,7 +84,7 @@ class OrtNetwork:
     def __init__(
         self,
         path: Path,
-        component: Component,
+        build: Build,
         device: Device,
         *,
         provider: str,
@@ -92,7 +92,7 @@ class OrtNetwork:
         row_buckets: Sequence[int],
         device_index: int = 0,
     ) -> None:
-        self.inputs, self.outputs = component.inputs, component.outputs
+        self.inputs, self.outputs = build.inputs, build.outputs
         self._device = device
         self._row_buckets = row_buckets
         self._place = ("cuda" if provider == _CUDA else "cpu", device_index)
@@ -102,7 +102,7 @@ class OrtNetwork:
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._session: Any = open_session(path, settings, [(provider, dict(provider_options))])
         _check_started(self._session, provider)
-        check_names(self._session, path, component)
+        check_names(self._session, path, build)
         check_placement(
             [
                 (part.ep_name, node.op_type, node.name)
@@ -205,7 +205,7 @@ def open_engines(
     """
     check_options(backend, options, _OPTIONS)
     _check_provider()
-    networks = choose_networks(manifest, _BACKEND, variants=flag(options, "variants", default=True))
+    builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
     device = CudaDevice(integer(options, "device", 0, minimum=0))
     onnxruntime.preload_dlls()
     most = integer(options, "max_rows", 16, minimum=1)
@@ -214,11 +214,11 @@ def open_engines(
     engines = {}
     with device.use():
         staging = Staging(device)
-        for name, component in networks.items():
-            _log.info("%s: %s", name, component.file)
+        for name, build in builds.items():
+            _log.info("%s: %s", name, build.file)
             network = OrtNetwork(
-                folder / component.file,
-                component,
+                folder / build.file,
+                build,
                 device,
                 provider=_CUDA,
                 provider_options=settings,

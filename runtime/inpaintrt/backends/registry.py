@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from inpaintrt.backends.engine import Engine
-from inpaintrt.bundle import Component, Manifest
+from inpaintrt.bundle import Build, Manifest
 from inpaintrt.errors import EngineUnavailableError
 
 __all__ = ["DEFAULT_BACKEND", "backend_names", "open_engine", "open_engines"]
@@ -30,21 +30,19 @@ def backend_names() -> tuple[str, ...]:
     return tuple(sorted(_BACKENDS))
 
 
-def open_engine(
-    backend: str, folder: Path, component: Component, options: Mapping[str, Any] | None = None
-) -> Engine:
+def open_engine(backend: str, folder: Path, build: Build, options: Mapping[str, Any] | None = None) -> Engine:
     """Load one component of a bundle, with a backend whose engines share nothing.
 
     Args:
         backend: "onnxruntime".
         folder: The bundle.
-        component: Its description in the manifest.
+        build: Its description in the manifest.
         options: What the backend lets its users set, by name.
 
     Raises:
         EngineUnavailableError: The backend is unknown, lacks its library, or cannot load the network.
     """
-    engine: Engine = _module(backend).open_engine(folder, component, options or {})
+    engine: Engine = _module(backend).open_engine(folder, build, options or {})
     return engine
 
 
@@ -67,8 +65,7 @@ def open_engines(
     module = _module(backend)
     if not hasattr(module, "open_engines"):
         return {
-            name: open_engine(backend, folder, component, options)
-            for name, component in manifest.components.items()
+            name: open_engine(backend, folder, build, options) for name, build in manifest.exported.items()
         }
     engines: dict[str, Engine] = module.open_engines(backend, folder, manifest, options or {})
     return engines

@@ -14,7 +14,6 @@ from inpaintrt.backends.device import GrowingMemory, Staging
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.kernel_cache import KernelCache
 from inpaintrt.backends.options import check_options, flag, integer
-from inpaintrt.backends.plans import select_plans
 from inpaintrt.backends.shapes import Shapes, choose_profile
 from inpaintrt.backends.tensorrt_api import (
     ICudaEngine,
@@ -26,7 +25,7 @@ from inpaintrt.backends.tensorrt_api import (
     RuntimeRtx,
 )
 from inpaintrt.backends.tensorrt_library import PlanLibrary, Reports, load_library
-from inpaintrt.bundle import Manifest, Plan
+from inpaintrt.bundle import Build, Manifest, choose_builds
 from inpaintrt.errors import EngineError, EngineMemoryError, EngineRunError, PlanError
 
 __all__ = ["PlanHost", "PlanNetwork", "check_plan", "open_engines"]
@@ -75,7 +74,7 @@ class PlanNetwork:
         cache: Where TensorRT-RTX keeps finished kernels.
     """
 
-    def __init__(self, plan: Plan, path: Path, host: PlanHost, cache: KernelCache) -> None:
+    def __init__(self, plan: Build, path: Path, host: PlanHost, cache: KernelCache) -> None:
         self.inputs, self.outputs, self.profiles = plan.inputs, plan.outputs, plan.profiles
         self.records = not host.library.has_runtime_cache  # TensorRT-RTX records CUDA graphs by itself
         self._path, self._host, self._cache = path, host, cache
@@ -290,7 +289,7 @@ def open_engines(
     check_options(backend, options, _OPTIONS)
     library = load_library("tensorrt" if backend == "tensorrt" else "tensorrt-rtx")
     device = CudaDevice(integer(options, "device", 0, minimum=0))
-    plans = select_plans(manifest, backend, library.version, device.gpu.target)
+    plans = choose_builds(manifest, backend, library=library.version, target=device.gpu.target)
     runtime: Runtime = library.module.Runtime(library.logger)
     low_vram = flag(options, "low_vram", default=False)
     with device.use():

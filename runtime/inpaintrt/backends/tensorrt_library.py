@@ -8,14 +8,14 @@ import importlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, SupportsInt
+from typing import Any, Literal, SupportsInt, get_args
 
-from inpaintrt.bundle import PlanBackend
 from inpaintrt.errors import EngineUnavailableError, ParameterError
 
-__all__ = ["PLAN_BACKENDS", "PlanLibrary", "Reports", "load_library"]
+__all__ = ["PLAN_BACKENDS", "PlanBackend", "PlanLibrary", "Reports", "load_library"]
 
-PLAN_BACKENDS: tuple[PlanBackend, ...] = ("tensorrt", "tensorrt-rtx")
+PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
+PLAN_BACKENDS: tuple[PlanBackend, ...] = get_args(PlanBackend)
 
 _LOG = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())  # errors reach the user as exceptions

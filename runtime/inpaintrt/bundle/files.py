@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from inpaintrt.bundle.records import FileEntry, Manifest
 from inpaintrt.errors import BundleIntegrityError
 
-__all__ = ["describe_file", "network_digest", "verify_files"]
+__all__ = ["describe_file", "verify_files"]
 
 
 def describe_file(folder: Path, path: str) -> FileEntry:
@@ -18,20 +18,6 @@ def describe_file(folder: Path, path: str) -> FileEntry:
     with (folder / path).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(path=path, size=(folder / path).stat().st_size, sha256=digest)
-
-
-def network_digest(manifest: Manifest, component: str) -> str:
-    """SHA-256 over a component's ONNX file and what lies beside it, its external weights.
-
-    Variants and their own weights, which lie there too, do not count.
-    """
-    folder = PurePosixPath(manifest.components[component].file).parent
-    variants = tuple(variant.network.file for variant in manifest.variants)
-    digest = hashlib.sha256()
-    for entry in sorted(manifest.files, key=lambda entry: entry.path):
-        if PurePosixPath(entry.path).parent == folder and not entry.path.startswith(variants):
-            digest.update(f"{PurePosixPath(entry.path).name} {entry.sha256}\n".encode())
-    return digest.hexdigest()
 
 
 def verify_files(manifest: Manifest, folder: Path, *, hashes: bool = True) -> None:

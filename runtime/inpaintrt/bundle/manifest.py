@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from inpaintrt.atomic import atomic_write
-from inpaintrt.bundle.records import COMPONENT_NAMES, FORMAT_VERSION, Manifest
+from inpaintrt.bundle.records import COMPONENT_NAMES, FAMILIES, FORMAT_VERSION, Manifest
 from inpaintrt.errors import BundleFormatError, BundleNotFoundError
 
 __all__ = ["MANIFEST_NAME", "load_manifest", "save_manifest"]
@@ -24,7 +27,7 @@ def load_manifest(folder: Path) -> Manifest:
 
     Raises:
         BundleNotFoundError: There is no manifest in the folder.
-        BundleFormatError: The manifest is of another version, or is not a manifest.
+        BundleFormatError: The manifest is of another version or family, or is not a manifest.
     """
     path = folder / MANIFEST_NAME
     try:
@@ -46,29 +49,87 @@ def _parse_manifest(content: bytes, path: Path) -> Manifest:
                 f"{path} has a format that this version of inpaintrt does not read",
                 received=f"format_version {version}",
                 expected=f"format_version {FORMAT_VERSION}",
-                hint="upgrade inpaintrt" if version > FORMAT_VERSION else "export the checkpoint again",
+                hint="upgrade inpaintrt" if version > FORMAT_VERSION else _remedy(content, path.parent),
             )
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
         raise BundleFormatError(
             f"{path} is not a manifest", received=str(error), hint="export the checkpoint again"
         ) from error
+    _check_family(manifest, path)
     _check_components(manifest, path)
+    _check_files(manifest, path)
     return manifest
 
 
+class _OldCheckpoint(msgspec.Struct):
+    id: str = "SOURCE"
+    revision: str | None = None
+
+
+class _OldManifest(msgspec.Struct):
+    """What a manifest of format 1 says of where the bundle came from."""
+
+    checkpoint: _OldCheckpoint = msgspec.field(default_factory=_OldCheckpoint)
+    components: dict[str, dict[str, Any]] = {}
+
+
+def _remedy(content: bytes, folder: Path) -> str:
+    """The command that makes a bundle of an older format anew."""
+    try:
+        old = msgspec.json.decode(content, type=_OldManifest)
+    except msgspec.DecodeError:
+        old = _OldManifest()
+    denoiser = old.components.get("denoiser", {})
+    if denoiser.get("form") == "unet":
+        command = ["import-onnx", old.checkpoint.id]
+    else:
+        command = ["export", old.checkpoint.id, *_export_options(old.checkpoint, denoiser)]
+    return f"export it again: `{shlex.join(['inpaintrt', *command, '-o', str(folder), '--force'])}`"
+
+
+def _export_options(checkpoint: _OldCheckpoint, denoiser: dict[str, Any]) -> Iterator[str]:
+    if denoiser.get("precision") == "fp16":
+        yield from ("--precision", "fp16")
+    if checkpoint.id.startswith("synthetic:"):
+        yield from ("--seed", (checkpoint.revision or "0").removeprefix("seed "))
+    elif checkpoint.revision is not None:
+        yield from ("--revision", checkpoint.revision)
+
+
+def _check_family(manifest: Manifest, path: Path) -> None:
+    if manifest.family not in FAMILIES:
+        raise BundleFormatError(
+            f"{path} is of a family of checkpoints that this version of inpaintrt does not run",
+            received=manifest.family,
+            expected=", ".join(FAMILIES),
+            hint="upgrade inpaintrt",
+        )
+
+
 def _check_components(manifest: Manifest, path: Path) -> None:
-    if set(manifest.components) != set(COMPONENT_NAMES):
+    exported = sorted(build.component for build in manifest.builds if build.network_sha256 is None)
+    unknown = {build.component for build in manifest.builds} - set(COMPONENT_NAMES)
+    if exported != sorted(COMPONENT_NAMES) or unknown:
         raise BundleFormatError(
             f"{path} does not describe the four components of an inpainting checkpoint",
-            received=", ".join(sorted(manifest.components)) or "none",
+            received=", ".join([*exported, *sorted(unknown - set(exported))]) or "none",
             expected=", ".join(COMPONENT_NAMES),
             hint="export the checkpoint again",
         )
+
+
+def _check_files(manifest: Manifest, path: Path) -> None:
+    for build in manifest.builds:
+        if not build.files and (build.network_sha256 is None or build.backend is not None):
+            raise BundleFormatError(
+                f"{path} names no file of its {build.component} for {build.backend or 'any backend'}",
+                received="no files",
+                expected="the path of the file that is opened",
+                hint="export the checkpoint again",
+            )
     listed = {entry.path for entry in manifest.files}
-    networks = [component.file for component in manifest.components.values()]
-    variants = [variant.network.file for variant in manifest.variants]
-    for named in [manifest.tokenizer.file, *networks, *variants, *(plan.file for plan in manifest.plans)]:
+    for named in [manifest.tokenizer.file, *(file for build in manifest.builds for file in build.files)]:
         if named not in listed:
             raise BundleFormatError(
                 f"{path} names a file that it does not list",

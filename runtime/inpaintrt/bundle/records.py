@@ -6,36 +6,32 @@ from typing import Any, Literal
 
 import msgspec
 
+from inpaintrt.bundle.precisions import Precision
+
 __all__ = [
     "COMPONENT_NAMES",
+    "FAMILIES",
     "FORMAT_VERSION",
     "Activations",
     "Architecture",
     "AxisRange",
+    "Build",
     "Checkpoint",
-    "Component",
-    "Conversion",
     "Dtype",
     "FileEntry",
     "Manifest",
     "Parity",
-    "Plan",
-    "PlanBackend",
-    "Precision",
     "TensorKind",
     "TensorSpec",
     "TokenizerSettings",
-    "Variant",
-    "VariantBackend",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 
+FAMILIES = ("sd",)
+
 Dtype = Literal["float16", "float32", "int64"]
-PlanBackend = Literal["tensorrt", "tensorrt-rtx"]
-VariantBackend = Literal["onnxruntime", "onnxruntime-cuda"]
-Precision = Literal["fp16", "fp32"]
 TensorKind = Literal["resident", "per_row", "per_step"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
@@ -102,99 +98,55 @@ class Activations(_Record, frozen=True):
         return count * (positions * self.per_position + positions**2 * self.per_pair)
 
 
-class Component(_Record, frozen=True):
-    """One network of the bundle.
+class Build(_Record, frozen=True, omit_defaults=True):
+    """One realisation of a component: the network as exported, or what was made of it for a backend.
 
     Attributes:
-        file: Path of the ONNX file, relative to the bundle.
+        component: One of `COMPONENT_NAMES`.
         precision: What the network computes in.
         inputs: Inputs by name.
         outputs: Outputs by name.
+        files: Paths relative to the bundle: first the file that is opened, then those of weights that
+            belong to this build alone. Empty for a conversion to another precision that was only checked.
         form: For the denoiser, "step" (UNet, guidance and sampler update in one graph) or "unet"
             (the plain UNet); None for the other components.
-        parity: The comparison with PyTorch made at export; empty where there was no PyTorch model. Of a
-            variant: the comparison with the network that it was made of.
+        backend: The backend that it was made for; None for an ONNX network that is bound to no backend.
+        network_sha256: `network_digest` of the exported network that it was made of; None for that itself.
+        revision: Revision of what made an ONNX network of the exported one; of a plan, of the conversion to
+            another precision that came first. 0 where nothing was changed.
+        accepted: False for a conversion whose results are too far from those of the exported network.
+        parity: How far the results are from PyTorch's; of a build that was made of the exported network, from
+            that network's. Empty where nothing was compared, or where results were not finite.
         activations: Memory of a run; None where it was not measured.
+        fused: For each kind of fused node, how many there are.
+        library: Of a plan: version of the library that built it, which must be the one that runs it.
+        targets: Of a plan: compute capabilities such as "sm89"; empty for a portable one (TensorRT-RTX only).
+        profiles: Of a plan: the shapes that it runs at; for each profile, the shape of every input.
+        key: Of a plan: digest of all that decides its content; plans of one key are interchangeable.
     """
 
-    file: str
+    component: str
     precision: Precision
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    files: tuple[str, ...] = ()
     form: Literal["step", "unet"] | None = None
+    backend: str | None = None
+    network_sha256: str | None = None
+    revision: int = 0
+    accepted: bool = True
     parity: tuple[Parity, ...] = ()
     activations: Activations | None = None
+    fused: dict[str, int] = {}
+    library: str = ""
+    targets: tuple[str, ...] = ()
+    profiles: tuple[dict[str, tuple[int, ...]], ...] = ()
+    key: str = ""
 
-
-class Plan(_Record, frozen=True):
-    """A network of the bundle, compiled for GPUs by TensorRT or TensorRT-RTX.
-
-    Attributes:
-        component: The network's name in the bundle.
-        backend: The library that the plan was built with and runs on.
-        library: That library's version, which must be the one that runs the plan.
-        precision: What the network computes in.
-        targets: Compute capabilities such as "sm89"; empty for a portable plan (TensorRT-RTX only).
-        profiles: The shapes that the plan runs at: for each profile, the shape of every input.
-        inputs: Inputs by name, as the network that was compiled has them.
-        outputs: Outputs by name.
-        network_sha256: `network_digest` of the bundle's network that was compiled, or converted and compiled.
-        conversion: Revision of the conversion to half precision that came before; 0 where there was none.
-        key: Digest of all that decides the plan's content; builds of one key are interchangeable.
-        file: Path of the plan, relative to the bundle.
-    """
-
-    component: str
-    backend: PlanBackend
-    library: str
-    precision: Precision
-    targets: tuple[str, ...]
-    profiles: tuple[dict[str, tuple[int, ...]], ...]
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
-    network_sha256: str
-    key: str
-    file: str
-    conversion: int = 0
-
-
-class Conversion(_Record, frozen=True):
-    """What became of a network of a float32 bundle when it was converted to half precision.
-
-    Attributes:
-        component: The network's name in the bundle.
-        precision: What it computes in where half precision is asked for: "fp32" if half precision would
-            spoil its results.
-        network_sha256: `network_digest` of the network.
-        revision: Revision of the conversion.
-        parity: How far the converted network is from the bundle's own.
-    """
-
-    component: str
-    precision: Precision
-    network_sha256: str
-    revision: int
-    parity: tuple[Parity, ...]
-
-
-class Variant(_Record, frozen=True):
-    """A network of the bundle in the form that suits a backend best.
-
-    Attributes:
-        component: The network's name in the bundle.
-        backend: The backend that takes it instead of the bundle's own network.
-        network: The variant. Its external weights may be those of the bundle's own network.
-        network_sha256: `network_digest` of the bundle's own network, of which it was made.
-        revision: Revision of the conversion that made it.
-        fused: How many nodes of each kind stand for several of the bundle's own network.
-    """
-
-    component: str
-    backend: VariantBackend
-    network: Component
-    network_sha256: str
-    revision: int
-    fused: dict[str, int]
+    @property
+    def file(self) -> str:
+        """The file that is opened."""
+        return self.files[0]
 
 
 class FileEntry(_Record, frozen=True):
@@ -270,28 +222,35 @@ class Manifest(_Record, frozen=True):
 
     Attributes:
         format_version: Version of this layout.
+        family: The family of checkpoints, one of `FAMILIES`.
         name: The bundle's name in the engine store.
         producer: Who wrote the bundle: library names and versions.
         checkpoint: Where the weights come from.
         architecture: What the runtime must know of the networks.
         scheduler: The checkpoint's `scheduler_config.json`.
         tokenizer: The tokenizer's file and numbers.
-        components: "text_encoder", "vae_encoder", "denoiser" and "vae_decoder".
+        builds: The exported network of each of `COMPONENT_NAMES`, and what was made of these networks for
+            backends, in the order in which it was made.
         files: Every file but the manifest.
-        plans: The components as compiled for GPUs.
-        conversions: The components of a float32 bundle as converted to half precision.
-        variants: The components in the forms that backends run fastest.
     """
 
     format_version: int
+    family: str
     name: str
     producer: dict[str, str]
     checkpoint: Checkpoint
     architecture: Architecture
     scheduler: dict[str, Any]
     tokenizer: TokenizerSettings
-    components: dict[str, Component]
+    builds: tuple[Build, ...]
     files: tuple[FileEntry, ...]
-    plans: tuple[Plan, ...] = ()
-    conversions: tuple[Conversion, ...] = ()
-    variants: tuple[Variant, ...] = ()
+
+    @property
+    def exported(self) -> dict[str, Build]:
+        """The exported network of every component, by the component's name."""
+        return {build.component: build for build in self.builds if build.network_sha256 is None}
+
+    @property
+    def precision(self) -> Precision:
+        """What the bundle was exported in: that of its denoiser. The VAE may have had to stay in float32."""
+        return self.exported["denoiser"].precision

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from inpaintrt.bundle import Component, Manifest, Plan, TensorSpec, load_manifest, verify_files
+from inpaintrt.bundle import Build, Manifest, TensorSpec, load_manifest, verify_files
 from inpaintrt.samplers import sampler_names
 from inpaintrt.store import find_bundle, list_bundles
 
@@ -31,13 +31,9 @@ def inspect(bundle: str) -> None:
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
-    for rows, table in (
-        (manifest.plans, _plans),
-        (manifest.variants, _variants),
-        (manifest.conversions, _conversions),
-    ):
-        if rows:
-            console.print(table(manifest))
+    for table in (_plans(manifest), _variants(manifest), _conversions(manifest)):
+        if table.row_count:
+            console.print(table)
 
 
 @click.command()
@@ -56,6 +52,7 @@ def _summary(manifest: Manifest, folder: str) -> Table:
     architecture = manifest.architecture
     table = Table("bundle", manifest.name, show_header=True)
     table.add_row("folder", folder)
+    table.add_row("family", manifest.family)
     table.add_row("checkpoint", manifest.checkpoint.id)
     table.add_row("revision", manifest.checkpoint.revision or "-")
     table.add_row("weights", manifest.checkpoint.sha256 or "-")
@@ -71,47 +68,44 @@ def _summary(manifest: Manifest, folder: str) -> Table:
 
 def _components(manifest: Manifest) -> Table:
     table = Table("component", "precision", "inputs", "outputs")
-    for name, component in manifest.components.items():
-        table.add_row(_title(name, component), component.precision, *_tensors(component))
+    for name, build in manifest.exported.items():
+        title = f"{name} ({build.form})" if build.form else name
+        table.add_row(title, build.precision, _tensors(build.inputs), _tensors(build.outputs))
     return table
 
 
-def _title(name: str, component: Component) -> str:
-    return f"{name} ({component.form})" if component.form else name
-
-
-def _tensors(component: Component) -> tuple[str, str]:
-    inputs, outputs = (
-        "\n".join(_tensor(name, spec) for name, spec in specs.items())
-        for specs in (component.inputs, component.outputs)
+def _tensors(specs: Mapping[str, TensorSpec]) -> str:
+    return "\n".join(
+        f"{name} {spec.dtype} \\[{', '.join(map(str, spec.shape))}]" for name, spec in specs.items()
     )
-    return inputs, outputs
-
-
-def _tensor(name: str, spec: TensorSpec) -> str:
-    return f"{name} {spec.dtype} \\[{', '.join(map(str, spec.shape))}]"
 
 
 def _parity(manifest: Manifest) -> Table:
     table = Table("component", "case", "largest difference", "relative error", title="compared with PyTorch")
-    for name, component in manifest.components.items():
-        for row in component.parity:
+    for name, build in manifest.exported.items():
+        for row in build.parity:
             table.add_row(name, row.case, f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}")
     return table
 
 
 def _plans(manifest: Manifest) -> Table:
-    sizes = {entry.path: entry.size for entry in manifest.files}
     table = Table("plan of", "backend", "for", "precision", "MB", "profiles")
-    for plan in manifest.plans:
-        backend = f"{plan.backend} {plan.library}"
-        size = f"{sizes[plan.file] / _MEGABYTE:.1f}"
-        targets = ", ".join(plan.targets) or "portable"
-        table.add_row(plan.component, backend, targets, plan.precision, size, _profiles(plan))
+    for build in manifest.builds:
+        if build.profiles:
+            backend = f"{build.backend} {build.library}"
+            targets = ", ".join(build.targets) or "portable"
+            table.add_row(
+                build.component, backend, targets, build.precision, _size(manifest, build), _profiles(build)
+            )
     return table
 
 
-def _profiles(plan: Plan) -> str:
+def _size(manifest: Manifest, build: Build) -> str:
+    size = sum(entry.size for entry in manifest.files if entry.path in build.files)
+    return f"{size / _MEGABYTE:.1f}"
+
+
+def _profiles(plan: Build) -> str:
     """A shape of each profile, which tells picture size and batch; of a step, rows and tokens as well."""
     named = "sample" if "sample" in plan.inputs else next(iter(plan.inputs))
     return "\n".join(
@@ -125,24 +119,27 @@ def _rows(profile: Mapping[str, tuple[int, ...]]) -> str:
 
 def _variants(manifest: Manifest) -> Table:
     table = Table("variant of", "backend", "precision", "MB", "fused nodes", "relative error")
-    for variant in manifest.variants:
-        file = variant.network.file
-        size = sum(entry.size for entry in manifest.files if entry.path.startswith(file)) / _MEGABYTE
-        fused = ", ".join(f"{count} x {operator}" for operator, count in variant.fused.items()) or "-"
-        errors = ", ".join(f"{row.relative_error:.2e}" for row in variant.network.parity)
-        table.add_row(
-            variant.component, variant.backend, variant.network.precision, f"{size:.1f}", fused, errors
-        )
+    for build in manifest.builds:
+        if build.backend is not None and not build.profiles:
+            fused = ", ".join(f"{count} x {operator}" for operator, count in build.fused.items()) or "-"
+            errors = ", ".join(f"{row.relative_error:.2e}" for row in build.parity)
+            size = _size(manifest, build)
+            table.add_row(build.component, build.backend, build.precision, size, fused, errors)
     return table
 
 
 def _conversions(manifest: Manifest) -> Table:
-    title = "half precision, compared with the bundle's own networks"
+    title = "conversions, compared with the bundle's own networks"
     table = Table(
-        "component", "builds compute in", "case", "largest difference", "relative error", title=title
+        "component", "precision", "accepted", "case", "largest difference", "relative error", title=title
     )
-    for conversion in manifest.conversions:
-        for row in conversion.parity:
-            figures = f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}"
-            table.add_row(conversion.component, conversion.precision, row.case, *figures)
+    for build in manifest.builds:
+        if build.backend is None and build.network_sha256 is not None:
+            own = manifest.exported[build.component].precision
+            accepted = "yes" if build.accepted else f"no, builds compute in {own}"
+            for row in build.parity:
+                figures = f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}"
+                table.add_row(build.component, build.precision, accepted, row.case, *figures)
+            if not build.parity:
+                table.add_row(build.component, build.precision, accepted, "-", "not finite", "not finite")
     return table

@@ -18,7 +18,7 @@ from inpaintrt_bench.measurements.build import Phases, measure_export, measure_p
 from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import load_report
 from inpaintrt_bench.report.schema import Row
-from inpaintrt_export.plans import BuildSettings
+from inpaintrt_export.builds import BuildSettings
 from plan_fixtures import planned_bundle, rtx
 
 __all__ = ["planned_bundle", "rtx"]

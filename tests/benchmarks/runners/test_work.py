@@ -114,7 +114,7 @@ def test_components_run_as_often_as_is_assumed(tmp_path: Path, sampler: str) -> 
 
 
 def test_the_full_size_step_takes_what_pytorch_counts() -> None:
-    packed = Path(__file__).parents[2] / "export" / "plans" / "sd15_step.onnx.xz"
+    packed = Path(__file__).parents[2] / "export" / "builds" / "sd15_step.onnx.xz"
     network = load_model_from_string(lzma.decompress(packed.read_bytes()))
     sizes = {"slots": 1, "rows": 2, "height": 64, "width": 64, "tokens": 77}
     shapes = {

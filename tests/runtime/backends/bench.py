@@ -12,11 +12,11 @@ from inpaintrt.backends.kernel_cache import KernelCache
 from inpaintrt.backends.onnxruntime import open_engine
 from inpaintrt.backends.tensorrt import PlanHost, PlanNetwork
 from inpaintrt.backends.tensorrt_library import PlanLibrary
-from inpaintrt.bundle import Manifest, Plan, load_manifest
+from inpaintrt.bundle import Build, Manifest, load_manifest
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.pipeline import InpaintPipeline
-from inpaintrt_export.plans.profiles import make_profiles
-from inpaintrt_export.plans.settings import BuildSettings
+from inpaintrt_export.builds.profiles import make_profiles
+from inpaintrt_export.builds.settings import BuildSettings
 from runtime.backends.host_device import HostDevice
 from runtime.backends.stand_in import StandInRuntime, stand_in_library
 
@@ -25,20 +25,20 @@ __all__ = ["SETTINGS", "Bench"]
 SETTINGS = BuildSettings("tensorrt", max_batch=2)
 
 
-def _plan(manifest: Manifest, name: str, settings: BuildSettings) -> Plan:
-    component = manifest.components[name]
-    return Plan(
+def _plan(manifest: Manifest, name: str, settings: BuildSettings) -> Build:
+    exported = manifest.exported[name]
+    return Build(
         component=name,
         backend="tensorrt",
         library="11.4",
         precision="fp32",
         targets=("sm89",),
-        profiles=make_profiles(name, component, manifest.architecture, 77, settings),
-        inputs=component.inputs,
-        outputs=component.outputs,
+        profiles=make_profiles(exported, manifest.architecture, 77, settings),
+        inputs=exported.inputs,
+        outputs=exported.outputs,
         network_sha256="",
         key=name,
-        file=f"{name}.plan",
+        files=(f"{name}.plan",),
     )
 
 
@@ -58,8 +58,8 @@ class Bench:
         self.bundle, self.manifest = bundle, load_manifest(bundle)
         self.device = HostDevice()
         library = stand_in_library() if library is None else library
-        plans = {name: _plan(self.manifest, name, settings) for name in self.manifest.components}
-        files = {name: bundle / part.file for name, part in self.manifest.components.items()}
+        plans = {name: _plan(self.manifest, name, settings) for name in self.manifest.exported}
+        files = {name: bundle / part.file for name, part in self.manifest.exported.items()}
         contents = {name.encode(): (plan, files[name]) for name, plan in plans.items()}
         self.runtime = runtime(self.device, contents, library)
         device = cast("CudaDevice", self.device)
@@ -70,7 +70,7 @@ class Bench:
             name: DeviceEngine(network, self.device, staging) for name, network in self.networks.items()
         }
 
-    def _network(self, plan: Plan, folder: Path) -> PlanNetwork:
+    def _network(self, plan: Build, folder: Path) -> PlanNetwork:
         path = folder / "bundle" / "plans" / plan.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(plan.component.encode())
@@ -87,12 +87,12 @@ class Bench:
         sizes = {"batch": 1, "slots": 1, "rows": 2, "tokens": 77}
         sizes |= dict.fromkeys(("height", "width"), 64 if name == "vae_encoder" else 8)
         arrays = {}
-        for tensor, spec in self.manifest.components[name].inputs.items():
+        for tensor, spec in self.manifest.exported[name].inputs.items():
             shape = [axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape]
             whole = spec.dtype == "int64"
             arrays[tensor] = (random.random(shape) * (0 if whole else 1)).astype(spec.dtype)
         return arrays
 
     def expected(self, name: str) -> dict[str, Any]:
-        engine = open_engine(self.bundle, self.manifest.components[name], {})
+        engine = open_engine(self.bundle, self.manifest.exported[name], {})
         return engine.run(self.inputs(name))

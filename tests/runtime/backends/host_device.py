@@ -16,7 +16,7 @@ from inpaintrt.backends.device import Staging
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.onnxruntime_cuda import OrtNetwork
 from inpaintrt.backends.shapes import Shapes
-from inpaintrt.bundle import Component
+from inpaintrt.bundle import Build
 
 __all__ = ["HostDevice", "LateNetwork", "host_engine"]
 
@@ -102,10 +102,10 @@ class HostDevice:
 class LateNetwork(OrtNetwork):
     """ONNX Runtime on the CPU, put into the device's queue."""
 
-    def __init__(self, path: Path, component: Component, device: HostDevice, *, records: bool) -> None:
+    def __init__(self, path: Path, build: Build, device: HostDevice, *, records: bool) -> None:
         super().__init__(
             path,
-            component,
+            build,
             device,
             provider="CPUExecutionProvider",
             provider_options={},
@@ -123,8 +123,8 @@ class LateNetwork(OrtNetwork):
         return lambda: self._queueing.enqueue(run)
 
 
-def host_engine(path: Path, component: Component, *, records: bool = True) -> DeviceEngine:
+def host_engine(path: Path, build: Build, *, records: bool = True) -> DeviceEngine:
     """A device engine on a host device with little staging memory, so that it must wait now and then."""
     device = HostDevice()
-    network = LateNetwork(path, component, device, records=records)
+    network = LateNetwork(path, build, device, records=records)
     return DeviceEngine(network, device, Staging(device, 4096))

@@ -17,7 +17,7 @@ import onnxruntime
 from inpaintrt.backends.shapes import axis_sizes, resolve
 from inpaintrt.backends.tensorrt_api import IRuntimeConfig
 from inpaintrt.backends.tensorrt_library import PlanLibrary
-from inpaintrt.bundle import Plan
+from inpaintrt.bundle import Build
 from runtime.backends.host_device import HostDevice
 
 __all__ = ["DeferringRuntime", "StandInRuntime", "stand_in_library", "stand_in_rtx"]
@@ -66,7 +66,7 @@ class StandInRuntime:
     """Reads plans; `log` tells what was loaded, `alive` what has not been freed."""
 
     device: HostDevice
-    plans: dict[bytes, tuple[Plan, Path]]
+    plans: dict[bytes, tuple[Build, Path]]
     library: PlanLibrary
     log: list[str] = field(default_factory=list)
     memory: int = 10**9
@@ -123,7 +123,7 @@ class _Config:
 class _Engine:
     device_memory_size_v2 = SCRATCH_BYTES
 
-    def __init__(self, runtime: StandInRuntime, plan: Plan, path: Path) -> None:
+    def __init__(self, runtime: StandInRuntime, plan: Build, path: Path) -> None:
         self.runtime, self.plan = runtime, plan
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         self.weights: bytes | None = b""

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from inpaintrt.backends.device_engine import DeviceEngine
 from inpaintrt.backends.engine import Array, KeepsState
-from inpaintrt.bundle import Component
-from inpaintrt.conditioning import step_outputs
 from inpaintrt.denoiser import FusedStep, Program, Slots, Step
 from inpaintrt.errors import EngineInputError, EngineRunError
 from inpaintrt.guidance import Guidance
@@ -22,7 +20,7 @@ from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.samplers import compile_table
 from inpaintrt_export.step_graph import compose_step
 from runtime.backends.host_device import HostDevice, LateNetwork, host_engine
-from runtime.networks import WIDTH, convolution, fused_engine, small_step_inputs
+from runtime.networks import WIDTH, convolution, fused_engine, small_step_inputs, step_build
 
 SHAPE = (4, 5, 7)
 CONFIG = {
@@ -40,10 +38,7 @@ Request = tuple[Program, NDArray[np.float32], dict[str, NDArray[np.float32]]]
 def engine(tmp_path: Path) -> DeviceEngine:
     inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), tmp_path / "step.onnx")
-    component = Component(
-        file="step.onnx", precision="fp32", form="step", inputs=inputs, outputs=step_outputs(4)
-    )
-    return host_engine(tmp_path / "step.onnx", component)
+    return host_engine(tmp_path / "step.onnx", step_build(inputs))
 
 
 @pytest.fixture

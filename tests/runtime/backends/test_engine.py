@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -9,7 +10,7 @@ from inpaintrt.backends import backend_names, check_inputs, open_engine
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
 from inpaintrt.bundle import AxisRange, TensorSpec
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
-from runtime.networks import plain_component, plain_engine
+from runtime.networks import plain_build, plain_engine
 
 SPECS = {
     "sample": TensorSpec(
@@ -80,37 +81,33 @@ def test_a_failure_while_running_has_a_name_and_prints_nothing(
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "unet.onnx").write_bytes(b"not a network")
     with pytest.raises(EngineUnavailableError, match=r"unet\.onnx"):
-        OnnxRuntimeEngine(
-            tmp_path / "unet.onnx", plain_component(TensorSpec(dtype="float32", shape=("batch",)))
-        )
+        OnnxRuntimeEngine(tmp_path / "unet.onnx", plain_build(TensorSpec(dtype="float32", shape=("batch",))))
 
 
 def test_a_network_that_the_manifest_does_not_describe_is_refused(tmp_path: Path) -> None:
     plain_engine(tmp_path)
-    component = plain_component(TensorSpec(dtype="float32", shape=("batch",)))
-    renamed = {f"{name}_": spec for name, spec in component.inputs.items()}
+    build = plain_build(TensorSpec(dtype="float32", shape=("batch",)))
+    renamed = {f"{name}_": spec for name, spec in build.inputs.items()}
     with pytest.raises(EngineUnavailableError, match="manifest describes"):
-        OnnxRuntimeEngine(
-            tmp_path / "unet.onnx", type(component)(file="", precision="fp32", inputs=renamed, outputs={})
-        )
+        OnnxRuntimeEngine(tmp_path / "unet.onnx", msgspec.structs.replace(build, inputs=renamed))
 
 
 def test_an_unknown_backend_lists_the_known(tmp_path: Path) -> None:
-    component = plain_component(TensorSpec(dtype="float32", shape=("batch",)))
+    build = plain_build(TensorSpec(dtype="float32", shape=("batch",)))
     with pytest.raises(EngineUnavailableError, match=", ".join(backend_names())):
-        open_engine("abacus", tmp_path, component)
+        open_engine("abacus", tmp_path, build)
 
 
 @pytest.mark.parametrize("options", [{"speed": 9}, {"threads": 0}, {"threads": 1.5}, {"threads": True}])
 def test_options_are_checked(tmp_path: Path, options: dict[str, object]) -> None:
     plain_engine(tmp_path)
-    component = plain_component(TensorSpec(dtype="float32", shape=("batch",)))
+    build = plain_build(TensorSpec(dtype="float32", shape=("batch",)))
     with pytest.raises(ParameterError):
-        open_engine("onnxruntime", tmp_path, component, options)
+        open_engine("onnxruntime", tmp_path, build, options)
 
 
 def test_threads_do_not_change_the_result(tmp_path: Path) -> None:
     plain_engine(tmp_path)
-    component = plain_component(TensorSpec(dtype="float32", shape=("batch",)))
-    one, two = (open_engine("onnxruntime", tmp_path, component, {"threads": count}) for count in (1, 2))
+    build = plain_build(TensorSpec(dtype="float32", shape=("batch",)))
+    one, two = (open_engine("onnxruntime", tmp_path, build, {"threads": count}) for count in (1, 2))
     np.testing.assert_array_equal(one.run(_inputs())["out_sample"], two.run(_inputs())["out_sample"])

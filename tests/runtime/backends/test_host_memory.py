@@ -10,10 +10,10 @@ import pytest
 
 from inpaintrt.backends import UsesHostMemory, open_engines
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
-from inpaintrt.bundle import Activations, TensorSpec, choose_networks, load_manifest
+from inpaintrt.bundle import Activations, TensorSpec, choose_builds, load_manifest
 from inpaintrt.errors import EngineRunError
 from inpaintrt.store import find_bundle
-from runtime.networks import plain_component, plain_engine
+from runtime.networks import plain_build, plain_engine
 
 TIMESTEP = TensorSpec(dtype="float32", shape=("batch",))
 
@@ -54,7 +54,7 @@ def _inputs(side: int = 6) -> dict[str, np.ndarray]:
 
 def _engine(folder: Path, kept_positions: int | None) -> OnnxRuntimeEngine:
     plain_engine(folder).close()
-    return OnnxRuntimeEngine(folder / "unet.onnx", plain_component(TIMESTEP), kept_positions=kept_positions)
+    return OnnxRuntimeEngine(folder / "unet.onnx", plain_build(TIMESTEP), kept_positions=kept_positions)
 
 
 @pytest.mark.parametrize("kept", [71, 72], ids=["given back", "kept"])
@@ -75,7 +75,7 @@ def test_outputs_of_large_runs_belong_to_the_caller(tmp_path: Path) -> None:
 def test_a_failure_of_a_large_run_has_a_name(tmp_path: Path) -> None:
     plain_engine(tmp_path).close()
     spec = TensorSpec(dtype="float32", shape=("batch", 5, "height", "width"))
-    wrong = msgspec.structs.replace(plain_component(TIMESTEP), outputs={"out_sample": spec})
+    wrong = msgspec.structs.replace(plain_build(TIMESTEP), outputs={"out_sample": spec})
     engine = OnnxRuntimeEngine(tmp_path / "unet.onnx", wrong, kept_positions=0)
     with pytest.raises(EngineRunError, match="ONNX Runtime"):
         engine.run(_inputs())
@@ -83,7 +83,7 @@ def test_a_failure_of_a_large_run_has_a_name(tmp_path: Path) -> None:
 
 def test_outputs_whose_shape_cannot_be_known_are_run_as_usual(tmp_path: Path) -> None:
     plain_engine(tmp_path).close()
-    component = plain_component(TIMESTEP)
+    component = plain_build(TIMESTEP)
     spec = TensorSpec(dtype="float32", shape=("batch", 4, "Conv_12_dim_2", "Conv_12_dim_3"))
     imported = msgspec.structs.replace(component, outputs={"out_sample": spec})
     engine = OnnxRuntimeEngine(tmp_path / "unet.onnx", imported, kept_positions=0)
@@ -94,8 +94,8 @@ def test_outputs_whose_shape_cannot_be_known_are_run_as_usual(tmp_path: Path) ->
 def test_an_engine_tells_what_its_manifest_says_of_memory(tmp_path: Path) -> None:
     plain_engine(tmp_path).close()
     measured = Activations(per_position=3.5, per_pair=0.25)
-    component = msgspec.structs.replace(plain_component(TIMESTEP), activations=measured)
-    engine = OnnxRuntimeEngine(tmp_path / "unet.onnx", component)
+    build = msgspec.structs.replace(plain_build(TIMESTEP), activations=measured)
+    engine = OnnxRuntimeEngine(tmp_path / "unet.onnx", build)
     assert isinstance(engine, UsesHostMemory)
     assert engine.activations == measured
     assert measured.total(2, 10) == 2 * (35 + 25)
@@ -104,7 +104,7 @@ def test_an_engine_tells_what_its_manifest_says_of_memory(tmp_path: Path) -> Non
 def test_the_demo_runs_in_its_variants_for_cpus() -> None:
     folder = find_bundle("demo")
     manifest = load_manifest(folder)
-    chosen = choose_networks(manifest, "onnxruntime")
+    chosen = choose_builds(manifest, "onnxruntime")
     assert {name for name, network in chosen.items() if network.file.endswith("onnxruntime.onnx")} == {
         "vae_encoder",
         "denoiser",

@@ -13,7 +13,7 @@ from inpaintrt.backends.onnxruntime_cuda import (
     check_placement,
     provider_options,
 )
-from inpaintrt.bundle import Manifest, Variant, choose_networks, load_manifest, network_digest
+from inpaintrt.bundle import Manifest, choose_builds, load_manifest, network_digest
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
 from runtime.backends.host_device import HostDevice
 
@@ -22,10 +22,10 @@ CPU = "CPUExecutionProvider"
 
 
 def _network(bundle: Path, name: str, provider: str = CPU) -> OrtNetwork:
-    component = load_manifest(bundle).components[name]
+    exported = load_manifest(bundle).exported[name]
     return OrtNetwork(
-        bundle / component.file,
-        component,
+        bundle / exported.file,
+        exported,
         HostDevice(),
         provider=provider,
         provider_options={},
@@ -98,28 +98,28 @@ def test_options_are_checked(tiny_bundle: Path) -> None:
 def varied(tiny_bundle: Path) -> Manifest:
     """A manifest that tells of a variant of the denoiser."""
     manifest = load_manifest(tiny_bundle)
-    variant = Variant(
-        component="denoiser",
+    variant = msgspec.structs.replace(
+        manifest.exported["denoiser"],
         backend="onnxruntime-cuda",
-        network=msgspec.structs.replace(manifest.components["denoiser"], file="denoiser/variant.onnx"),
+        files=("denoiser/variant.onnx",),
         network_sha256=network_digest(manifest, "denoiser"),
         revision=1,
         fused={"MultiHeadAttention": 8},
     )
-    return msgspec.structs.replace(manifest, variants=(variant, *manifest.variants))
+    return msgspec.structs.replace(manifest, builds=(*manifest.builds, variant))
 
 
 def test_variants_are_taken_unless_they_are_not_wanted(varied: Manifest) -> None:
-    expected = {**varied.components, "denoiser": varied.variants[0].network}
-    assert choose_networks(varied, "onnxruntime-cuda", variants=True) == expected
-    assert choose_networks(varied, "onnxruntime-cuda", variants=False) == varied.components
+    expected = {**varied.exported, "denoiser": varied.builds[-1]}
+    assert choose_builds(varied, "onnxruntime-cuda") == expected
+    assert choose_builds(varied, "onnxruntime-cuda", exported_only=True) == varied.exported
 
 
 def test_a_variant_of_another_network_is_not_taken(varied: Manifest) -> None:
-    variant, *others = varied.variants
+    *others, variant = varied.builds
     stale = msgspec.structs.replace(variant, network_sha256="0" * 64)
-    changed = msgspec.structs.replace(varied, variants=(stale, *others))
-    assert choose_networks(changed, "onnxruntime-cuda", variants=True) == varied.components
+    changed = msgspec.structs.replace(varied, builds=(*others, stale))
+    assert choose_builds(changed, "onnxruntime-cuda") == varied.exported
 
 
 # What onnxruntime-gpu 1.31.1's CUDA provider reads, of what there is to be set here.

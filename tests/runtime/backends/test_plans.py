@@ -5,18 +5,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from inpaintrt.backends.plans import select_plans
+from bundles import builds_for
 from inpaintrt.bundle import (
     COMPONENT_NAMES,
     FORMAT_VERSION,
     Architecture,
+    Build,
     Checkpoint,
-    Component,
     FileEntry,
     Manifest,
-    Plan,
     TensorSpec,
     TokenizerSettings,
+    choose_builds,
     network_digest,
 )
 from inpaintrt.errors import PlanError
@@ -24,10 +24,15 @@ from inpaintrt.errors import PlanError
 SPEC = {"sample": TensorSpec(dtype="float16", shape=("batch", 4))}
 
 
-def _manifest(*plans: Plan) -> Manifest:
+def _manifest(*plans: Build) -> Manifest:
     files = [FileEntry(path=f"{name}/model.onnx", size=1, sha256=name[0] * 64) for name in COMPONENT_NAMES]
+    exported = [
+        Build(component=name, precision="fp16", inputs=SPEC, outputs=SPEC, files=(f"{name}/model.onnx",))
+        for name in COMPONENT_NAMES
+    ]
     return Manifest(
         format_version=FORMAT_VERSION,
+        family="sd",
         name="made",
         producer={},
         checkpoint=Checkpoint(id="nowhere"),
@@ -43,19 +48,15 @@ def _manifest(*plans: Plan) -> Manifest:
         tokenizer=TokenizerSettings(
             file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
         ),
-        components={
-            name: Component(file=f"{name}/model.onnx", precision="fp16", inputs=SPEC, outputs=SPEC)
-            for name in COMPONENT_NAMES
-        },
+        builds=(*exported, *plans),
         files=tuple(files),
-        plans=plans,
     )
 
 
-def _plans(key: str = "a", **changes: object) -> list[Plan]:
+def _plans(key: str = "a", **changes: object) -> list[Build]:
     empty = _manifest()
     plans = [
-        Plan(
+        Build(
             component=name,
             backend="tensorrt-rtx",
             library="1.7.1",
@@ -66,16 +67,17 @@ def _plans(key: str = "a", **changes: object) -> list[Plan]:
             outputs=SPEC,
             network_sha256=network_digest(empty, name),
             key=key * 64,
-            file=f"plans/{key}-{name}.plan",
+            files=(f"plans/{key}-{name}.plan",),
         )
         for name in COMPONENT_NAMES
     ]
     return [msgspec.structs.replace(plan, **changes) for plan in plans]
 
 
-def _select(manifest: Manifest, **changes: str) -> dict[str, Plan]:
-    asked = {"backend": "tensorrt-rtx", "library": "1.7.1", "target": "sm89", **changes}
-    return select_plans(manifest, **asked)
+def _select(
+    manifest: Manifest, backend: str = "tensorrt-rtx", library: str = "1.7.1", target: str = "sm89"
+) -> dict[str, Build]:
+    return choose_builds(manifest, backend, library=library, target=target)
 
 
 def test_the_newest_plan_that_fits_is_taken() -> None:
@@ -119,6 +121,7 @@ def test_plans_that_were_really_built_are_found(planned_bundle: Path) -> None:
     from inpaintrt.bundle import load_manifest
 
     manifest = load_manifest(planned_bundle)
-    assert len(_select(manifest, library=manifest.plans[0].library)) == len(COMPONENT_NAMES)
+    library = builds_for(manifest, "tensorrt-rtx")[0].library
+    assert len(_select(manifest, library=library)) == len(COMPONENT_NAMES)
     with pytest.raises(PlanError, match="sm90"):
-        _select(manifest, library=manifest.plans[0].library, target="sm90")
+        _select(manifest, library=library, target="sm90")

@@ -16,7 +16,7 @@ from inpaintrt.output import StepEvent
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.stages import Stages
 from inpaintrt.store import find_bundle
-from inpaintrt_export.plans.settings import BuildSettings
+from inpaintrt_export.builds.settings import BuildSettings
 from runtime.backends.bench import Bench
 from runtime.backends.host_device import host_engine
 from runtime.pictures import disc_mask, gradient, largest_difference
@@ -160,10 +160,10 @@ def test_with_row_buckets_there_are_turns_as_well(bench: Bench, cpu: InpaintPipe
 def test_a_backend_that_limits_rows_takes_turns(cpu: InpaintPipeline) -> None:
     loaded = load_bundle("demo")
     folder = find_bundle("demo")
-    component = loaded.manifest.components["denoiser"]
+    exported = loaded.manifest.exported["denoiser"]
     engines: dict[str, Engine] = {
         **loaded.engines,
-        "denoiser": host_engine(folder / component.file, component),  # at most 8 rows
+        "denoiser": host_engine(folder / exported.file, exported),  # at most 8 rows
     }
     pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
     events = _events(pipe, num_images_per_prompt=5)

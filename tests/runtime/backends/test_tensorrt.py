@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from bundles import builds_for
 from inpaintrt.backends import open_engines
 from inpaintrt.backends.cuda import find_gpu
 from inpaintrt.backends.device import GrowingMemory
@@ -189,7 +190,7 @@ def test_rtx_tells_a_plan_from_junk_before_it_reads_it(rtx: PlanLibrary, tmp_pat
 def test_a_built_plan_meets_a_typed_error_where_there_is_no_driver(
     rtx: PlanLibrary, planned_bundle: Path
 ) -> None:
-    plan = load_manifest(planned_bundle).plans[0]
+    plan = builds_for(load_manifest(planned_bundle), "tensorrt-rtx")[0]
     runtime = rtx.module.Runtime(rtx.logger)
     content = (planned_bundle / plan.file).read_bytes()
     with pytest.raises(PlanError, match=r"(?s)cannot run .*\.plan"):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import inpaintrt_export.plans.compiler as compiler
-import inpaintrt_export.plans.monitor as monitor
+import inpaintrt_export.builds.compiler as compiler
+import inpaintrt_export.builds.monitor as monitor
 from inpaintrt.backends import tensorrt, tensorrt_api, tensorrt_library
 from runtime.backends.tensorrt_signatures import Signatures, read_signatures
 

@@ -1,0 +1,41 @@
+"""`python -m inpaintrt_export.builds.peak BUNDLE COMPONENT INPUTS`: the memory of one run, in bytes.
+
+It is what the process grows by at the most, as Linux counts it. Neither PyTorch nor ONNX is imported: memory
+that they have freed would be used again, and not be counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from inpaintrt.backends.onnxruntime import open_engine
+from inpaintrt.bundle import choose_builds, load_manifest
+
+__all__ = ["main"]
+
+_STATUS = Path("/proc/self/status")
+_KIBIBYTE = 1024
+
+
+def _status(field: str) -> int:
+    (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * _KIBIBYTE
+
+
+def main() -> None:
+    """Run a component once, and print by how much that raised the peak."""
+    bundle, name, inputs = sys.argv[1:]
+    build = choose_builds(load_manifest(Path(bundle)), "onnxruntime")[name]
+    with np.load(inputs) as file:
+        arrays = dict(file)
+    engine = open_engine(Path(bundle), build, {})
+    before = _status("VmRSS")
+    engine.run(arrays)
+    sys.stdout.write(str(max(_status("VmHWM") - before, 0)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What plans are built for: backend, GPUs, picture sizes and batch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from inpaintrt.errors import ParameterError
+from inpaintrt.prompts.tokenizing import MAX_WINDOWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inpaintrt.backends.tensorrt_library import PlanBackend, PlanLibrary
+    from inpaintrt.bundle import Precision
+
+__all__ = ["BuildSettings", "VariantBackend", "check_targets", "parse_resolution"]
+
+VariantBackend = Literal["onnxruntime", "onnxruntime-cuda"]
+"""Backends that run ONNX files."""
+
+_LARGEST_BATCH = 64
+_RESOLUTION = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What plans are built for.
+
+    Attributes:
+        backend: "tensorrt" or "tensorrt-rtx".
+        targets: Compute capabilities such as "sm89"; empty for a portable plan (TensorRT-RTX), or for the GPU
+            of this machine (TensorRT).
+        resolutions: Heights and widths in pixels; empty for the checkpoint's native one.
+        max_batch: Requests that share a step, from 1.
+        prompt_windows: The longest prompts, in windows of the text encoder; from 1.
+        precision: What the networks compute in.
+        fresh: Drop the sizes of earlier builds instead of adding to them.
+
+    Raises:
+        ParameterError: `max_batch` or `prompt_windows` is out of range, or a target is no compute capability.
+    """
+
+    backend: PlanBackend
+    targets: tuple[str, ...] = ()
+    resolutions: tuple[tuple[int, int], ...] = ()
+    max_batch: int = 4
+    prompt_windows: int = 1
+    precision: Precision = "fp16"
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("max_batch", self.max_batch, _LARGEST_BATCH)
+        _check_range("prompt_windows", self.prompt_windows, MAX_WINDOWS)
+        wrong = [target for target in self.targets if not re.fullmatch(r"sm[0-9]{2,3}", target)]
+        if wrong:
+            raise ParameterError(
+                "a target is not a compute capability",
+                received=", ".join(wrong),
+                expected="names such as sm86, sm89, sm120",
+            )
+
+
+def _check_range(name: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise ParameterError(f"{name} is out of range", received=value, expected=f"1 to {most}")
+
+
+def parse_resolution(text: str) -> tuple[int, int]:
+    """Height and width of a text such as "768x512", which is width x height.
+
+    Raises:
+        ParameterError: It is not of that form.
+    """
+    match = _RESOLUTION.fullmatch(text.strip().lower())
+    if match is None:
+        raise ParameterError(
+            "this is not a picture size", received=repr(text), expected="WIDTHxHEIGHT: 768x512"
+        )
+    width, height = int(match[1]), int(match[2])
+    return height, width
+
+
+def check_targets(library: PlanLibrary, targets: Sequence[str]) -> None:
+    """Check that a library builds for GPUs of these compute capabilities.
+
+    Raises:
+        ParameterError: It does not, or it builds for the GPU of this machine only.
+    """
+    if not targets:
+        return
+    if not library.names_targets:
+        raise ParameterError(
+            "TensorRT builds for the GPU of this machine only",
+            received=f"targets {', '.join(targets)}",
+            expected="no targets",
+            hint="build on the GPU that will run the plan, or use --backend tensorrt-rtx",
+        )
+    members = library.module.ComputeCapability.__members__
+    known = sorted(
+        (name.lower() for name in members if name.startswith("SM")), key=lambda name: int(name[2:])
+    )
+    unknown = [target for target in targets if target not in known]
+    if unknown:
+        raise ParameterError(
+            f"TensorRT-RTX {library.version} does not build for these GPUs",
+            received=", ".join(unknown),
+            expected=", ".join(known),
+            hint="use --backend tensorrt on such a GPU, or the backend 'onnxruntime-cuda'",
+        )

@@ -1,0 +1,1 @@
+"""ONNX graphs: their files, example inputs, and nodes that are fused for a backend."""
