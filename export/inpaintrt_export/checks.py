@@ -15,7 +15,7 @@ from inpaintrt_export.networks import vae_factor
 if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import CheckpointConfigs
 
-__all__ = ["check_architecture", "rewrite_scheduler_config"]
+__all__ = ["check_architecture", "rewrite_scheduler_config", "scheduler_of"]
 
 _FOREIGN_OPTIONS = (
     "addition_embed_type",
@@ -38,7 +38,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     _check_vae(vae)
     _check_unet(unet, vae)
     _check_context(text_encoder, unet)
-    scheduler = rewrite_scheduler_config(source.scheduler_config())
+    scheduler = rewrite_scheduler_config(source.scheduler_config(), inpaints=_inpaints(unet))
     compile_table(scheduler, None, 4)
     return Architecture(
         latent_channels=vae["latent_channels"],
@@ -125,10 +125,29 @@ def _native_resolution(unet: dict[str, Any], factor: int) -> tuple[int, int]:
     return height * factor, width * factor
 
 
-def rewrite_scheduler_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Give the outdated settings `steps_offset` and `skip_prk_steps` the values that inpainting runs with.
+def scheduler_of(source: CheckpointConfigs) -> dict[str, Any]:
+    """The checkpoint's scheduler configuration, as the pipelines of its kind run it.
 
-    Source: the constructor of diffusers' `StableDiffusionInpaintPipeline`, which rewrites them so.
+    Raises:
+        SourceError: The scheduler's class is not diffusers'.
+    """
+    return rewrite_scheduler_config(source.scheduler_config(), inpaints=_inpaints(source.config("unet")))
+
+
+def _inpaints(unet: dict[str, Any]) -> bool:
+    return bool(unet["in_channels"] != unet["out_channels"])
+
+
+def rewrite_scheduler_config(config: dict[str, Any], *, inpaints: bool) -> dict[str, Any]:
+    """Give outdated settings the values that diffusers' pipelines run with.
+
+    Source: the constructors of `StableDiffusionInpaintPipeline`, for `steps_offset` and `skip_prk_steps`,
+        and of
+    `StableDiffusionPipeline`, for `steps_offset` and `clip_sample`.
+
+    Args:
+        config: The checkpoint's `scheduler_config.json`.
+        inpaints: Whether the UNet is one for inpainting.
 
     Raises:
         SourceError: The scheduler's class is not diffusers'.
@@ -149,4 +168,6 @@ def rewrite_scheduler_config(config: dict[str, Any]) -> dict[str, Any]:
         changes["steps_offset"] = 1
     if complete.get("skip_prk_steps", True) is False:
         changes["skip_prk_steps"] = True
+    if not inpaints and complete.get("clip_sample", False) is True:
+        changes["clip_sample"] = False
     return {**config, **changes}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from inpaintrt.bundle import number_format
 from inpaintrt_export.builds.variants import build_variants
-from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
+from inpaintrt_export.checks import check_architecture, scheduler_of
 from inpaintrt_export.component import STAGES, export_part
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
@@ -111,7 +111,7 @@ def _write_bundle(
             name=output.absolute().name,
             checkpoint=checkpoint.origin(),
             architecture=architecture,
-            scheduler=rewrite_scheduler_config(checkpoint.scheduler_config()),
+            scheduler=scheduler_of(checkpoint),
             tokenizer=tokenizer,
             builds=builds,
         )

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from inpaintrt.bundle import Build, Checkpoint, TensorSpec
 from inpaintrt.errors import SourceError
-from inpaintrt_export.checks import check_architecture, rewrite_scheduler_config
+from inpaintrt_export.checks import check_architecture, scheduler_of
 from inpaintrt_export.configs import read_config
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
@@ -109,7 +109,7 @@ def import_onnx(
             name=target.absolute().name,
             checkpoint=Checkpoint(id=source.resolve().name),
             architecture=architecture,
-            scheduler=rewrite_scheduler_config(configs.scheduler_config()),
+            scheduler=scheduler_of(configs),
             tokenizer=write_tokenizer(configs, new),
             builds={name: _describe(name, paths, architecture) for name, paths in files.items()},
         )

@@ -175,9 +175,12 @@ def _zero_nonfinite_rows(nodes: _Nodes, eps: str) -> tuple[str, str]:
     others.
     """
     finite = nodes.call("LessOrEqual", nodes.call("Abs", eps), nodes.constant(_LARGEST, np.float32))
-    row_finite = nodes.call("ReduceMin", nodes.as_float(finite), nodes.constant([1]), keepdims=1)
-    bad = nodes.call("Less", row_finite, nodes.constant(0.5, np.float32))
-    return nodes.call("Where", bad, nodes.constant(0.0, np.float32), eps), nodes.as_float(bad)
+    wrong = nodes.call(
+        "ReduceSum", nodes.as_float(nodes.call("Not", finite)), nodes.constant([1]), keepdims=1
+    )
+    zero = nodes.constant(0.0, np.float32)
+    bad = nodes.call("Greater", wrong, zero)
+    return nodes.call("Where", bad, zero, eps), nodes.as_float(bad)
 
 
 def _note_nonfinite(nodes: _Nodes, bad: str) -> None:
@@ -201,7 +204,7 @@ def _variance(nodes: _Nodes, values: str) -> str:
     """The sum of squared differences from the mean, `[slots, 1]`: of two, only the ratio counts."""
     last = nodes.constant([1])
     centred = nodes.call("Sub", values, nodes.call("ReduceMean", values, last, keepdims=1))
-    return nodes.call("ReduceSumSquare", centred, last, keepdims=1)
+    return nodes.call("ReduceSum", nodes.call("Mul", centred, centred), last, keepdims=1)
 
 
 def _update(nodes: _Nodes, guided: str) -> None:

@@ -125,12 +125,15 @@ def test_unknown_source_is_refused(tmp_path: Path, source: str) -> None:
 
 def test_scheduler_settings_are_those_that_inpainting_runs_with() -> None:
     outdated = {"_class_name": "PNDMScheduler", "skip_prk_steps": False, "steps_offset": 0}
-    rewritten = rewrite_scheduler_config(outdated)
+    rewritten = rewrite_scheduler_config(outdated, inpaints=True)
     assert rewritten == {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}
-    assert rewrite_scheduler_config({"_class_name": "PNDMScheduler"}) == rewritten
-    assert rewrite_scheduler_config({"_class_name": "DDIMScheduler"})["steps_offset"] == 1
+    assert rewrite_scheduler_config({"_class_name": "PNDMScheduler"}, inpaints=True) == rewritten
+    config = {"_class_name": "DDIMScheduler"}
+    assert rewrite_scheduler_config(config, inpaints=True)["steps_offset"] == 1
+    assert "clip_sample" not in rewrite_scheduler_config(config, inpaints=True)
+    assert rewrite_scheduler_config(config, inpaints=False)["clip_sample"] is False
 
 
 def test_scheduler_settings_that_do_not_exist_are_not_invented() -> None:
     config = {"_class_name": "DPMSolverSinglestepScheduler", "solver_order": 2}
-    assert "skip_prk_steps" not in rewrite_scheduler_config(config)
+    assert "skip_prk_steps" not in rewrite_scheduler_config(config, inpaints=True)
