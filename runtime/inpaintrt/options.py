@@ -98,10 +98,7 @@ class Options(TypedDict, total=False):
     ]
     strength: Annotated[
         _Fraction | None,
-        Meta(
-            description="How much of the image is forgotten; if absent, 1 for inpainting and 0.8 for "
-            "image-to-image."
-        ),
+        Meta(description="How much of the image is forgotten; if absent, 1 with a mask and 0.8 without one."),
     ]
     num_images_per_prompt: Annotated[int, Meta(ge=1, description="Images for each prompt."), Default(1)]
     eta: Annotated[_Fraction, Meta(description="Noise of DDIM; gamma of TCD."), Default(0.0)]

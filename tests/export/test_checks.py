@@ -61,7 +61,7 @@ def test_unet_of_another_kind_is_refused(spoil: Spoil, option: str, value: objec
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("latent_channels", 16),
+        ("latent_channels", None),
         ("block_out_channels", None),
         ("shift_factor", 0.1),
         ("latents_mean", [0.0, 0.0, 0.0, 0.0]),

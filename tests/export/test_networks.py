@@ -105,19 +105,26 @@ def test_step_evaluates_the_unet_at_any_size(
     condition = torch.randn(rows, 5, height, width)
     timestep = torch.tensor([999.0, 0.0, 500.5, 1.0, 20.0])[:rows]
     context = torch.randn(rows, tokens, unet.config.cross_attention_dim)
-    update = torch.zeros(rows, 6, 8)
+    update = torch.zeros(rows, 7, 10)
     update[:, 2, 6] = 1
     inputs = {
         "state": state,
+        "finite": torch.ones(rows),
         "condition": condition,
+        "mask": torch.ones(rows, 1, height, width),
+        "image_latents": torch.zeros(rows, 4, height, width),
+        "first_noise": torch.zeros(rows, 4, height, width),
         "row_slot": torch.arange(rows).flip(0),
         "timestep": timestep,
         "context": context,
         "guidance": torch.eye(rows),
+        "prompt_rows": torch.eye(rows),
+        "guidance_rescale": torch.zeros(rows),
         "update": update,
+        "threshold": torch.full((rows,), 0.5),
         "noise": torch.randn(rows, 4, height, width),
     }
-    (found,) = sessions["denoiser"].run(None, {name: value.numpy() for name, value in inputs.items()})
+    found, _ = sessions["denoiser"].run(None, {name: value.numpy() for name, value in inputs.items()})
     sample = torch.cat([state[:, 0], condition], dim=1).flip(0)
     assert_close(found[:, 2], unet(sample, timestep, context).sample)
     assert np.abs(np.delete(found, 2, axis=1)).max() == 0

@@ -1,6 +1,5 @@
 """ONNX folders laid out as optimum lays them out, made of the plain components of our own exporter."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,12 +125,6 @@ def test_missing_graph_is_named(folder: Path, name: str) -> None:
 def test_missing_configuration_is_named(folder: Path, name: str) -> None:
     (folder / name / "config.json").unlink()
     assert f"{name}/config.json" in refusal(folder)
-
-
-def test_text_to_image_folder_is_named(folder: Path) -> None:
-    config = json.loads((folder / "unet" / "config.json").read_text())
-    (folder / "unet" / "config.json").write_text(json.dumps({**config, "in_channels": 4}))
-    assert "text-to-image" in refusal(folder)
 
 
 def test_unet_whose_graph_belies_its_configuration_is_refused(folder: Path) -> None:

@@ -93,6 +93,8 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
         "match_colors": False,
         "fill": "gray",
         "margins": [0, 8, 0, 0],
+        "mask_mode": "soft",
+        "guidance_rescale": 0.3,
     }
     written = OPTIONS.keys() - {"latents", "output_type", "compat", "seed", "num_inference_steps"}
     assert given.keys() == written

@@ -12,8 +12,12 @@ from inpaintrt.errors import MaskError, ParameterError
 from runtime.pictures import disc_mask, gradient, largest_difference
 from runtime.reference import Reference
 
-# diffusers hands PyTorch tensors to NumPy in its schedulers.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# diffusers hands PyTorch tensors to NumPy in its schedulers, and asks for an image for each prompt.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:You have passed:FutureWarning"),
+]
 
 PROMPT = "a red balloon over the hills"
 SIDE = 64

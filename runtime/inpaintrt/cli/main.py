@@ -27,6 +27,7 @@ _EXTRAS = {
     "psutil": "bench",
     "pynvml": "bench",
     "pydantic": "serve",
+    "onnx_ir": "export,cpu",
     "pydantic_settings": "serve",
     "safetensors": "export,cpu",
     "torch": "export,cpu",

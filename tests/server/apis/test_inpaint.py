@@ -212,7 +212,8 @@ def test_fields_have_the_descriptions_and_ranges_of_the_options() -> None:
         assert published[name]["description"] == OPTIONS[name].description
     assert published["num_inference_steps"].items() >= {"minimum": 1, "maximum": 1000, "default": 50}.items()
     assert published["mask_grow"].items() >= {"minimum": -4096, "maximum": 4096}.items()
-    assert published["strength"].items() >= {"minimum": 0, "maximum": 1}.items()
+    assert published["eta"].items() >= {"minimum": 0, "maximum": 1}.items()
+    assert {"type": "number", "minimum": 0, "maximum": 1} in published["strength"]["anyOf"]
     assert {"type": "integer", "minimum": 0, "maximum": 16384} in published["padding_mask_crop"]["anyOf"]
     assert published["long_prompts"]["enum"] == ["truncate", "windows"]
     assert [item["maximum"] for item in published["margins"]["prefixItems"]] == [16384] * 4

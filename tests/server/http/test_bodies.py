@@ -32,7 +32,12 @@ def test_a_large_form_needs_no_temporary_folder(
 
 
 def _form(charset: str, prompt: bytes) -> dict[str, object]:
-    body = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + prompt + b"\r\n--b--\r\n"
+    fields = {b"prompt": prompt, b"num_inference_steps": b"no number"}
+    parts = [
+        b'--b\r\nContent-Disposition: form-data; name="' + name + b'"\r\n\r\n' + value + b"\r\n"
+        for name, value in fields.items()
+    ]
+    body = b"".join(parts) + b"--b--\r\n"
     return {
         "content": body,
         "headers": {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"},
@@ -49,7 +54,7 @@ def test_clients_do_not_choose_how_texts_are_decoded(server: str, charset: str) 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF8", "us-ascii"])
 def test_utf_8_may_be_named(server: str, charset: str) -> None:
     answer = httpx.post(f"{server}/v1/inpaint", **_form(charset, b"a cat"))  # type: ignore[arg-type]
-    assert answer.json()["error"]["field"] == "image"
+    assert answer.json()["error"]["field"] == "num_inference_steps"
 
 
 @pytest.mark.parametrize(
