@@ -50,9 +50,8 @@ def make_start(
 ) -> Start:
     """Draw the latents of the images and the first noise.
 
-    The order of draws is that of diffusers: the image's posterior if it counts, the noise, and for
-        inpainting the
-    masked image's posterior, which is drawn even where the UNet does not see it. What diffusers does not
+    The order of draws is that of diffusers: the image's posterior if it counts, the noise, and for inpainting
+    the masked image's posterior, which is drawn even where the UNet does not see it. What diffusers does not
     have, noise as masked content, is drawn last.
 
     Args:

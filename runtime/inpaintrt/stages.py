@@ -14,6 +14,7 @@ from inpaintrt.backends import picture_sizes
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
 from inpaintrt.families import sd
+from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
@@ -152,10 +153,11 @@ class Stages:
             EngineError: The text encoder failed.
         """
         groups: list[tuple[str, ...]] = [request.prompts]
-        if request.guidance.active:
+        guidance = self._guidance(request)
+        if guidance.active:
             if request.negatives is not None:
                 groups.insert(0, request.negatives)
-            if request.negatives is None or request.guidance.negative == "symmetric":
+            if request.negatives is None or guidance.negative == "symmetric":
                 groups.insert(0, ("",) * len(request.prompts))
         # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
         skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
@@ -209,7 +211,7 @@ class Stages:
         start = make_start(architecture, request, prepared, encoded, table.init, source)
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
-        weights = request.guidance.weights(table.rows, has_negative=request.negatives is not None)
+        weights = self._guidance(request).weights(table.rows, has_negative=request.negatives is not None)
         thresholds = _thresholds(table, soft=start.soft_mask is not None)
         programs = [
             Program(
@@ -224,6 +226,11 @@ class Stages:
         ]
         held = sd.residents(architecture, start)
         return [Entry(*parts) for parts in zip(programs, start.latents, held, strict=True)]
+
+    def _guidance(self, request: Request) -> Guidance:
+        """How predictions combine; a UNet that is told the guidance scale evaluates the prompt alone."""
+        told = self.manifest.architecture.guidance_embedding_width is not None
+        return Guidance(scale=1.0) if told else request.guidance
 
     def _check_engine(self, prepared: Prepared, context_shape: tuple[int, ...]) -> None:
         """Check that the denoiser takes one result."""
