@@ -141,9 +141,8 @@ def _inpaints(unet: dict[str, Any]) -> bool:
 def rewrite_scheduler_config(config: dict[str, Any], *, inpaints: bool) -> dict[str, Any]:
     """Give outdated settings the values that diffusers' pipelines run with.
 
-    Source: the constructors of `StableDiffusionInpaintPipeline`, for `steps_offset` and `skip_prk_steps`,
-        and of
-    `StableDiffusionPipeline`, for `steps_offset` and `clip_sample`.
+    Source: the constructors of diffusers' `StableDiffusionInpaintPipeline`, for `steps_offset` and
+    `skip_prk_steps`, and of `StableDiffusionPipeline`, for `steps_offset` and `clip_sample`.
 
     Args:
         config: The checkpoint's `scheduler_config.json`.
