@@ -74,7 +74,7 @@ def export(
     """Turn a checkpoint into a bundle, and compare every network with PyTorch.
 
     SOURCE is a diffusers folder, owner/name on the Hub, a .safetensors file, or
-    synthetic:NAME (sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-text-to-image).
+    synthetic:NAME (sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-lcm, tiny-text-to-image).
     """
     from inpaintrt_export.exporter import export_bundle
 

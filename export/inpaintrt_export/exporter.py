@@ -51,7 +51,8 @@ def export_bundle(
 
     Args:
         source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
-            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-inpaint, tiny or tiny-text-to-image.
+            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-lcm or
+            tiny-text-to-image.
         output: The bundle's folder, which must be empty or not exist.
         precision: "fp32" for CPUs, with graphs beside the networks that take less memory there; "fp16" for
             GPUs: text encoder and UNet compute in half precision, and so does the VAE if a check on this

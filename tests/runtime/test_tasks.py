@@ -7,6 +7,7 @@ import diffusers
 import numpy as np
 import pytest
 
+from bundles import make_tiny_bundle, make_tiny_checkpoint
 from inpaintrt import InpaintPipeline
 from inpaintrt.errors import MaskError, ParameterError
 from runtime.pictures import disc_mask, gradient, largest_difference
@@ -121,6 +122,19 @@ def test_images_equal_diffusers_with_every_sampler(
         case["eta"] = 1.0
     reference = getattr(diffusers, scheduler).from_config(theirs.scheduler.config, **changes)
     _compare(ours(**case, scheduler=alias, compat="diffusers").images, theirs(**case, scheduler=reference))
+
+
+@pytest.mark.parametrize("guidance_scale", [8.0, 1.0])
+@pytest.mark.parametrize("task", [INPAINTING, {"image": IMAGE}, SIZE])
+def test_a_unet_that_takes_the_guidance_scale_evaluates_the_prompt_alone(
+    bundle_cache: Path, guidance_scale: float, task: dict[str, Any]
+) -> None:
+    checkpoint = make_tiny_checkpoint(bundle_cache, "tiny-lcm")
+    case: dict[str, Any] = {"prompt": PROMPT, "num_inference_steps": 4, "seed": 4, **task}
+    case |= {"guidance_scale": guidance_scale, "negative_prompt": "a tree"}
+    with InpaintPipeline.from_bundle(make_tiny_bundle(bundle_cache, name="tiny-lcm")) as pipe:
+        found = pipe(**case, compat="diffusers").images
+    _compare(found, Reference(checkpoint)(**case))
 
 
 def _compare(ours: Any, theirs: Any) -> None:

@@ -194,5 +194,6 @@ LAYOUTS: dict[str, Layout] = {
     "sd2": _text_to_image(_SD2, scheduler=_SD2_V_PREDICTION, sample_size=96),
     "sd2-inpaint": _SD2,
     "tiny": _TINY,
+    "tiny-lcm": _text_to_image(_TINY, time_cond_proj_dim=32),
     "tiny-text-to-image": _text_to_image(_TINY),
 }
