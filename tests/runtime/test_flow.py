@@ -131,6 +131,7 @@ def test_a_mask_with_nothing_to_repaint_ends_a_flow_early(pipe: InpaintPipeline)
 
 
 def test_what_cannot_be_sampled_is_refused_before_anything_is_read(pipe: InpaintPipeline) -> None:
-    request = make_request("a tree", b"no image", disc_mask(SIDE, SIDE), {"num_inference_steps": 0})
-    with pytest.raises(ParameterError, match="steps is out of range"):
+    options: Options = {"scheduler": "euler", "eta": 0.5}
+    request = make_request("a tree", b"no image", disc_mask(SIDE, SIDE), options)
+    with pytest.raises(ParameterError, match="eta has no meaning"):
         Flow(pipe.stages, request)
