@@ -19,7 +19,7 @@ from inpaintrt_server.http.connections import ConnectionLayer, Connections
 from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.gate import Gate
 from inpaintrt_server.http.keys import KeyRing
-from inpaintrt_server.http.limits import BodyLayer
+from inpaintrt_server.http.limits import BodyLayer, BodyLimits
 from inpaintrt_server.http.metrics import Metrics
 from inpaintrt_server.http.wellformed import WellFormedLayer
 from inpaintrt_server.settings import ServerSettings
@@ -62,7 +62,9 @@ def make_application(
     for kind in (HTTPException, RequestValidationError):
         application.add_exception_handler(kind, _hand_out)
     # From the innermost to the outermost.
-    application.add_middleware(BodyLayer, limits=settings.body_limits)
+    application.add_middleware(
+        BodyLayer, limits=BodyLimits(settings.max_body, settings.body_timeout, settings.min_rate)
+    )
     application.add_middleware(Gate, keys=keys, trust_everybody=settings.insecure)
     application.add_middleware(ConnectionLayer, connections=connections)
     application.add_middleware(WellFormedLayer)

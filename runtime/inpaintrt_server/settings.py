@@ -14,7 +14,6 @@ from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.errors import ParameterError
 from inpaintrt_server.batching.scheduler import Mode
 from inpaintrt_server.batching.service import BatchingSettings
-from inpaintrt_server.http.limits import BodyLimits
 
 __all__ = ["ENVIRONMENT_PREFIX", "ServerSettings", "read_settings"]
 
@@ -80,10 +79,10 @@ class ServerSettings(BaseSettings):
     mode: Mode = Field(
         default="continuous", description="How requests are batched; the others are for comparison."
     )
-    workers: int = Field(default=2, ge=1, description="Threads that read pictures and put results into them.")
+    workers: int = Field(default=2, ge=1, description="Threads that read images and put results into them.")
     prompt_cache: int = Field(default=256, ge=0, description="Windows of prompts whose embeddings are kept.")
     picture_cache: int = Field(
-        default=64 * _MEBIBYTE, ge=0, description="Bytes of encoded pictures that are kept."
+        default=64 * _MEBIBYTE, ge=0, description="Bytes of encoded images that are kept."
     )
     memory_budget: int | None = Field(
         default=None,
@@ -133,7 +132,7 @@ class ServerSettings(BaseSettings):
     )
     max_body: int = Field(default=20 * _MEBIBYTE, ge=1024, description="Bytes of a request's body.")
     max_pixels: int = Field(
-        default=32_000_000, ge=64, description="Pixels of a picture, a mask and a result, each."
+        default=32_000_000, ge=64, description="Pixels of an image, a mask and a result, each."
     )
     max_run_pixels: int = Field(
         default=1024 * 1024, ge=64, description="Pixels of the size to run at, where a request names it."
@@ -150,11 +149,6 @@ class ServerSettings(BaseSettings):
             *("prompt_cache", "picture_cache", "memory_budget"),
         )
         return BatchingSettings(**{name: getattr(self, name) for name in names})
-
-    @property
-    def body_limits(self) -> BodyLimits:
-        """What concerns bodies."""
-        return BodyLimits(self.max_body, self.body_timeout, self.min_rate)
 
 
 def read_settings(given: Mapping[str, object] | None = None) -> ServerSettings:

@@ -1,4 +1,4 @@
-"""Pictures as clients send them."""
+"""Images as clients send them."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ def png_of(image: Image.Image) -> bytes:
 
 
 def files() -> dict[str, tuple[str, bytes, str]]:
-    """The demo's picture and mask, as file parts of a form."""
+    """The demo's image and mask, as file parts of a form."""
     return {
         "image": ("image.png", png_of(SCENE.image), "image/png"),
         "mask": ("mask.png", png_of(SCENE.mask), "image/png"),
@@ -31,7 +31,7 @@ def files() -> dict[str, tuple[str, bytes, str]]:
 
 
 def hole(image: Image.Image = SCENE.image) -> bytes:
-    """The picture, transparent where the demo's mask is white."""
+    """The image, transparent where the demo's mask is white."""
     layered = image.copy()
     layered.putalpha(ImageOps.invert(SCENE.mask))
     return png_of(layered)

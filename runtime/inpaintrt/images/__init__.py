@@ -1,6 +1,6 @@
-"""Pictures and masks: load, orient, crop, resize, binarise, fill, and paste the result back."""
+"""Images and masks: load, orient, crop, resize, binarise, fill, and paste the result back."""
 
-from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, load_image, load_mask, picture_size
+from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, ImageSource, image_size, load_image, load_mask
 from inpaintrt.images.masks import Box
 from inpaintrt.images.prepared import Prepared, paste_back
 from inpaintrt.images.preparing import prepare
@@ -10,9 +10,9 @@ __all__ = [
     "Box",
     "ImageSource",
     "Prepared",
+    "image_size",
     "load_image",
     "load_mask",
     "paste_back",
-    "picture_size",
     "prepare",
 ]

@@ -71,7 +71,7 @@ def _bytes_from_samples(
         return np.rint(values / 257).astype(np.uint8)
     if not np.issubdtype(values.dtype, np.floating):
         raise refusal(
-            "the array does not have the dtype of a picture",
+            "the array does not have the dtype of an image",
             received=values.dtype,
             expected="uint8, uint16, bool, or floats in [0, 1]",
         )
@@ -114,7 +114,7 @@ def image_from_tensor(decoded: NDArray[np.float32]) -> Image.Image:
     """
     if not np.isfinite(decoded).all():
         raise EngineRunError(
-            "the decoded picture holds NaN or infinite values",
+            "the decoded image holds NaN or infinite values",
             hint="the image decoder overflows in half precision: export it in float32",
         )
     half = np.float32(0.5)

@@ -1,4 +1,4 @@
-"""The picture part of StableDiffusionInpaintPipeline, bit by bit."""
+"""The image part of StableDiffusionInpaintPipeline, bit by bit."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = ["prepare_as_diffusers"]
 
 
 def prepare_as_diffusers(
-    picture: Image.Image,
+    image: Image.Image,
     mask_source: ImageSource | None,
     options: Options,
     sizes: RunSizes,
     max_pixels: int,
 ) -> Prepared:
     """Do what StableDiffusionInpaintPipeline does: stretch, or crop and fit, without a look at the sizes."""
-    colours = picture.convert("RGB")
+    colors = image.convert("RGB")
     if mask_source is None:
-        return _image_to_image(colours, options, sizes)
+        return _image_to_image(colors, options, sizes)
     run = sizes.asked(options)
     loaded = load_mask(mask_source, max_pixels=max_pixels)
     mask = modify(invert(loaded) if options["mask_invert"] else loaded, options)
     soft = options["mask_mode"] == "soft"
     if options["padding_mask_crop"] is not None:
-        return _crop_as_diffusers(colours, mask, run, options["padding_mask_crop"], sizes.multiple, soft=soft)
-    stretched = resize(colours, run)
+        return _crop_as_diffusers(colors, mask, run, options["padding_mask_crop"], sizes.multiple, soft=soft)
+    stretched = resize(colors, run)
     return assemble(
         tensor_from_image(stretched),
         tensor_from_mask(resize(mask, run)),
@@ -56,14 +56,14 @@ def prepare_as_diffusers(
     )
 
 
-def _image_to_image(colours: Image.Image, options: Options, sizes: RunSizes) -> Prepared:
+def _image_to_image(colors: Image.Image, options: Options, sizes: RunSizes) -> Prepared:
     """Do what StableDiffusionImg2ImgPipeline does: round the image's size down to the latent grid."""
     width, height = (
         max(side - side % sizes.multiple, sizes.multiple) if asked is None else asked
-        for side, asked in zip(colours.size, (options["width"], options["height"]), strict=True)
+        for side, asked in zip(colors.size, (options["width"], options["height"]), strict=True)
     )
     sizes.check((width, height))
-    stretched = resize(colours, (width, height))
+    stretched = resize(colors, (width, height))
     return assemble(
         tensor_from_image(stretched),
         np.ones((1, 1, height, width), np.float32),
@@ -77,7 +77,7 @@ def _image_to_image(colours: Image.Image, options: Options, sizes: RunSizes) -> 
 
 
 def _crop_as_diffusers(
-    colours: Image.Image,
+    colors: Image.Image,
     mask: Image.Image,
     run: tuple[int, int],
     padding: int,
@@ -90,21 +90,21 @@ def _crop_as_diffusers(
         raise MaskError(
             "the mask is black, so there is no region to crop", hint="paint what is to change in white"
         )
-    if mask.size != colours.size:
+    if mask.size != colors.size:
         raise MaskError(
-            "with padding_mask_crop the mask needs the picture's size",
-            received=f"mask {mask.width} x {mask.height}, picture {colours.width} x {colours.height}",
+            "with padding_mask_crop the mask needs the image's size",
+            received=f"mask {mask.width} x {mask.height}, image {colors.width} x {colors.height}",
             expected="the same width and height",
         )
     box = crop_region(bounds, mask.size, run, padding)
     return assemble(
-        tensor_from_image(resize_to_fit(colours.crop(box), run)),
+        tensor_from_image(resize_to_fit(colors.crop(box), run)),
         tensor_from_mask(resize_to_fit(mask.crop(box), run)),
         box=box,
         warnings=(),
         empty=False,
         fill="original",
-        paste=Overlay(colours, mask, box),
+        paste=Overlay(colors, mask, box),
         factor=factor,
         soft_mask=tensor_from_soft_mask(resize_to_fit(mask.crop(box), run)) if soft else None,
     )

@@ -31,22 +31,22 @@ def fill_masked(image: NDArray[np.float32], mask: NDArray[np.float32], fill: Fil
     return image
 
 
-def _pull_push(colours: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
+def _pull_push(colors: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
     """Fill unknown pixels from ever coarser averages of the known ones (pull-push, Gortler et al. 1996).
 
     Args:
-        colours: `[3, height, width]`, 0 where unknown.
+        colors: `[3, height, width]`, 0 where unknown.
         known: `[height, width]` in {0, 1}.
     """
     if known.all() or not known.any():
-        return colours
+        return colors
     weight = _halve(known)
     coarse_known = (weight > 0).astype(np.float32)
-    averages = (_halve(colours) / np.where(weight > 0, weight, 1)).astype(np.float32)
+    averages = (_halve(colors) / np.where(weight > 0, weight, 1)).astype(np.float32)
     coarse = _pull_push(averages, coarse_known)
     height, width = known.shape
     smooth = np.stack([_enlarge(channel, (width, height)) for channel in coarse])
-    return np.where(known > 0, colours, smooth)
+    return np.where(known > 0, colors, smooth)
 
 
 def _halve(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -49,9 +49,9 @@ class Frame:
         width, height = self.box.size
         return max(width / self.content.size[0], height / self.content.size[1])
 
-    def part(self, colours: Image.Image) -> Image.Image:
+    def part(self, colors: Image.Image) -> Image.Image:
         """Cut the part out of the canvas and bring it to the size of the content."""
-        return resize(colours.crop(self.box), self.content.size)
+        return resize(colors.crop(self.box), self.content.size)
 
     def mask_run(self, mask: Image.Image) -> Image.Image:
         """Bring the mask to the size of the run, and binarise it without losing a stroke."""

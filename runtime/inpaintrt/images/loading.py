@@ -1,4 +1,4 @@
-"""Pictures and masks out of files, bytes, Pillow images and arrays."""
+"""Images and masks out of files, bytes, Pillow images and arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inpaintrt.images.arrays import image_from_array
 if TYPE_CHECKING:
     from inpaintrt.array_like import ArrayLike
 
-__all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "load_image", "load_mask", "picture_size"]
+__all__ = ["DEFAULT_MAX_PIXELS", "ImageSource", "image_size", "load_image", "load_mask"]
 
 ImageSource: TypeAlias = "Image.Image | ArrayLike | str | os.PathLike[str] | bytes | bytearray | memoryview"
 
@@ -27,7 +27,7 @@ DEFAULT_MAX_PIXELS = 100_000_000
 
 # Formats that Pillow decodes by itself: EPS, for one, would start Ghostscript on an uploaded program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-# The modes whose colour profile still describes the pixels once they are RGB.
+# The modes whose color profile still describes the pixels once they are RGB.
 _PROFILED_MODES = ("RGB", "RGBA", "P", "RGBX")
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
@@ -52,10 +52,10 @@ _Refusal: TypeAlias = type[ImageError] | type[MaskError]
 
 
 def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """Load a picture, upright and in 8 bits per channel.
+    """Load an image, upright and in 8 bits per channel.
 
-    EXIF orientation is applied. Palettes, grey, 1-bit, 16-bit and CMYK pictures become RGB; a picture with
-    transparency becomes RGBA. Of an animation the first frame is taken. An RGB colour profile stays in
+    EXIF orientation is applied. Palettes, grey, 1-bit, 16-bit and CMYK images become RGB; an image with
+    transparency becomes RGBA. Of an animation the first frame is taken. An RGB color profile stays in
     `info`.
 
     Args:
@@ -70,7 +70,7 @@ def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
         A Pillow image of mode "RGB" or "RGBA".
 
     Raises:
-        ImageError: The source is missing, damaged, too large, or not a picture.
+        ImageError: The source is missing, damaged, too large, or not an image.
     """
     image = _load(source, max_pixels, ImageError)
     return _convert(image, "RGBA" if image.has_transparency_data else "RGB", ImageError)
@@ -79,7 +79,7 @@ def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
 def load_mask(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Load a mask: white (255) is repainted, black (0) is kept.
 
-    A colour mask counts by its luminance. Transparency scales it, so white strokes on a transparent ground
+    A color mask counts by its luminance. Transparency scales it, so white strokes on a transparent ground
     are a mask; an alpha channel that is opaque everywhere changes nothing.
 
     Args:
@@ -90,7 +90,7 @@ def load_mask(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
         A Pillow image of mode "L".
 
     Raises:
-        MaskError: The source is missing, damaged, too large, or not a picture.
+        MaskError: The source is missing, damaged, too large, or not an image.
     """
     image = _load(source, max_pixels, MaskError)
     if not image.has_transparency_data:
@@ -99,9 +99,7 @@ def load_mask(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> I
     return ImageChops.multiply(layered.convert("L"), layered.getchannel("A"))
 
 
-def picture_size(
-    source: bytes, *, refusal: type[ImageError] | type[MaskError] = ImageError
-) -> tuple[int, int]:
+def image_size(source: bytes, *, refusal: type[ImageError] | type[MaskError] = ImageError) -> tuple[int, int]:
     """Width and height in pixels that a file's header tells; nothing is decoded.
 
     Args:
@@ -109,7 +107,7 @@ def picture_size(
         refusal: What to raise.
 
     Raises:
-        ImageError: The bytes are not a picture, or more pixels than Pillow takes; `MaskError` if `refusal`
+        ImageError: The bytes are not an image, or more pixels than Pillow takes; `MaskError` if `refusal`
             says so.
     """
     with _identify(io.BytesIO(source), source, refusal) as image:
@@ -128,7 +126,7 @@ def _load(source: ImageSource, max_pixels: int, refusal: _Refusal) -> Image.Imag
         image.load()
     except _DECODE_ERRORS as error:
         raise refusal(
-            "the file is damaged", received=f"{_describe(source)}: {error}", hint="save the picture again"
+            "the file is damaged", received=f"{_describe(source)}: {error}", hint="save the image again"
         ) from error
     return _narrow(_upright(image), refusal)
 
@@ -138,7 +136,7 @@ def _open(source: object, refusal: _Refusal) -> Image.Image:
         return _identify(io.BytesIO(source), source, refusal)
     if not isinstance(source, (str, os.PathLike)):
         raise refusal(
-            "this type is not a picture",
+            "this type is not an image",
             received=type(source).__name__,
             expected="a path, bytes, a Pillow image, or an array",
         )
@@ -152,10 +150,8 @@ def _read(source: str | os.PathLike[str], refusal: _Refusal) -> bytes:
         raise refusal(
             "the file cannot be read",
             received=f"{str(source)!r}: {getattr(error, 'strerror', None) or error}",
-            expected="the path of a picture file",
-            hint="web addresses are not fetched: download the picture first"
-            if "://" in str(source)
-            else None,
+            expected="the path of an image file",
+            hint="web addresses are not fetched: download the image first" if "://" in str(source) else None,
         ) from error
 
 
@@ -164,10 +160,10 @@ def _identify(stream: io.BytesIO, source: object, refusal: _Refusal) -> Image.Im
     try:
         return Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise refusal("the picture is too large to be decoded safely", received=str(error)) from error
+        raise refusal("the image is too large to be decoded safely", received=str(error)) from error
     except _DECODE_ERRORS as error:
         raise refusal(
-            "this is not a picture, or its header is damaged",
+            "this is not an image, or its header is damaged",
             received=_describe(source),
             expected=f"one of {', '.join(_FORMATS)}",
         ) from error
@@ -182,13 +178,13 @@ def _describe(source: object) -> str:
 def _check_pixels(image: Image.Image, max_pixels: int, refusal: _Refusal) -> None:
     if image.width * image.height > max_pixels:
         raise refusal(
-            "the picture has too many pixels",
+            "the image has too many pixels",
             received=f"{image.width} x {image.height}",
             expected=f"at most {max_pixels} pixels",
             hint="make it smaller, or raise max_pixels for sources that you trust",
         )
     if image.width * image.height == 0:
-        raise refusal("the picture is empty", received=f"{image.width} x {image.height}")
+        raise refusal("the image is empty", received=f"{image.width} x {image.height}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -197,7 +193,7 @@ def _upright(image: Image.Image) -> Image.Image:
             return image
         return ImageOps.exif_transpose(image)
     except _DECODE_ERRORS:
-        return image  # The pixels are sound: viewers show a picture with broken EXIF data as it is stored.
+        return image  # The pixels are sound: viewers show an image with broken EXIF data as it is stored.
 
 
 def _narrow(image: Image.Image, refusal: _Refusal) -> Image.Image:
@@ -219,8 +215,6 @@ def _convert(image: Image.Image, mode: str, refusal: _Refusal) -> Image.Image:
     try:
         converted = image.convert(mode)
     except _DECODE_ERRORS as error:
-        raise refusal(
-            "a colour space that cannot be converted", received=image.mode, expected=mode
-        ) from error
+        raise refusal("a color space that cannot be converted", received=image.mode, expected=mode) from error
     converted.info = {} if profile is None else {"icc_profile": profile}
     return converted

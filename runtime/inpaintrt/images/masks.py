@@ -53,7 +53,7 @@ def binarise(mask: Image.Image) -> Image.Image:
 def grow(mask: Image.Image, pixels: int) -> Image.Image:
     """Grow the white area by a square neighbourhood of so many pixels; a negative number shrinks it.
 
-    The picture's border does not count as black: a mask that touches it keeps touching it.
+    The image's border does not count as black: a mask that touches it keeps touching it.
     """
     return Image.fromarray(np.ascontiguousarray(_grow(np.asarray(mask), pixels)))
 

@@ -1,4 +1,4 @@
-"""From what a run made to the picture that is handed back."""
+"""From what a run made to the image that is handed back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from PIL import Image, ImageOps
 
 from inpaintrt.images.masks import Box
-from inpaintrt.images.membrane import match_surroundings
+from inpaintrt.images.poisson_color_match import match_colors
 from inpaintrt.images.resizing import resize, resize_to_cover
 from inpaintrt.images.scenes import with_alpha
 
@@ -19,11 +19,11 @@ class Paste(Protocol):
     """A way to hand a result back."""
 
     def apply(self, result: Image.Image) -> Image.Image:
-        """Make the picture to hand back of a result (RGB, of the run's size)."""
+        """Make the image to hand back of a result (RGB, of the run's size)."""
         ...
 
     def untouched(self) -> Image.Image:
-        """Make the picture to hand back if nothing is repainted."""
+        """Make the image to hand back if nothing is repainted."""
         ...
 
 
@@ -73,16 +73,16 @@ class Blend:
     """The result replaces the canvas as far as the mask says; where it is 0 the canvas stays bit by bit.
 
     Attributes:
-        colours: The canvas, mode "RGB".
+        colors: The canvas, mode "RGB".
         alpha: Its transparency, which the result keeps.
         mask: Weight of the result in 1/255, mode "L", of the box's size.
         box: The part of the canvas that ran.
         content: Where in the run it lies.
-        reference: The part of the canvas that ran, mode "RGB", of the content's size: the result's colours
+        reference: The part of the canvas that ran, mode "RGB", of the content's size: the result's colors
             are matched to it around the mask first. None to leave them as they are.
     """
 
-    colours: Image.Image
+    colors: Image.Image
     alpha: Image.Image | None
     mask: Image.Image
     box: Box
@@ -91,10 +91,10 @@ class Blend:
 
     def apply(self, result: Image.Image) -> Image.Image:
         """Blend the result into the canvas."""
-        canvas = self.colours.copy()
+        canvas = self.colors.copy()
         part = result.crop(self.content)
         if self.reference is not None:
-            part = match_surroundings(part, self.reference, self._touched(part.size))
+            part = match_colors(part, self.reference, self._touched(part.size))
         canvas.paste(resize(part, self.box.size), (self.box.left, self.box.top), self.mask)
         return with_alpha(canvas, self.alpha)
 
@@ -105,4 +105,4 @@ class Blend:
 
     def untouched(self) -> Image.Image:
         """Hand the canvas back."""
-        return with_alpha(self.colours, self.alpha)
+        return with_alpha(self.colors, self.alpha)

@@ -1,4 +1,4 @@
-"""A picture that is ready to run, and the way back from what the run made."""
+"""An image that is ready to run, and the way back from what the run made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Prepared", "assemble", "paste_back"]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One picture, ready to run.
+    """One image, ready to run.
 
     Attributes:
         image: `[1, 3, height, width]` float32 in [-1, 1], what the run starts from.
@@ -53,7 +53,7 @@ class Prepared:
 
     @property
     def original(self) -> Image.Image:
-        """The picture that comes back if nothing is repainted; it may be the caller's own."""
+        """The image that comes back if nothing is repainted; it may be the caller's own."""
         return self.paste.untouched()
 
 
@@ -83,7 +83,7 @@ def _block_means(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
 
 
 def paste_back(prepared: Prepared, decoded: NDArray[np.float32]) -> Image.Image:
-    """Turn a decoded picture into the one to hand back.
+    """Turn a decoded image into the one to hand back.
 
     Outside `compat="diffusers"` pixels where the mask (grown and blurred as asked) is 0 are the source's, bit
     by bit, once the source was converted to 8-bit RGB; its transparency is kept.
@@ -93,13 +93,13 @@ def paste_back(prepared: Prepared, decoded: NDArray[np.float32]) -> Image.Image:
         decoded: `[3, height, width]` float32 in [-1, 1], of the run's size.
 
     Raises:
-        ImageError: The decoded picture does not have the run's size.
+        ImageError: The decoded image does not have the run's size.
         EngineRunError: It holds NaN or infinite values.
     """
     expected = prepared.image.shape[1:]
     if decoded.shape != expected:
         raise ImageError(
-            "the decoded picture does not have the run's size",
+            "the decoded image does not have the run's size",
             received=list(decoded.shape),
             expected=list(expected),
         )

@@ -1,4 +1,4 @@
-"""From a picture and a mask to the tensors of a run."""
+"""From an image and a mask to the tensors of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inpaintrt.images.loading import DEFAULT_MAX_PIXELS
 from inpaintrt.images.pasting import Blend, Replacement
 from inpaintrt.images.prepared import Prepared, assemble
 from inpaintrt.images.run_sizes import RunSizes
-from inpaintrt.images.scenes import compose_scene, load_mask_for, load_picture
+from inpaintrt.images.scenes import compose_scene, load_input_image, load_mask_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +39,14 @@ def prepare(
     built: Sequence[tuple[int, int]] = (),
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Prepared:
-    """Turn a picture and its mask into the tensors of a run.
+    """Turn an image and its mask into the tensors of a run.
 
-    Every picture becomes 8-bit RGB first, with its transparency kept aside; that is also true of arrays,
+    Every image becomes 8-bit RGB first, with its transparency kept aside; that is also true of arrays,
     which diffusers resizes without antialiasing.
 
     Args:
         image: The image, as for `load_image`; at least 8 x 8. None for a blank one, which is painted over.
-        mask: White is repainted, as for `load_mask`; of the picture's size. The model repaints from 128 of
+        mask: White is repainted, as for `load_mask`; of the image's size. The model repaints from 128 of
             255 on, and the result is blended by the mask's grey values. None if only margins are repainted,
             or everything.
         options: Sizes, crop, mask and fill.
@@ -54,24 +54,24 @@ def prepare(
         factor: Pixels along a side of one latent pixel, of which height and width of a run are multiples.
         built: Heights and widths that the engines were built for; empty if they take any. What the caller
             leaves open then runs at one of these: scaled to fit, the rest filled up by reflection.
-        max_pixels: The most pixels that the picture and the mask may have.
+        max_pixels: The most pixels that the image and the mask may have.
 
     Raises:
-        ImageError: The picture cannot be read or is smaller than 8 x 8.
-        MaskError: The mask cannot be read, is missing, or does not have the picture's size; in diffusers'
+        ImageError: The image cannot be read or is smaller than 8 x 8.
+        MaskError: The mask cannot be read, is missing, or does not have the image's size; in diffusers'
             crop mode also if it is black.
         ParameterError: `height` or `width` does not fit `factor`, or is not among those built.
     """
     sizes = RunSizes((native[1], native[0]), factor, tuple((width, height) for height, width in built))
     if image is None:
         return _blank(sizes.asked(options), factor)
-    picture = load_picture(image, max_pixels)
+    loaded_image = load_input_image(image, max_pixels)
     if options["compat"] == "diffusers":
-        return prepare_as_diffusers(picture, mask, options, sizes, max_pixels)
-    loaded = load_mask_for(picture, mask, options, max_pixels)
+        return prepare_as_diffusers(loaded_image, mask, options, sizes, max_pixels)
+    loaded_mask = load_mask_for(loaded_image, mask, options, max_pixels)
     margins = options["margins"]
-    canvas = picture.width + margins[0] + margins[2], picture.height + margins[1] + margins[3]
-    scene = compose_scene(picture, loaded, options, sizes.output(canvas, options))
+    canvas = loaded_image.width + margins[0] + margins[2], loaded_image.height + margins[1] + margins[3]
+    scene = compose_scene(loaded_image, loaded_mask, options, sizes.output(canvas, options))
     return _prepare_scene(scene, options, sizes)
 
 
@@ -92,7 +92,7 @@ def _blank(run: tuple[int, int], factor: int) -> Prepared:
 
 def _prepare_scene(scene: Scene, options: Options, sizes: RunSizes) -> Prepared:
     frame = choose_frame(scene, options, sizes)
-    part = frame.part(scene.colours)
+    part = frame.part(scene.colors)
     image = tensor_from_image(frame.surround(part))
     mask = tensor_from_mask(frame.mask_run(scene.mask))
     soft = options["mask_mode"] == "soft"
@@ -105,7 +105,7 @@ def _prepare_scene(scene: Scene, options: Options, sizes: RunSizes) -> Prepared:
         empty=not (np.asarray(scene.mask) if soft else mask).any(),
         fill=options["fill"],
         paste=Blend(
-            scene.colours,
+            scene.colors,
             scene.alpha,
             frame.blend(scene.mask.point(_touched) if soft else scene.mask),
             frame.box,
@@ -125,7 +125,7 @@ def _warnings(mask: NDArray[np.float32], given: Image.Image, factor: int) -> tup
     if not mask.any():
         brightest = int(np.asarray(given).max())
         return (
-            "The mask leaves nothing to repaint, so the picture comes back unchanged: white is repainted "
+            "The mask leaves nothing to repaint, so the image comes back unchanged: white is repainted "
             f"from 128 of 255 on, and the mask's brightest value is {brightest}.",
         )
     seen = np.kron(mask[0, 0, ::factor, ::factor], np.ones((factor, factor)))

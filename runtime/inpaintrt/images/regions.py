@@ -1,4 +1,4 @@
-"""Which part of a picture runs, and at which size."""
+"""Which part of an image runs, and at which size."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def nearest_multiple(side: float, multiple: int) -> int:
     return max(multiple, round(side / multiple) * multiple)
 
 
-def crop_region(bounds: Box, picture: tuple[int, int], run: tuple[int, int], padding: int) -> Box:
-    """Pad a bounding box, and widen it to the proportions of the run where the picture allows.
+def crop_region(bounds: Box, image: tuple[int, int], run: tuple[int, int], padding: int) -> Box:
+    """Pad a bounding box, and widen it to the proportions of the run where the image allows.
 
     Args:
         bounds: The mask's bounding box.
-        picture: Width and height of the picture.
+        image: Width and height of the image.
         run: Width and height of the run.
         padding: Pixels around the bounding box.
 
     diffusers: `VaeImageProcessor.get_crop_region`.
     """
-    width, height = picture
+    width, height = image
     left, top = max(bounds.left - padding, 0), max(bounds.top - padding, 0)
     right, bottom = min(bounds.right + padding, width), min(bounds.bottom + padding, height)
     proportion = run[0] / run[1]
@@ -51,21 +51,21 @@ def _widen(low: int, high: int, wanted: float, limit: int) -> tuple[int, int]:
     return low, min(high, limit)
 
 
-def context_box(bounds: Box, picture: tuple[int, int], native: tuple[int, int], reach: int) -> Box:
-    """Choose what of a large picture runs: the mask's bounding box and its surroundings.
+def context_box(bounds: Box, image: tuple[int, int], native: tuple[int, int], reach: int) -> Box:
+    """Choose what of a large image runs: the mask's bounding box and its surroundings.
 
     On every side 32 pixels, a quarter of the bounding box, or `reach`, whichever is most, and then more of
-    the picture until the box has the native size. The box is shifted into the picture, and clipped to it.
+    the image until the box has the native size. The box is shifted into the image, and clipped to it.
 
     Args:
         bounds: The mask's bounding box.
-        picture: Width and height of the picture.
+        image: Width and height of the image.
         native: Width and height that the checkpoint was trained at.
         reach: Pixels by which the mask's softness extends.
     """
     box_width, box_height = bounds.size
-    left, right = _surround(bounds.left, bounds.right, _context(box_width, reach), native[0], picture[0])
-    top, bottom = _surround(bounds.top, bounds.bottom, _context(box_height, reach), native[1], picture[1])
+    left, right = _surround(bounds.left, bounds.right, _context(box_width, reach), native[0], image[0])
+    top, bottom = _surround(bounds.top, bounds.bottom, _context(box_height, reach), native[1], image[1])
     return Box(left, top, right, bottom)
 
 
@@ -94,26 +94,26 @@ def run_size(box: tuple[int, int], native: tuple[int, int], multiple: int) -> tu
     return nearest_multiple(width * scale, multiple), nearest_multiple(height * scale, multiple)
 
 
-def fit(picture: tuple[int, int], frame: tuple[int, int]) -> Box:
-    """Place a picture in the middle of a frame, as large as it fits with its own proportions.
+def fit(image: tuple[int, int], frame: tuple[int, int]) -> Box:
+    """Place an image in the middle of a frame, as large as it fits with its own proportions.
 
     diffusers: `VaeImageProcessor._resize_and_fill`.
     """
-    return _place(picture, frame, by_width=frame[0] / frame[1] < picture[0] / picture[1])
+    return _place(image, frame, by_width=frame[0] / frame[1] < image[0] / image[1])
 
 
-def overfill(picture: tuple[int, int], frame: tuple[int, int]) -> Box:
-    """Place a picture in the middle of a frame, as small as it covers it with its own proportions.
+def overfill(image: tuple[int, int], frame: tuple[int, int]) -> Box:
+    """Place an image in the middle of a frame, as small as it covers it with its own proportions.
 
     diffusers: `VaeImageProcessor._resize_and_crop`.
     """
-    return _place(picture, frame, by_width=frame[0] / frame[1] > picture[0] / picture[1])
+    return _place(image, frame, by_width=frame[0] / frame[1] > image[0] / image[1])
 
 
-def _place(picture: tuple[int, int], frame: tuple[int, int], *, by_width: bool) -> Box:
+def _place(image: tuple[int, int], frame: tuple[int, int], *, by_width: bool) -> Box:
     if by_width:
-        size = frame[0], max(picture[1] * frame[0] // picture[0], 1)
+        size = frame[0], max(image[1] * frame[0] // image[0], 1)
     else:
-        size = max(picture[0] * frame[1] // picture[1], 1), frame[1]
+        size = max(image[0] * frame[1] // image[1], 1), frame[1]
     left, top = frame[0] // 2 - size[0] // 2, frame[1] // 2 - size[1] // 2
     return Box(left, top, left + size[0], top + size[1])

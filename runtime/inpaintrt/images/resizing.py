@@ -1,4 +1,4 @@
-"""Bringing a picture to the size of a run."""
+"""Bringing an image to the size of a run."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class RunSizes:
             )
         if not self.runs(run):
             raise ParameterError(
-                "no plan was built for this picture size",
+                "no plan was built for this image size",
                 received=f"height={run[1]}, width={run[0]}",
                 expected=" or ".join(f"height={height}, width={width}" for width, height in self.built),
                 hint=f"give a size that was built, or add this one: `inpaintrt build` with "

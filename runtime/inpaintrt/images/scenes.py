@@ -1,4 +1,4 @@
-"""A picture and its mask, checked against each other, on the canvas that the result will have."""
+"""An image and its mask, checked against each other, on the canvas that the result will have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inpaintrt.images.masks import cover, invert, modify
 from inpaintrt.images.resizing import resize
 from inpaintrt.options import Options
 
-__all__ = ["Scene", "compose_scene", "load_mask_for", "load_picture", "with_alpha"]
+__all__ = ["Scene", "compose_scene", "load_input_image", "load_mask_for", "with_alpha"]
 
 _LEAST_SIDE = 8
 
@@ -23,81 +23,81 @@ class Scene:
     """The canvas.
 
     Attributes:
-        colours: The picture, mode "RGB".
+        colors: The image, mode "RGB".
         alpha: Its transparency, mode "L"; None if it has none.
         mask: White is repainted, grey is blended, mode "L", of the same size.
     """
 
-    colours: Image.Image
+    colors: Image.Image
     alpha: Image.Image | None
     mask: Image.Image
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
-        return self.colours.size
+        return self.colors.size
 
 
-def with_alpha(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    """Add a transparency channel to a picture if there is one."""
+def with_alpha(colors: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """Add a transparency channel to an image if there is one."""
     if alpha is None:
-        return colours
-    layered = colours.copy()
+        return colors
+    layered = colors.copy()
     layered.putalpha(alpha)
     return layered
 
 
-def load_picture(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """Load a picture, and refuse one that is smaller than a latent pixel."""
-    picture = load_image(source, max_pixels=max_pixels)
-    if min(picture.size) < _LEAST_SIDE:
+def load_input_image(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Load an image, and refuse one that is smaller than a latent pixel."""
+    image = load_image(source, max_pixels=max_pixels)
+    if min(image.size) < _LEAST_SIDE:
         raise ImageError(
-            "the picture is too small",
-            received=f"{picture.width} x {picture.height}",
+            "the image is too small",
+            received=f"{image.width} x {image.height}",
             expected=f"at least {_LEAST_SIDE} x {_LEAST_SIDE}",
             hint="enlarge it first",
         )
-    return picture
+    return image
 
 
 def load_mask_for(
-    picture: Image.Image,
+    image: Image.Image,
     source: ImageSource | None,
     options: Options,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Image.Image:
     """Load a mask of the image's size, inverted if asked; without a source, margins are white, or all."""
     if source is None and any(options["margins"]):
-        return Image.new("L", picture.size, 0)
+        return Image.new("L", image.size, 0)
     if source is None:
-        return Image.new("L", picture.size, 255)
+        return Image.new("L", image.size, 255)
     mask = load_mask(source, max_pixels=max_pixels)
-    if mask.size != picture.size:
+    if mask.size != image.size:
         raise MaskError(
-            "the mask does not have the picture's size",
-            received=f"mask {mask.width} x {mask.height}, picture {picture.width} x {picture.height}",
+            "the mask does not have the image's size",
+            received=f"mask {mask.width} x {mask.height}, image {image.width} x {image.height}",
             expected="the same width and height (after EXIF orientation)",
-            hint="resize the mask to the picture",
+            hint="resize the mask to the image",
         )
     return invert(mask) if options["mask_invert"] else mask
 
 
 def compose_scene(
-    picture: Image.Image, mask: Image.Image, options: Options, output: tuple[int, int] | None
+    image: Image.Image, mask: Image.Image, options: Options, output: tuple[int, int] | None
 ) -> Scene:
     """Add the margins, grow and blur the mask, and stretch everything to the output size if there is one."""
-    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    colours = picture if alpha is None else picture.convert("RGB")
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    colors = image if alpha is None else image.convert("RGB")
     if any(options["margins"]):
-        _check_canvas(picture.size, options["margins"])
-        colours = _extend(colours, options["margins"], repeat_edge=True)
+        _check_canvas(image.size, options["margins"])
+        colors = _extend(colors, options["margins"], repeat_edge=True)
         mask = _extend(mask, options["margins"], repeat_edge=False)
         alpha = None if alpha is None else _extend(alpha, options["margins"], repeat_edge=False)
     mask = modify(mask, options)
-    if output is None or output == colours.size:
-        return Scene(colours, alpha, mask)
+    if output is None or output == colors.size:
+        return Scene(colors, alpha, mask)
     alpha = None if alpha is None else resize(alpha, output)
-    return Scene(resize(colours, output), alpha, _resize_mask(mask, output))
+    return Scene(resize(colors, output), alpha, _resize_mask(mask, output))
 
 
 def _resize_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""`POST /v1/inpaint`: a form or JSON in; a picture, JSON, or server-sent events out."""
+"""`POST /v1/inpaint`: a form or JSON in; an image, JSON, or server-sent events out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.files import parameters_text
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
+from inpaintrt_server.apis.decoding import in_image_thread
 from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
-from inpaintrt_server.apis.picture_files import in_picture_thread
 from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.bodies import checked, content_type, read_form, read_json
@@ -27,9 +27,9 @@ from inpaintrt_server.http.errors_schema import problem_responses
 from inpaintrt_server.http.events import EventStream, Translate, sse
 from inpaintrt_server.http.form_schema import form_schema, json_schema
 from inpaintrt_server.http.forms import Form
-from inpaintrt_server.http.pictures import MEDIA_TYPES, as_base64, encode_pictures
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError, MediaTypeError
+from inpaintrt_server.http.result_files import MEDIA_TYPES, as_base64, encode_images
 from inpaintrt_server.http.running import admission, start_job
 from inpaintrt_server.http.timing import TimingsBody, server_timing
 from inpaintrt_server.http.uploads import check_upload, decode_base64
@@ -70,7 +70,7 @@ async def inpaint(request: Request) -> Response:
         fields, image, mask = await _read(request)
         answer = _choose_answer(fields, request.headers.get("accept", ""))
         count = fields.previews if answer == "events" else 0
-        wanted, shown = await in_picture_thread(context, lambda: _make(context, fields, image, mask, count))
+        wanted, shown = await in_image_thread(context, lambda: _make(context, fields, image, mask, count))
         running = start_job(request, permit, wanted, preview_steps=shown)
         if answer == "events":
             return EventStream(running, _translator(context, fields), _sse_problem)
@@ -160,11 +160,11 @@ def _make(
 ) -> tuple[PipelineRequest, frozenset[int]]:
     """The checked request, and the steps with previews."""
     settings = context.settings
-    picture = None if image is None else check_upload(image, "image", max_pixels=settings.max_pixels)
+    upload = None if image is None else check_upload(image, "image", max_pixels=settings.max_pixels)
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
     request = make_request(fields.prompt, image, mask, fields.options())
-    check_bounds(request, picture, context)
+    check_bounds(request, upload, context)
     return request, preview_steps(context.service.stages.manifest, request, previews)
 
 
@@ -172,7 +172,7 @@ async def _respond(context: Context, fields: InpaintFields, finished: Finished, 
     timing = server_timing(finished.timings)
     if answer == "json":
         return JSONResponse((await _result(context, fields, finished)).model_dump(), headers=timing)
-    (content,) = await encode_pictures(
+    (content,) = await encode_images(
         finished.images,
         fields.output_format,
         fields.output_quality,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inpaintrt.options import OPTIONS, RENAMED, Options, current_names, make_options
 from inpaintrt.validation import alternatives
-from inpaintrt_server.http.pictures import DEFAULT_QUALITY, OutputFormat
+from inpaintrt_server.http.result_files import DEFAULT_QUALITY, OutputFormat
 from inpaintrt_server.http.timing import TimingsBody
 
 __all__ = ["LIST_FIELDS", "InpaintFields", "InpaintJson", "InpaintResult"]

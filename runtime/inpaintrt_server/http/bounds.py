@@ -5,7 +5,7 @@ from __future__ import annotations
 from inpaintrt.errors import InputError, ParameterError, PromptError
 from inpaintrt.request import Request
 from inpaintrt_server.http.context import Context
-from inpaintrt_server.http.refusals import PictureTooLargeError
+from inpaintrt_server.http.refusals import ImageTooLargeError
 from inpaintrt_server.http.uploads import Upload
 from inpaintrt_server.settings import ServerSettings
 
@@ -14,18 +14,18 @@ __all__ = ["check_bounds"]
 _LONGEST_SIDE = 16384
 
 
-def check_bounds(request: Request, picture: Upload | None, context: Context) -> None:
+def check_bounds(request: Request, upload: Upload | None, context: Context) -> None:
     """Check prompts, steps, results and sizes against the server's limits.
 
     Args:
         request: From `make_request`.
-        picture: The request's image; None for text-to-image.
+        upload: The request's image; None for text-to-image.
         context: Has the limits, of which memory is one.
 
     Raises:
         PromptError: A prompt is too long.
         ParameterError: More steps, results, pixels or memory are asked for than the server gives.
-        PictureTooLargeError: The picture with its margins is too large.
+        ImageTooLargeError: The image with its margins is too large.
     """
     settings = context.settings
     _check_prompts(request, settings)
@@ -33,9 +33,9 @@ def check_bounds(request: Request, picture: Upload | None, context: Context) -> 
     _check("there are too many steps", steps, settings.max_steps, "steps", "num_inference_steps")
     what = "too many results are asked for"
     _check(what, results, settings.max_results, "results", "num_images_per_prompt")
-    if picture is not None:
-        _check_canvas(request, picture, settings)
-    _check_run(request, picture, context)
+    if upload is not None:
+        _check_canvas(request, upload, settings)
+    _check_run(request, upload, context)
 
 
 def _check_prompts(request: Request, settings: ServerSettings) -> None:
@@ -44,25 +44,25 @@ def _check_prompts(request: Request, settings: ServerSettings) -> None:
         _check("the prompt is too long", longest, settings.max_prompt, "characters", parameter, PromptError)
 
 
-def _check_canvas(request: Request, picture: Upload, settings: ServerSettings) -> None:
+def _check_canvas(request: Request, upload: Upload, settings: ServerSettings) -> None:
     left, top, right, bottom = request.options["margins"]
-    # A picture that lies on its side is turned later: its margins then go with the other sides.
+    # An image that lies on its side is turned later: its margins then go with the other sides.
     width, height = (
-        max(picture.width, picture.height) + max(left + right, top + bottom)
+        max(upload.width, upload.height) + max(left + right, top + bottom)
         if any(request.options["margins"])
         else side
-        for side in (picture.width, picture.height)
+        for side in (upload.width, upload.height)
     )
     if max(width, height) > _LONGEST_SIDE or width * height > settings.max_pixels:
-        raise PictureTooLargeError(
-            "the picture with its margins is too large",
-            received=f"{picture.width} x {picture.height}, margins {left}, {top}, {right}, {bottom}",
+        raise ImageTooLargeError(
+            "the image with its margins is too large",
+            received=f"{upload.width} x {upload.height}, margins {left}, {top}, {right}, {bottom}",
             expected=f"at most {settings.max_pixels} pixels, and {_LONGEST_SIDE} a side",
             hint="make it smaller",
         )
 
 
-def _check_run(request: Request, picture: Upload | None, context: Context) -> None:
+def _check_run(request: Request, upload: Upload | None, context: Context) -> None:
     """Where only one side is given, the other follows the image's proportions, whichever way it lies.
 
     Without an image, it is the checkpoint's own.
@@ -73,10 +73,10 @@ def _check_run(request: Request, picture: Upload | None, context: Context) -> No
     given = height or width or 0
     if height and width:
         pixels = height * width
-    elif picture is None:
+    elif upload is None:
         pixels = given * max(context.service.stages.manifest.architecture.native_resolution)
     else:
-        pixels = int(given * given * max(picture.width, picture.height) / min(picture.width, picture.height))
+        pixels = int(given * given * max(upload.width, upload.height) / min(upload.width, upload.height))
     what, parameter = "the size to run at is too large", "height" if height else "width"
     _check(what, pixels, context.settings.max_run_pixels, "pixels", parameter)
     context.service.budget.check(request, pixels)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "context_of"]
 
-_PICTURES_AT_A_TIME = 2
+_IMAGES_AT_A_TIME = 2
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Context:
         metrics: Figures.
         apis: The interfaces.
         connections: The open connections.
-        picture_threads: Bounds how many pictures the interfaces hold decoded at a time.
+        image_threads: Bounds how many images the interfaces hold decoded at a time.
         started: When the server was made, on `time.time()`.
     """
 
@@ -45,7 +45,7 @@ class Context:
     metrics: Metrics
     apis: Sequence[Api]
     connections: Connections
-    picture_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_PICTURES_AT_A_TIME))
+    image_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(_IMAGES_AT_A_TIME))
     started: float = field(default_factory=time.time)
 
 

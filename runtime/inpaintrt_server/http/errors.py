@@ -1,4 +1,4 @@
-"""The one table from exceptions to HTTP: status, code, and what the client is told.
+"""The one table from exceptions to HTTP: status, code, and what the client gets to read.
 
 Every interface answers with these, unless its clients know other ones (`Api.adapt`); the JSON around them
 differs, and that is a function of a `Problem`, see `Shape`.
@@ -41,11 +41,11 @@ from inpaintrt_server.http.refusals import (
     BodyTooSlowError,
     FieldError,
     ForeignOriginError,
+    ImageTooLargeError,
     MalformedBodyError,
     MalformedRequestError,
     MediaTypeError,
     NotFoundError,
-    PictureTooLargeError,
     TooManyConnectionsError,
     UnauthorizedError,
 )
@@ -76,7 +76,7 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NotFoundError: (404, "not_found"),
     BodyTooSlowError: (408, "body_too_slow"),
     BodyTooLargeError: (413, "body_too_large"),
-    PictureTooLargeError: (413, "picture_too_large"),
+    ImageTooLargeError: (413, "picture_too_large"),
     MediaTypeError: (415, "unsupported_media_type"),
     FieldError: (422, "invalid_field"),
     PromptError: (422, "invalid_prompt"),
@@ -104,7 +104,7 @@ _LONGEST_VALUE = 2000
 
 @dataclass(frozen=True)
 class Problem:
-    """What a client is told of an exception.
+    """What went wrong, as a client gets to read it.
 
     Attributes:
         status: The HTTP status.
@@ -138,9 +138,9 @@ def own_shape(problem: Problem) -> Mapping[str, Any]:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What to tell a client of an exception.
+    """The problem that describes an exception to a client.
 
-    Of an engine's failure and of anything unforeseen only the kind is told; the log has the rest.
+    Of an engine's failure and of anything unforeseen it holds the kind only; the log has the rest.
     """
     if isinstance(error, RequestValidationError):
         return problem_of(field_error(error.errors()[0]))

@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 __all__ = ["ErrorBody", "problem_responses"]
 
 _REASONS = {
-    400: "The picture, the mask or the body cannot be read.",
+    400: "The image, the mask or the body cannot be read.",
     401: "No API key, or a wrong one.",
     403: "A web page from elsewhere, at a server without keys.",
     404: "There is no such thing.",
     408: "The body did not arrive in time.",
-    413: "The body or a picture is too large.",
+    413: "The body or an image is too large.",
     415: "A body of another type.",
     422: "A field is unknown, missing or out of its range.",
     429: "The queue is full; the header Retry-After says when to try again.",
@@ -23,7 +23,7 @@ _REASONS = {
     503: "The server is stopping, or its engine is gone.",
     504: "The request's time was over.",
 }
-_OF_PICTURES = tuple(status for status in _REASONS if status != 404)
+_OF_IMAGES = tuple(status for status in _REASONS if status != 404)
 
 
 class _Error(BaseModel):
@@ -42,12 +42,12 @@ class ErrorBody(BaseModel):
 
 
 def problem_responses(
-    model: type[BaseModel] = ErrorBody, statuses: Iterable[int] = _OF_PICTURES
+    model: type[BaseModel] = ErrorBody, statuses: Iterable[int] = _OF_IMAGES
 ) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: what the statuses mean, and the JSON that comes with them.
 
     Args:
         model: The interface's JSON of a problem.
-        statuses: Which ones there can be; by default all that a request for a picture can meet.
+        statuses: Which ones there can be; by default all that a request for an image can meet.
     """
     return {status: {"description": _REASONS[status], "model": model} for status in statuses}

@@ -28,7 +28,7 @@ def json_schema(model: type[BaseModel], limits: Limits) -> dict[str, Any]:
 
 
 def form_schema(model: type[BaseModel], limits: Limits, files: Mapping[str, bool]) -> dict[str, Any]:
-    """The same for a form: fields are left out where JSON says null, and pictures are files.
+    """The same for a form: fields are left out where JSON says null, and images are files.
 
     Args:
         model: The fields beside files.

@@ -101,7 +101,7 @@ class _State(Collector):
         for name, about, value in (
             ("slots", "Slots there are.", now.slots),
             ("slots_active", "Slots that are taken.", now.active),
-            ("groups", "Picture sizes among the active slots.", now.groups),
+            ("groups", "Image sizes among the active slots.", now.groups),
             ("queue_depth", "Requests that wait for a slot.", now.queued),
             ("places", "Places in the queue and the slots.", now.capacity),
             ("places_taken", "Places that are taken, from admission to the end.", now.outstanding),

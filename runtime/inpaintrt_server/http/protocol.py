@@ -71,7 +71,7 @@ class PatientProtocol(H11Protocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP; where it spoils a body, the application is told."""
+        """Refuse what is not HTTP; an application that reads such a body gets an error."""
         del msg
         error = sys.exception()
         if self._is_serving():

@@ -6,7 +6,7 @@ ServerError
     ├── MalformedBodyError      not the JSON or the form that it says it is
     ├── BodyTooLargeError       more bytes than the server takes
     ├── BodyTooSlowError        the body does not arrive in time
-    ├── PictureTooLargeError    more pixels than the server takes
+    ├── ImageTooLargeError      more pixels than the server takes
     ├── MediaTypeError          a content type that this path does not know
     ├── FieldError              a field that is unknown, missing or out of its range
     ├── NotFoundError           a path or a name that is not served here
@@ -24,11 +24,11 @@ __all__ = [
     "BodyTooSlowError",
     "FieldError",
     "ForeignOriginError",
+    "ImageTooLargeError",
     "MalformedBodyError",
     "MalformedRequestError",
     "MediaTypeError",
     "NotFoundError",
-    "PictureTooLargeError",
     "RequestError",
     "TooManyConnectionsError",
     "UnauthorizedError",
@@ -55,8 +55,8 @@ class BodyTooSlowError(RequestError):
     """A body does not arrive in time."""
 
 
-class PictureTooLargeError(RequestError):
-    """A picture has more pixels than the server takes.
+class ImageTooLargeError(RequestError):
+    """An image has more pixels than the server takes.
 
     Args:
         what: One sentence.

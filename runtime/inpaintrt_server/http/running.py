@@ -83,7 +83,7 @@ def start_job(
     Args:
         http_request: Whose body was read to its end; it brings the deadline and the request id.
         permit: From `admission`.
-        request: From `make_request`; its pictures are bytes, never texts.
+        request: From `make_request`; its images are bytes, never texts.
         preview_steps: After which steps to make previews.
 
     Raises:

@@ -25,10 +25,10 @@ class TimingsBody(BaseModel):
     """Where the time went, in seconds."""
 
     queue: float = Field(description="Waiting for a slot.")
-    prepare: float = Field(description="Reading and fitting pictures and masks.")
-    encode: float = Field(description="Prompts and pictures, on the engines.")
+    prepare: float = Field(description="Reading and fitting images and masks.")
+    encode: float = Field(description="Prompts and images, on the engines.")
     denoise: float = Field(description="From the first step to the last.")
-    decode: float = Field(description="Latents to pictures, on the engine.")
-    paste: float = Field(description="Putting results into their pictures.")
+    decode: float = Field(description="Latents to images, on the engine.")
+    paste: float = Field(description="Putting results into their images.")
     total: float = Field(description="From admission to the result.")
     steps: int = Field(description="Steps of the sampler.")

@@ -1,6 +1,6 @@
-"""Pictures that clients send: bytes that are checked before anything is decoded.
+"""Images that clients send: bytes that are checked before anything is decoded.
 
-A text from a client never becomes a picture by itself: the runtime would read it as the path of a file.
+A text from a client never becomes an image by itself: the runtime would read it as the path of a file.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from inpaintrt.errors import ImageError, MaskError
-from inpaintrt.images import picture_size
+from inpaintrt.images import image_size
 from inpaintrt_server.http.image_files import check_file
-from inpaintrt_server.http.refusals import PictureTooLargeError
+from inpaintrt_server.http.refusals import ImageTooLargeError
 
 __all__ = ["Upload", "check_upload", "decode_base64"]
 
@@ -24,11 +24,11 @@ _LONGEST_PREFIX = 100
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture's file, whose header was read.
+    """An image's file, whose header was read.
 
     Attributes:
         data: The file.
-        width: In pixels, as stored; a picture that lies on its side is turned later.
+        width: In pixels, as stored; an image that lies on its side is turned later.
         height: In pixels, as stored.
     """
 
@@ -57,28 +57,28 @@ def decode_base64(text: str, role: Literal["image", "mask"] = "image") -> bytes:
         raise _refusal(role)(
             f"the {role} is not base64",
             received=repr(text[:40]),
-            expected="the base64 of a picture file",
+            expected="the base64 of an image file",
             hint="paths and web addresses are not opened: send the file itself",
         ) from error
 
 
 def check_upload(data: bytes, role: Literal["image", "mask"], *, max_pixels: int) -> Upload:
-    """Check the header of a picture.
+    """Check the header of an image.
 
     Args:
         data: The file.
-        role: What the picture is for; decides which error is raised.
+        role: What the image is for; decides which error is raised.
         max_pixels: The most pixels.
 
     Raises:
-        ImageError: This is not a picture, or of a format that is not taken.
+        ImageError: This is not an image, or of a format that is not taken.
         MaskError: The same of a mask.
-        PictureTooLargeError: It has too many pixels.
+        ImageTooLargeError: It has too many pixels.
     """
     check_file(data, _refusal(role))
-    width, height = picture_size(data, refusal=_refusal(role))
+    width, height = image_size(data, refusal=_refusal(role))
     if width * height > max_pixels:
-        raise PictureTooLargeError(
+        raise ImageTooLargeError(
             f"the {role} has too many pixels",
             field=role,
             received=f"{width} x {height}",

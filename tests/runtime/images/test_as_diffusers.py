@@ -17,7 +17,7 @@ SIZES = [(64, 64), (40, 72), (129, 67), (70, 200), (33, 500)]
 RUNS = [(64, 64), (48, 96), (104, 56)]
 
 
-def _picture(size: tuple[int, int], seed: int) -> Image.Image:
+def _image(size: tuple[int, int], seed: int) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(values)
 
@@ -43,15 +43,15 @@ def _same(ours: NDArray[np.float32], theirs: torch.Tensor) -> bool:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("size", SIZES)
-def test_whole_pictures_are_stretched(size: tuple[int, int], run: tuple[int, int], seed: int) -> None:
-    picture, mask = _picture(size, seed), _mask(size, seed)
+def test_whole_images_are_stretched(size: tuple[int, int], run: tuple[int, int], seed: int) -> None:
+    image, mask = _image(size, seed), _mask(size, seed)
     options = make_options(compat="diffusers", width=run[0], height=run[1])
-    ours = prepare(picture, mask, options, native=(512, 512), factor=8)
-    image = IMAGES.preprocess(picture, height=run[1], width=run[0])
+    ours = prepare(image, mask, options, native=(512, 512), factor=8)
+    theirs = IMAGES.preprocess(image, height=run[1], width=run[0])
     condition = MASKS.preprocess(mask, height=run[1], width=run[0])
-    assert _same(ours.image, image)
+    assert _same(ours.image, theirs)
     assert _same(ours.mask, condition)
-    assert _same(ours.masked_image, image * (condition < 0.5))
+    assert _same(ours.masked_image, theirs * (condition < 0.5))
     small = torch.nn.functional.interpolate(condition, size=(run[1] // 8, run[0] // 8))
     assert _same(ours.latent_mask, small)
     decoded = _decoded(ours.image.shape[1:], seed)
@@ -67,93 +67,91 @@ def test_whole_pictures_are_stretched(size: tuple[int, int], run: tuple[int, int
 def test_crops_are_fitted_and_laid_over(
     size: tuple[int, int], run: tuple[int, int], seed: int, padding: int
 ) -> None:
-    picture, mask = _picture(size, seed), _mask(size, seed + 10)
+    image, mask = _image(size, seed), _mask(size, seed + 10)
     options = make_options(compat="diffusers", width=run[0], height=run[1], padding_mask_crop=padding)
-    ours = prepare(picture, mask, options, native=(512, 512), factor=8)
+    ours = prepare(image, mask, options, native=(512, 512), factor=8)
     box = MASKS.get_crop_region(mask, run[0], run[1], pad=padding)
     fitted = {"height": run[1], "width": run[0], "crops_coords": box, "resize_mode": "fill"}
-    image, condition = IMAGES.preprocess(picture, **fitted), MASKS.preprocess(mask, **fitted)
+    theirs, condition = IMAGES.preprocess(image, **fitted), MASKS.preprocess(mask, **fitted)
     assert ours.box == box
-    assert _same(ours.image, image)
+    assert _same(ours.image, theirs)
     assert _same(ours.mask, condition)
-    assert _same(ours.masked_image, image * (condition < 0.5))
+    assert _same(ours.masked_image, theirs * (condition < 0.5))
     decoded = _decoded(ours.image.shape[1:], seed)
     (result,) = IMAGES.postprocess(torch.from_numpy(decoded)[None], output_type="pil")
-    expected = IMAGES.apply_overlay(mask, picture, result, box)
+    expected = IMAGES.apply_overlay(mask, image, result, box)
     assert np.array_equal(np.asarray(paste_back(ours, decoded)), np.asarray(expected))
 
 
 def test_one_stray_pixel_stretches_the_crop_as_it_does_in_diffusers() -> None:
-    picture, values = _picture((96, 96), 0), np.zeros((96, 96), np.uint8)
+    image, values = _image((96, 96), 0), np.zeros((96, 96), np.uint8)
     values[60:80, 60:80] = 255
     values[3, 5] = 1
     mask = Image.fromarray(values)
     options = make_options(compat="diffusers", padding_mask_crop=0)
-    ours = prepare(picture, mask, options, native=(64, 64), factor=8)
+    ours = prepare(image, mask, options, native=(64, 64), factor=8)
     assert ours.box == MASKS.get_crop_region(mask, 64, 64, pad=0) == (4, 3, 81, 80)
 
 
 @pytest.mark.parametrize("native", [(64, 96), (96, 64)])
 def test_the_native_size_is_the_default(native: tuple[int, int]) -> None:
-    picture, mask = _picture((50, 30), 0), _mask((50, 30), 0)
-    both = prepare(picture, mask, make_options(compat="diffusers"), native=native, factor=8)
+    image, mask = _image((50, 30), 0), _mask((50, 30), 0)
+    both = prepare(image, mask, make_options(compat="diffusers"), native=native, factor=8)
     assert both.image.shape == (1, 3, *native)
-    one = prepare(picture, mask, make_options(compat="diffusers", width=40), native=native, factor=8)
+    one = prepare(image, mask, make_options(compat="diffusers", width=40), native=native, factor=8)
     assert one.image.shape == (1, 3, native[0], 40)
 
 
 def test_mask_blur_is_that_of_the_mask_processor() -> None:
-    picture, mask = _picture((64, 64), 0), _mask((64, 64), 3)
-    ours = prepare(picture, mask, make_options(compat="diffusers", mask_blur=3), native=(64, 64), factor=8)
+    image, mask = _image((64, 64), 0), _mask((64, 64), 3)
+    ours = prepare(image, mask, make_options(compat="diffusers", mask_blur=3), native=(64, 64), factor=8)
     assert _same(ours.mask, MASKS.preprocess(MASKS.blur(mask, blur_factor=3), height=64, width=64))
 
 
 def test_an_inverted_mask_is_black_where_it_was_white() -> None:
-    picture, mask = _picture((64, 64), 0), _mask((64, 64), 3)
+    image, mask = _image((64, 64), 0), _mask((64, 64), 3)
     hard = Image.fromarray((np.asarray(mask) >= 128).astype(np.uint8) * np.uint8(255))
-    given = prepare(picture, hard, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    given = prepare(image, hard, make_options(compat="diffusers"), native=(64, 64), factor=8)
     swapped = prepare(
-        picture, hard, make_options(compat="diffusers", mask_invert=True), native=(64, 64), factor=8
+        image, hard, make_options(compat="diffusers", mask_invert=True), native=(64, 64), factor=8
     )
     assert np.array_equal(swapped.mask, 1 - given.mask)
 
 
 def test_a_black_mask_runs_without_a_crop() -> None:
     black = Image.new("L", (64, 64))
-    ours = prepare(_picture((64, 64), 0), black, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    ours = prepare(_image((64, 64), 0), black, make_options(compat="diffusers"), native=(64, 64), factor=8)
     assert not ours.empty
     assert not ours.mask.any()
 
 
 @pytest.mark.parametrize("padding", [None, 4])
 def test_the_original_is_the_source_as_the_run_sees_it(padding: int | None) -> None:
-    picture, mask = _picture((40, 72), 0), _mask((40, 72), 0)
+    image, mask = _image((40, 72), 0), _mask((40, 72), 0)
     options = make_options(compat="diffusers", padding_mask_crop=padding)
-    ours = prepare(picture, mask, options, native=(64, 64), factor=8)
-    expected = picture if padding is not None else picture.resize((64, 64), Image.Resampling.LANCZOS)
+    ours = prepare(image, mask, options, native=(64, 64), factor=8)
+    expected = image if padding is not None else image.resize((64, 64), Image.Resampling.LANCZOS)
     assert np.array_equal(np.asarray(ours.original), np.asarray(expected))
 
 
 def test_a_black_mask_cannot_be_cropped() -> None:
     options = make_options(compat="diffusers", padding_mask_crop=4)
     with pytest.raises(MaskError, match="black"):
-        prepare(_picture((64, 64), 0), Image.new("L", (64, 64)), options, native=(64, 64), factor=8)
+        prepare(_image((64, 64), 0), Image.new("L", (64, 64)), options, native=(64, 64), factor=8)
 
 
 def test_a_mask_of_another_size_is_stretched_but_not_cropped() -> None:
-    picture, mask = _picture((64, 64), 0), _mask((32, 48), 0)
-    ours = prepare(picture, mask, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    image, mask = _image((64, 64), 0), _mask((32, 48), 0)
+    ours = prepare(image, mask, make_options(compat="diffusers"), native=(64, 64), factor=8)
     assert _same(ours.mask, MASKS.preprocess(mask, height=64, width=64))
-    with pytest.raises(MaskError, match="mask 32 x 48, picture 64 x 64"):
-        prepare(
-            picture, mask, make_options(compat="diffusers", padding_mask_crop=4), native=(64, 64), factor=8
-        )
+    with pytest.raises(MaskError, match="mask 32 x 48, image 64 x 64"):
+        prepare(image, mask, make_options(compat="diffusers", padding_mask_crop=4), native=(64, 64), factor=8)
 
 
 def test_an_image_without_a_mask_is_rounded_down_and_all_of_it_is_painted() -> None:
-    picture = _picture((75, 66), 0)
-    ours = prepare(picture, None, make_options(compat="diffusers"), native=(64, 64), factor=8)
-    assert _same(ours.image, IMAGES.preprocess(picture))
+    image = _image((75, 66), 0)
+    ours = prepare(image, None, make_options(compat="diffusers"), native=(64, 64), factor=8)
+    assert _same(ours.image, IMAGES.preprocess(image))
     assert ours.mask.all()
     assert ours.image.shape == (1, 3, 64, 72)
 
@@ -162,4 +160,4 @@ def test_an_image_without_a_mask_is_rounded_down_and_all_of_it_is_painted() -> N
 def test_a_size_off_the_latent_grid_is_refused(padding: int | None) -> None:
     options = make_options(compat="diffusers", width=60, height=64, padding_mask_crop=padding)
     with pytest.raises(ParameterError, match="multiples of 8"):
-        prepare(_picture((64, 64), 0), _mask((64, 64), 0), options, native=(64, 64), factor=8)
+        prepare(_image((64, 64), 0), _mask((64, 64), 0), options, native=(64, 64), factor=8)

@@ -1,4 +1,4 @@
-"""Pictures of any size on engines that were built for a few."""
+"""Images of any size on engines that were built for a few."""
 
 from functools import partial
 
@@ -56,7 +56,7 @@ def test_what_would_run_at_a_built_size_anyway_runs_as_it_would() -> None:
     np.testing.assert_array_equal(with_plans.mask, without.mask)
 
 
-def test_a_smaller_picture_is_enlarged_and_a_larger_one_shrunk() -> None:
+def test_a_smaller_image_is_enlarged_and_a_larger_one_shrunk() -> None:
     options = make_options(match_colors=False)
     for side in (32, 256):
         prepared = _prepare(gradient(side, side), Image.new("L", (side, side), 255), options)
@@ -66,7 +66,7 @@ def test_a_smaller_picture_is_enlarged_and_a_larger_one_shrunk() -> None:
         assert np.abs(seen - np.asarray(expected)).max() < 1
 
 
-def test_the_box_takes_more_of_the_picture_before_anything_is_filled_up() -> None:
+def test_the_box_takes_more_of_the_image_before_anything_is_filled_up() -> None:
     image, mask = gradient(400, 600), Image.new("L", (400, 600), 0)
     mask.paste(255, (50, 390, 350, 410))
     prepared = _prepare(image, mask, make_options(), built=((64, 64),))
@@ -116,7 +116,7 @@ def test_the_way_of_diffusers_needs_the_native_size() -> None:
         ]
     ),
 )
-def test_every_picture_runs_at_a_built_size_and_keeps_what_is_not_masked(
+def test_every_image_runs_at_a_built_size_and_keeps_what_is_not_masked(
     width: int, height: int, make_mask: partial[Image.Image], options: Options
 ) -> None:
     prepared = _prepare(gradient(width, height), make_mask(width, height), options)

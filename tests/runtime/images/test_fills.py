@@ -41,7 +41,7 @@ def test_grey_is_0() -> None:
     assert not (fill_masked(_image(16, 16), mask, "grey") * mask).any()
 
 
-def test_blur_continues_an_even_colour() -> None:
+def test_blur_continues_an_even_color() -> None:
     image = np.full((1, 3, 40, 24), 0.25, np.float32)
     mask = _mask(40, 24)
     image[np.broadcast_to(mask, image.shape) > 0] = -1

@@ -1,4 +1,4 @@
-"""Pictures of every kind that people send, and everything that is refused."""
+"""Images of every kind that people send, and everything that is refused."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from PIL import Image
 
 from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import ImageError, MaskError
-from inpaintrt.images import ImageSource, load_image, load_mask, picture_size
+from inpaintrt.images import ImageSource, image_size, load_image, load_mask
 from runtime.arrays import HasDlpack
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -36,8 +36,8 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", zlib.compress(b""))
 
 
-def test_a_path_bytes_a_pillow_image_and_an_array_give_the_same_picture(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
+def test_a_path_bytes_a_pillow_image_and_an_array_give_the_same_image(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
     Image.fromarray(PIXELS).save(path)
     sources: list[ImageSource] = [
         path,
@@ -80,7 +80,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     assert load_mask(content).size == (upright.shape[1], upright.shape[0])
 
 
-def test_a_picture_with_broken_exif_data_is_read_as_it_is_stored() -> None:
+def test_an_image_with_broken_exif_data_is_read_as_it_is_stored() -> None:
     content = _encoded(Image.fromarray(PIXELS), "PNG", exif=b"Exif\x00\x00MM\x00\x2a\x00\x00")
     assert np.array_equal(np.asarray(load_image(content)), PIXELS)
 
@@ -92,12 +92,12 @@ def test_transparency_is_kept() -> None:
     assert np.array_equal(np.asarray(loaded), pixels)
 
 
-def test_a_grey_picture_with_transparency_becomes_rgba() -> None:
+def test_a_grey_image_with_transparency_becomes_rgba() -> None:
     loaded = load_image(Image.fromarray(PIXELS[..., :2], mode=None).convert("LA"))
     assert loaded.mode == "RGBA"
 
 
-def test_a_palette_with_a_transparent_colour_becomes_rgba() -> None:
+def test_a_palette_with_a_transparent_color_becomes_rgba() -> None:
     image = Image.new("P", (4, 3))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 1), 1)
@@ -115,7 +115,7 @@ def test_a_palette_becomes_rgb() -> None:
     assert loaded.getpixel((0, 0)) == (10, 20, 30)
 
 
-def test_one_bit_and_grey_pictures_become_rgb() -> None:
+def test_one_bit_and_grey_images_become_rgb() -> None:
     bits = Image.fromarray(PIXELS[..., 0] > 127)
     assert bits.mode == "1"
     assert np.array_equal(np.asarray(load_image(bits))[..., 1], (PIXELS[..., 0] > 127) * 255)
@@ -139,7 +139,7 @@ def test_16_bits_are_scaled_and_not_clipped(kind: str) -> None:
     assert np.array_equal(np.asarray(load_image(Image.fromarray(values.astype(np.int32))))[..., 0], expected)
 
 
-def test_a_float_picture_is_scaled() -> None:
+def test_a_float_image_is_scaled() -> None:
     image = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
     assert image.mode == "F"
     assert np.asarray(load_image(image))[0, :, 0].tolist() == [0, 128, 255]
@@ -205,7 +205,7 @@ def test_a_tensor_in_the_range_of_the_networks_is_refused() -> None:
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
-    frames = [Image.new("RGB", (4, 3), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    frames = [Image.new("RGB", (4, 3), color) for color in ((255, 0, 0), (0, 255, 0))]
     content = _encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert load_image(content).convert("RGB").getpixel((0, 0)) == (255, 0, 0)
 
@@ -216,7 +216,7 @@ def test_a_mask_of_booleans_is_white_where_true() -> None:
     assert load_mask(values).mode == "L"
 
 
-def test_a_colour_mask_counts_by_its_luminance() -> None:
+def test_a_color_mask_counts_by_its_luminance() -> None:
     image = Image.fromarray(PIXELS)
     assert np.array_equal(np.asarray(load_mask(image)), np.asarray(image.convert("L")))
 
@@ -244,7 +244,7 @@ def _refused(source: object, match: str) -> None:
 
 @pytest.mark.parametrize("source", [None, 3, [1, 2], {"path": "x"}, object()])
 def test_another_type_is_refused(source: object) -> None:
-    _refused(source, "not a picture")
+    _refused(source, "not an image")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -260,20 +260,20 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_address_on_the_web_is_not_fetched() -> None:
-    _refused("https://example.org/picture.png", "download the picture first")
+    _refused("https://example.org/image.png", "download the image first")
 
 
 def test_a_text_named_png_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.png"
     path.write_text("These are notes.")
-    _refused(path, r"not a picture.*\n.*notes\.png")
+    _refused(path, r"not an image.*\n.*notes\.png")
 
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", EPS])
-def test_bytes_that_are_no_picture_are_refused(content: bytes) -> None:
+def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
     _refused(content, f"{len(content)} bytes")
 
 
@@ -327,11 +327,11 @@ def test_a_header_over_the_limit_is_refused_before_it_is_decoded() -> None:
 
 
 def test_the_size_is_told_by_the_header_alone() -> None:
-    assert picture_size(_png_header(9_000, 8_000)) == (9_000, 8_000)
+    assert image_size(_png_header(9_000, 8_000)) == (9_000, 8_000)
     with pytest.raises(ImageError, match="too large to be decoded safely"):
-        picture_size(_png_header(100_000, 100_000))
-    with pytest.raises(MaskError, match="not a picture"):
-        picture_size(b"/etc/hostname", refusal=MaskError)
+        image_size(_png_header(100_000, 100_000))
+    with pytest.raises(MaskError, match="not an image"):
+        image_size(b"/etc/hostname", refusal=MaskError)
 
 
 def test_the_limit_holds_for_arrays_and_pillow_images() -> None:
@@ -371,5 +371,5 @@ def test_samples_of_32_bits_are_refused() -> None:
     _refused(Image.fromarray(np.array([[0, 65536]], dtype=np.int32)), "32 bits")
 
 
-def test_a_colour_space_that_pillow_cannot_convert_is_refused() -> None:
-    _refused(Image.new("La", (4, 4)), r"(?s)colour space.*La")
+def test_a_color_space_that_pillow_cannot_convert_is_refused() -> None:
+    _refused(Image.new("La", (4, 4)), r"(?s)color space.*La")

@@ -1,4 +1,4 @@
-"""Which part of a picture runs, and at which size."""
+"""Which part of an image runs, and at which size."""
 
 import pytest
 
@@ -27,11 +27,11 @@ def test_the_box_grows_to_the_native_size() -> None:
     assert context_box(Box(1000, 1000, 1040, 1020), (4000, 3000), (512, 512), 0).size == (512, 512)
 
 
-def test_the_box_is_shifted_into_the_picture() -> None:
+def test_the_box_is_shifted_into_the_image() -> None:
     assert context_box(Box(0, 2980, 40, 3000), (4000, 3000), (512, 512), 0) == Box(0, 2488, 512, 3000)
 
 
-def test_the_box_is_not_larger_than_the_picture() -> None:
+def test_the_box_is_not_larger_than_the_image() -> None:
     assert context_box(Box(100, 0, 140, 90), (4000, 100), (512, 512), 0) == Box(0, 0, 512, 100)
 
 

@@ -30,7 +30,7 @@ def _events(answer: httpx.Response) -> list[tuple[str, dict[str, object]]]:
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in lines]
 
 
-def test_a_form_gives_the_picture_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
+def test_a_form_gives_the_image_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
     answer = client.post("/v1/inpaint", data=FORM, files=files())
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
@@ -149,9 +149,9 @@ def test_a_failure_in_a_stream_is_its_last_event(client: httpx.Client) -> None:
 
 def test_a_warning_reaches_the_client(client: httpx.Client) -> None:
     black = base64_of(SCENE.mask.point(lambda _: 0))
-    picture = client.post("/v1/inpaint", json=as_json(mask=black))
-    assert "nothing to repaint" in json.loads(picture.headers["x-warnings"])[0]
-    assert largest_difference(opened(picture.content), SCENE.image) == 0
+    image = client.post("/v1/inpaint", json=as_json(mask=black))
+    assert "nothing to repaint" in json.loads(image.headers["x-warnings"])[0]
+    assert largest_difference(opened(image.content), SCENE.image) == 0
     body = client.post("/v1/inpaint", json=as_json(mask=black, response_format="json")).json()
     assert "nothing to repaint" in body["warnings"][0]
 

@@ -118,7 +118,7 @@ def test_addresses_and_paths_are_not_opened(client: httpx.Client, text: str, rol
 
 
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_the_path_of_a_picture_on_the_server_is_not_opened(
+def test_the_path_of_an_image_on_the_server_is_not_opened(
     client: httpx.Client, tmp_path: Path, role: str
 ) -> None:
     path = tmp_path / "secret.png"
@@ -142,14 +142,14 @@ def _png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 HOSTILE = {
     "nothing": b"",
-    "a text": b"this is a picture, believe me",
+    "a text": b"this is an image, believe me",
     "a web page": b"<html><script>alert(1)</script></html>",
     "a drawing": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
     "a program for printers": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     "a document": b"%PDF-1.7\n1 0 obj\n",
     "an archive": b"PK\x03\x04" + bytes(100),
     "only a signature": b"\x89PNG\r\n\x1a\n",
-    "a truncated picture": png_of(SCENE.image)[:2000],
+    "a truncated image": png_of(SCENE.image)[:2000],
     "no pixels": _png(128, 128),
     "too few pixels": _png(128, 128, (b"IDAT", zlib.compress(bytes(1000)))),
     "no width": _png(0, 128, (b"IDAT", zlib.compress(b""))),
@@ -159,7 +159,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("role", ["image", "mask"])
-def test_what_is_no_sound_picture(client: httpx.Client, name: str, role: str) -> None:
+def test_what_is_no_sound_image(client: httpx.Client, name: str, role: str) -> None:
     parts = {**files(), role: ("a.png", HOSTILE[name], "image/png")}
     _refused(client.post("/v1/inpaint", data=FORM, files=parts), 400, f"invalid_{role}")
 
@@ -178,12 +178,12 @@ def test_a_canvas_with_too_many_pixels(client: httpx.Client, margins: list[int])
     _refused(client.post("/v1/inpaint", json=as_json(margins=margins)), 413, "picture_too_large")
 
 
-def test_a_picture_with_sides_that_differ_too_much(client: httpx.Client) -> None:
+def test_an_image_with_sides_that_differ_too_much(client: httpx.Client) -> None:
     thin = base64_of(Image.new("RGB", (17_000, 8)))
     _refused(client.post("/v1/inpaint", json=as_json(image=thin, mask=thin)), 413, "picture_too_large")
 
 
-def test_a_file_that_is_two_things_gives_back_the_picture_alone(client: httpx.Client) -> None:
+def test_a_file_that_is_two_things_gives_back_the_image_alone(client: httpx.Client) -> None:
     page = b"<script>alert(1)</script>"
     parts = {**files(), "image": ("a.html", png_of(SCENE.image) + page, "text/html")}
     answer = client.post("/v1/inpaint", data=FORM, files=parts)

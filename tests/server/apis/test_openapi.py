@@ -21,7 +21,7 @@ from server.uploads import SCENE, base64_of, png_of
 
 # What a schema cannot say: that fields fit together, that a text names a sampler, how large a canvas gets.
 BEYOND_SCHEMAS = ("invalid_parameter", "unknown_sampler", "picture_too_large", "invalid_mask")
-# These two compare the case that was generated with the answer to the one with pictures.
+# These two compare the case that was generated with the answer to the one with images.
 NOT_FOR_EDITED_CASES: list[schemathesis.CheckFunction] = [negative_data_rejection, positive_data_acceptance]
 
 
@@ -61,7 +61,7 @@ def _try_right(operation: Any) -> None:
         if isinstance(case.body, dict):
             steps = "num_inference_steps" if operation.path == "/v1/inpaint" else "steps"
             encode = png_of if case.media_type == "multipart/form-data" else base64_of
-            case.body = {steps: 2, **case.body, **_pictures(case.body, encode)}
+            case.body = {steps: 2, **case.body, **_images(case.body, encode)}
         answer = case.call_and_validate(timeout=60, excluded_checks=NOT_FOR_EDITED_CASES)
         if operation.path == "/v1/inpaint" and answer.status_code != 200:
             assert answer.json()["error"]["code"] in BEYOND_SCHEMAS, answer.text
@@ -69,14 +69,14 @@ def _try_right(operation: Any) -> None:
     check()
 
 
-def _pictures(body: Mapping[str, object], encode: Callable[[Image.Image], object]) -> dict[str, Any]:
-    """Real pictures for those of a generated body."""
-    pictures: dict[str, Any] = {
+def _images(body: Mapping[str, object], encode: Callable[[Image.Image], object]) -> dict[str, Any]:
+    """Real images for those of a generated body."""
+    images: dict[str, Any] = {
         "image": encode(SCENE.image),
         "mask": encode(SCENE.mask),
         "init_images": [encode(SCENE.image)],
     }
-    return {name: picture for name, picture in pictures.items() if body.get(name) is not None}
+    return {name: image for name, image in images.items() if body.get(name) is not None}
 
 
 def _try_wrong(operation: Any) -> bool:

@@ -1,4 +1,4 @@
-"""However a request ends, its pictures go with it, without a garbage collection: they are large."""
+"""However a request ends, its images go with it, without a garbage collection: they are large."""
 
 import gc
 import logging
@@ -36,7 +36,7 @@ def _webui(**more: object) -> dict[str, object]:
 
 
 ENDINGS: dict[str, tuple[str, dict[str, Any], int | None]] = {
-    "a picture": ("/v1/inpaint", {"data": FORM, "files": files()}, 200),
+    "an image": ("/v1/inpaint", {"data": FORM, "files": files()}, 200),
     "JSON": (
         "/v1/inpaint",
         {"json": as_json(num_images_per_prompt=2, seed=[3, 4], response_format="json")},

@@ -25,7 +25,7 @@ def _follow_until_it_breaks(address: str, running: threading.Event, errors: list
         errors.append(error)
 
 
-def test_a_killed_server_is_noticed_and_the_next_one_serves_the_same_pictures() -> None:
+def test_a_killed_server_is_noticed_and_the_next_one_serves_the_same_images() -> None:
     errors: list[Exception] = []
     running = threading.Event()
     with ServedProcess("demo") as server:

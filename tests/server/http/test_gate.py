@@ -34,7 +34,7 @@ def test_a_key_is_asked_for(guarded: str, path: str) -> None:
     assert httpx.get(guarded + path, headers={"Authorization": f"Bearer {KEY}"}).status_code in (200, 404)
 
 
-def test_pictures_need_a_key_before_anything_is_read(guarded: str, service: BatchingService) -> None:
+def test_images_need_a_key_before_anything_is_read(guarded: str, service: BatchingService) -> None:
     refused = httpx.post(f"{guarded}/v1/inpaint", data=FORM, files=files())
     assert refused.status_code == 401
     assert refused.json()["error"]["code"] == "unauthorized"

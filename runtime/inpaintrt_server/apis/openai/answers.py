@@ -10,9 +10,9 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.openai.fields import EditFields
-from inpaintrt_server.http.pictures import OutputFormat
+from inpaintrt_server.http.result_files import OutputFormat
 
-__all__ = ["ImagesBody", "PictureBody", "event_body", "images_body"]
+__all__ = ["ImageBody", "ImagesBody", "event_body", "images_body"]
 
 Background = Literal["transparent", "opaque"]
 
@@ -25,10 +25,10 @@ _NO_USAGE = {
 }
 
 
-class PictureBody(BaseModel):
+class ImageBody(BaseModel):
     """One result."""
 
-    b64_json: str = Field(description="The picture's file in base64.")
+    b64_json: str = Field(description="The image's file in base64.")
     seed: int = Field(description="The seed that it was made with; ours.")
 
 
@@ -36,7 +36,7 @@ class ImagesBody(BaseModel):
     """The results of a request."""
 
     created: int = Field(description="When, in seconds since 1970.")
-    data: list[PictureBody]
+    data: list[ImageBody]
     background: Background
     output_format: OutputFormat
     quality: Literal["low", "medium", "high"]
@@ -62,7 +62,7 @@ def images_body(
     """
     return ImagesBody(
         created=int(time.time()),
-        data=[PictureBody(b64_json=file, seed=seed) for file, seed in zip(files, seeds, strict=True)],
+        data=[ImageBody(b64_json=file, seed=seed) for file, seed in zip(files, seeds, strict=True)],
         background=_background(images[0]),
         output_format=fields.output_format,
         quality=_quality(fields),
@@ -78,7 +78,7 @@ def event_body(
 
     Args:
         fields: The form.
-        image: The picture that it carries.
+        image: The image that it carries.
         file: The same as a file in base64.
         partial: The number of a preview, from 0; None for the result.
         seed: The seed of the result.

@@ -11,13 +11,13 @@ from PIL import Image
 from starlette.responses import Response
 
 from inpaintrt.request import make_request
+from inpaintrt_server.apis.decoding import in_image_thread
 from inpaintrt_server.apis.openai.answers import event_body, images_body
 from inpaintrt_server.apis.openai.errors import error_body, for_openai
 from inpaintrt_server.apis.openai.fields import EditFields
 from inpaintrt_server.apis.openai.mapping import options_of
 from inpaintrt_server.apis.openai.models import check_model
-from inpaintrt_server.apis.openai.pictures import read_pictures
-from inpaintrt_server.apis.picture_files import in_picture_thread
+from inpaintrt_server.apis.openai.transparency import read_images
 from inpaintrt_server.batching.admission import Permit
 from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.bodies import checked, read_form
@@ -26,9 +26,9 @@ from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import Problem
 from inpaintrt_server.http.events import EventStream, Translate, sse
 from inpaintrt_server.http.forms import Form
-from inpaintrt_server.http.pictures import DEFAULT_QUALITY, as_base64
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError
+from inpaintrt_server.http.result_files import DEFAULT_QUALITY, as_base64
 from inpaintrt_server.http.running import Running, admission, start_job
 from inpaintrt_server.http.timing import server_timing
 from inpaintrt_server.http.uploads import Upload, check_upload
@@ -47,7 +47,7 @@ class _Edit(NamedTuple):
 
 
 async def edit_image(request: Request) -> Response:
-    """Paint what the prompt says where the mask is transparent, or else where the picture is."""
+    """Paint what the prompt says where the mask is transparent, or else where the image is."""
     context = context_of(request)
     with admission(context) as permit:
         edit = await _read_in_thread(await read_form(request), context)
@@ -66,7 +66,7 @@ async def edit_image(request: Request) -> Response:
 
 
 async def _read_in_thread(form: Form, context: Context) -> _Edit:
-    return await in_picture_thread(context, lambda: _read(form, context))
+    return await in_image_thread(context, lambda: _read(form, context))
 
 
 def _read(form: Form, context: Context) -> _Edit:
@@ -84,7 +84,7 @@ def _read(form: Form, context: Context) -> _Edit:
     image = _single(form, *_IMAGE_NAMES)
     mask = _single(form, "mask")
     if image is None:
-        raise FieldError("there is no picture", field="image", expected="a picture's file")
+        raise FieldError("there is no image", field="image", expected="an image's file")
     return _Edit(
         fields,
         check_upload(image, "image", max_pixels=most),
@@ -96,7 +96,7 @@ def _single(form: Form, *names: str) -> bytes | None:
     files = [file for name in names for file in form.files.get(name, ())]
     if len(files) > 1:
         raise FieldError(
-            "one picture is edited at a time",
+            "one image is edited at a time",
             field=names[0],
             received=f"{len(files)} files",
             expected="one file",
@@ -107,10 +107,10 @@ def _single(form: Form, *names: str) -> bytes | None:
 async def _start(http_request: Request, context: Context, permit: Permit, edit: _Edit) -> Running:
     fields, mask = edit.fields, None if edit.mask is None else edit.mask.data
     opaque, most = fields.background == "opaque", context.settings.max_pixels
-    pictures = await in_picture_thread(
-        context, lambda: read_pictures(edit.image.data, mask, opaque=opaque, max_pixels=most)
+    images = await in_image_thread(
+        context, lambda: read_images(edit.image.data, mask, opaque=opaque, max_pixels=most)
     )
-    request = make_request(fields.prompt, pictures.image, pictures.mask, options_of(fields, pictures.size))
+    request = make_request(fields.prompt, images.image, images.mask, options_of(fields, images.size))
     check_bounds(request, edit.image, context)
     steps = preview_steps(context.service.stages.manifest, request, fields.partial_images)
     return start_job(http_request, permit, request, preview_steps=steps)

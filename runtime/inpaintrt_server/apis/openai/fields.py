@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from inpaintrt_server.http.pictures import OutputFormat
 from inpaintrt_server.http.refusals import FieldError
+from inpaintrt_server.http.result_files import OutputFormat
 
 __all__ = ["EditFields"]
 
@@ -23,8 +23,8 @@ _REFUSED: Mapping[tuple[str, str], str] = MappingProxyType(
             "background",
             "transparent",
         ): "what is painted is opaque; what the mask keeps stays as transparent as it was",
-        ("output_format", "gif"): "one picture does not move: ask for png, jpeg or webp",
-        ("output_format", "svg"): "pictures are made of pixels: ask for png, jpeg or webp",
+        ("output_format", "gif"): "one image does not move: ask for png, jpeg or webp",
+        ("output_format", "svg"): "images are made of pixels: ask for png, jpeg or webp",
     }
 )
 
@@ -39,17 +39,17 @@ class EditFields(BaseModel):
 
     prompt: str = Field(description="What to paint.")
     model: str | None = Field(None, max_length=_LONGEST_NAME, description="The bundle's name, or `auto`.")
-    n: int = Field(1, ge=1, le=10, description="Pictures to make.")
+    n: int = Field(1, ge=1, le=10, description="Images to make.")
     size: str = Field(
         "auto",
         pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
-        description="`auto` for the picture's own size, or WIDTHxHEIGHT of the picture's proportions.",
+        description="`auto` for the image's own size, or WIDTHxHEIGHT of the image's proportions.",
     )
     quality: Literal["auto", "low", "medium", "high", "standard"] = Field(
         "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
     )
     background: Literal["auto", "opaque"] = Field(
-        "auto", description="`opaque` makes a picture with transparency opaque first."
+        "auto", description="`opaque` makes an image with transparency opaque first."
     )
     input_fidelity: Literal["high", "low"] | None = Field(
         None, description="Changes nothing: what the mask keeps is kept bit for bit."
@@ -96,7 +96,7 @@ class EditFields(BaseModel):
             )
         if self.stream and self.n > 1:
             raise FieldError(
-                "a stream carries one picture", field="n", received=self.n, expected="1, or stream false"
+                "a stream carries one image", field="n", received=self.n, expected="1, or stream false"
             )
         return self
 

@@ -16,17 +16,17 @@ _MOST_STEPS = 50
 _LARGEST_DISTORTION = 0.01
 
 
-def options_of(fields: EditFields, picture: tuple[int, int]) -> Options:
+def options_of(fields: EditFields, image: tuple[int, int]) -> Options:
     """The options that a form asks for. Prompts of more than one window are joined, not cut.
 
     Args:
         fields: The form.
-        picture: Width and height of the picture.
+        image: Width and height of the image.
 
     Raises:
-        FieldError: The picture would be distorted.
+        FieldError: The image would be distorted.
     """
-    width, height = _size(fields.size, picture)
+    width, height = _size(fields.size, image)
     return Options(
         negative_prompt=fields.negative_prompt,
         num_inference_steps=_STEPS.get(fields.quality, _MOST_STEPS) if fields.steps is None else fields.steps,
@@ -41,16 +41,16 @@ def options_of(fields: EditFields, picture: tuple[int, int]) -> Options:
     )
 
 
-def _size(size: str, picture: tuple[int, int]) -> tuple[int | None, int | None]:
-    if size in ("auto", f"{picture[0]}x{picture[1]}"):
+def _size(size: str, image: tuple[int, int]) -> tuple[int | None, int | None]:
+    if size in ("auto", f"{image[0]}x{image[1]}"):
         return None, None
     width, height = (int(side) for side in size.split("x"))
-    distortion = width * picture[1] / (height * picture[0])
+    distortion = width * image[1] / (height * image[0])
     if abs(distortion - 1) > _LARGEST_DISTORTION:
         raise FieldError(
-            "this size would distort the picture",
+            "this size would distort the image",
             field="size",
-            received=f"{size} for a picture of {picture[0]}x{picture[1]}",
+            received=f"{size} for an image of {image[0]}x{image[1]}",
             expected="a size of the same proportions, or auto",
         )
     return width, height

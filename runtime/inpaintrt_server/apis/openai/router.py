@@ -54,7 +54,7 @@ def make_api(settings: ServerSettings) -> Api:
 async def not_here(request: Request) -> Response:
     """What of OpenAI's interface is not served."""
     raise NotFoundError(
-        "this server paints into pictures only",
+        "this server paints into images only",
         field=None,
         received=request.url.path,
         expected="/v1/images/edits",

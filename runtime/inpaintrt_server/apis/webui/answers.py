@@ -10,10 +10,10 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import PICTURE_FIELDS, Img2Img
+from inpaintrt_server.apis.webui.fields import IMAGE_FIELDS, Img2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
-from inpaintrt_server.apis.webui.settings import Overrides
-from inpaintrt_server.http.pictures import as_base64
+from inpaintrt_server.apis.webui.overrides import Overrides
+from inpaintrt_server.http.result_files import as_base64
 
 __all__ = ["Img2ImgBody", "Results", "img2img_body"]
 
@@ -31,10 +31,10 @@ class Results:
     """What was made.
 
     Attributes:
-        images: The pictures.
+        images: The images.
         seeds: One for each.
         warnings: What the client should know.
-        interrupted: Whether the pictures are unfinished.
+        interrupted: Whether the images are unfinished.
     """
 
     images: Sequence[Image.Image]
@@ -51,7 +51,7 @@ async def img2img_body(
     Args:
         fields: What was asked for.
         overrides: The same, from its settings.
-        checkpoint: What made the pictures.
+        checkpoint: What made the images.
         results: What was made.
     """
     height, width = checkpoint.native
@@ -60,7 +60,7 @@ async def img2img_body(
     sent = results.images if fields.send_images else ()
     return Img2ImgBody(
         images=await as_base64(sent, overrides.image_format, parameters=infotexts[: len(sent)]),
-        parameters=fields.model_dump(exclude=set() if fields.include_init_images else PICTURE_FIELDS),
+        parameters=fields.model_dump(exclude=set() if fields.include_init_images else IMAGE_FIELDS),
         info=write_info(
             fields,
             overrides,

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inpaintrt_server.apis.webui.neutral import describe_neutral, drop_neutral
 
-__all__ = ["PICTURE_FIELDS", "Img2Img"]
+__all__ = ["IMAGE_FIELDS", "Img2Img"]
 
-PICTURE_FIELDS = {"init_images", "mask"}
+IMAGE_FIELDS = {"init_images", "mask"}
 
 _MAX_SIDE = 16384
 _MAX_BLUR = 512
@@ -29,7 +29,7 @@ class Img2Img(BaseModel):
     prompt: str = Field("", description="What to paint.")
     negative_prompt: str = Field("", description="What not to paint.")
     init_images: list[str] = Field(
-        min_length=1, max_length=1, description="The picture in base64, with or without `data:...;base64,`."
+        min_length=1, max_length=1, description="The image in base64, with or without `data:...;base64,`."
     )
     mask: str = Field(description="The mask in base64: white is painted, black is kept.")
     mask_blur: int | None = Field(None, ge=0, le=_MAX_BLUR, description="Blur of the mask; sigma in pixels.")
@@ -43,9 +43,7 @@ class Img2Img(BaseModel):
     inpaint_full_res_padding: int = Field(0, ge=0, le=_MAX_SIDE, description="Pixels around that region.")
     resize_mode: int = Field(0, ge=0, le=3, description="0 (stretch), unless inpaint_full_res is true.")
     denoising_strength: float = Field(0.75, ge=0, le=1, description="What to forget under the mask.")
-    seed: int = Field(
-        -1, ge=-1, le=2**64 - 1, description="-1 chooses one; further pictures count up from it."
-    )
+    seed: int = Field(-1, ge=-1, le=2**64 - 1, description="-1 chooses one; further images count up from it.")
     sampler_name: str | None = Field(None, description="A name of /sdapi/v1/samplers.")
     sampler_index: str = Field("Euler", description="Taken where sampler_name is absent.")
     scheduler: str = Field("Automatic", description="A name of /sdapi/v1/schedulers.")
@@ -56,18 +54,18 @@ class Img2Img(BaseModel):
     )
     width: int | None = Field(None, ge=8, le=_MAX_SIDE, description="Width of the run, a multiple of 8.")
     height: int | None = Field(None, ge=8, le=_MAX_SIDE, description="Height of the run, a multiple of 8.")
-    batch_size: int = Field(1, ge=1, le=_MOST_RESULTS, description="Pictures to make, times n_iter.")
-    n_iter: int = Field(1, ge=1, le=_MOST_RESULTS, description="Pictures to make, times batch_size.")
-    include_init_images: bool = Field(default=False, description="Repeat picture and mask in the answer.")
-    send_images: bool = Field(default=True, description="False leaves the pictures out of the answer.")
+    batch_size: int = Field(1, ge=1, le=_MOST_RESULTS, description="Images to make, times n_iter.")
+    n_iter: int = Field(1, ge=1, le=_MOST_RESULTS, description="Images to make, times batch_size.")
+    include_init_images: bool = Field(default=False, description="Repeat image and mask in the answer.")
+    send_images: bool = Field(default=True, description="False leaves the images out of the answer.")
     override_settings: dict[str, Any] = Field(default={}, description="Settings of this request.")
     override_settings_restore_afterwards: bool = Field(
         default=True, description="True where there are override_settings: none is kept."
     )
     force_task_id: str | None = Field(None, max_length=128, description="A name that /progress repeats.")
 
-    def without_pictures(self) -> Img2Img:
-        """The same without picture and mask, which need not wait in memory once they are decoded."""
+    def without_images(self) -> Img2Img:
+        """The same without image and mask, which need not wait in memory once they are decoded."""
         return self.model_copy(update={"init_images": [], "mask": ""})
 
     @model_validator(mode="before")

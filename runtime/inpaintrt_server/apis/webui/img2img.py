@@ -10,15 +10,15 @@ from starlette.responses import Response
 
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
-from inpaintrt_server.apis.picture_files import in_picture_thread
+from inpaintrt_server.apis.decoding import in_image_thread
 from inpaintrt_server.apis.webui.answers import Results, img2img_body
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
 from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
 from inpaintrt_server.apis.webui.masks import read_mask
+from inpaintrt_server.apis.webui.overrides import Overrides, read_overrides
 from inpaintrt_server.apis.webui.progress import owner_of
-from inpaintrt_server.apis.webui.settings import Overrides, read_overrides
 from inpaintrt_server.batching.events import Finished, JobTimings, Stepped
 from inpaintrt_server.http.bodies import read_json
 from inpaintrt_server.http.bounds import check_bounds
@@ -44,7 +44,7 @@ async def paint(request: Request, jobs: Jobs) -> Response:
         fields = await read_json(request, Img2Img)
         overrides = read_overrides(fields.override_settings, checkpoint)
         wanted = await _request_of(fields, overrides, checkpoint, context)
-        fields = fields if fields.include_init_images else fields.without_pictures()
+        fields = fields if fields.include_init_images else fields.without_images()
         job = WebuiJob(owner_of(request), fields.force_task_id or record_of(request).id)
         with jobs.enter(job):
             running = start_job(request, permit, wanted, preview_steps=job.previews)
@@ -59,11 +59,11 @@ async def _request_of(
     options = options_of(fields, overrides, checkpoint)
     prompt = prompt_of(fields, overrides)
     most = context.settings.max_pixels
-    picture = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
+    upload = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
     mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
-    mask_file = await in_picture_thread(context, lambda: read_mask(mask.data, max_pixels=most))
-    request = make_request(prompt, picture.data, mask_file, options)
-    check_bounds(request, picture, context)
+    mask_file = await in_image_thread(context, lambda: read_mask(mask.data, max_pixels=most))
+    request = make_request(prompt, upload.data, mask_file, options)
+    check_bounds(request, upload, context)
     return request
 
 
@@ -76,7 +76,7 @@ async def _follow(running: Running, job: WebuiJob, wanted: PipelineRequest) -> t
     """Wait for the end, or for the preview that an interrupted job ends with."""
     async with contextlib.aclosing(running.events()) as events:
         async for event in events:
-            job.hear(event)
+            job.record(event)
             match event:
                 case Finished(images=images, seeds=seeds, warnings=warnings, timings=timings):
                     return Results(images, seeds, warnings), timings

@@ -1,4 +1,4 @@
-"""What the WebUI writes about its pictures: the infotext in their metadata, and `info` in its answers."""
+"""What the WebUI writes about its images: the infotext in their metadata, and `info` in its answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
-from inpaintrt_server.apis.webui.settings import Overrides
+from inpaintrt_server.apis.webui.overrides import Overrides
 
 __all__ = ["infotexts_of", "write_info"]
 
@@ -17,13 +17,13 @@ __all__ = ["infotexts_of", "write_info"]
 def infotexts_of(
     fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, seeds: Sequence[int], size: tuple[int, int]
 ) -> list[str]:
-    """The text that tells how each picture was made.
+    """The text that tells how each image was made.
 
     Args:
         fields: What was asked for.
         overrides: The same, from its settings.
-        checkpoint: What made the pictures.
-        seeds: One for each picture.
+        checkpoint: What made the images.
+        seeds: One for each image.
         size: Width and height of the run.
     """
     return [_infotext(fields, _parameters(fields, overrides, checkpoint, seed, size)) for seed in seeds]
@@ -81,12 +81,12 @@ def write_info(
     Args:
         fields: What was asked for.
         overrides: The same, from its settings.
-        checkpoint: What made the pictures.
-        seeds: One for each picture.
+        checkpoint: What made the images.
+        seeds: One for each image.
         size: Width and height of the run.
-        infotexts: One for each picture.
+        infotexts: One for each image.
         warnings: What the client should know.
-        interrupted: Whether the pictures are unfinished.
+        interrupted: Whether the images are unfinished.
     """
     count = len(seeds)
     return json.dumps(

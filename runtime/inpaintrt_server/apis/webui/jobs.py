@@ -78,7 +78,7 @@ class WebuiJob:
         """How much of it is done, from 0 to 1."""
         return self.step / self.steps if self.steps else 0.0
 
-    def hear(self, event: Progress) -> None:
+    def record(self, event: Progress) -> None:
         """Note how far it is."""
         match event:
             case Started(total=total):

@@ -10,8 +10,8 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
+from inpaintrt_server.apis.webui.overrides import settings_of
 from inpaintrt_server.apis.webui.samplers import SAMPLERS, SCHEDULES
-from inpaintrt_server.apis.webui.settings import settings_of
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.refusals import FieldError
 

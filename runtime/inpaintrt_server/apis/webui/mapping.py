@@ -7,9 +7,9 @@ import secrets
 from inpaintrt.options import Fill, Options
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.apis.webui.prompts import plain_prompt
 from inpaintrt_server.apis.webui.samplers import Sampler, choose_sampler
-from inpaintrt_server.apis.webui.settings import Overrides
 from inpaintrt_server.http.refusals import FieldError
 
 __all__ = ["options_of", "prompt_of"]
@@ -33,7 +33,7 @@ def prompt_of(fields: Img2Img, overrides: Overrides) -> str:
 def options_of(fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint) -> Options:
     """The options that a body asks for.
 
-    Picture `i` of a request has the seed plus `i`, and prompts of more than one window are joined, both as
+    Image `i` of a request has the seed plus `i`, and prompts of more than one window are joined, both as
     in the WebUI.
 
     Raises:
@@ -67,7 +67,7 @@ def options_of(fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint) ->
 def _check_combinations(fields: Img2Img, *, overrides_given: bool) -> None:
     if fields.resize_mode and not fields.inpaint_full_res:
         raise FieldError(
-            "where the whole picture runs, it is stretched",
+            "where the whole image runs, it is stretched",
             field="resize_mode",
             received=fields.resize_mode,
             expected="0, or inpaint_full_res true",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inpaintrt_server.apis.picture_files import load_mask_file, png_of
+from inpaintrt_server.apis.decoding import load_mask_file, png_of
 
 __all__ = ["read_mask"]
 

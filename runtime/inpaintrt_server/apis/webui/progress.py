@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.keys import given_keys
-from inpaintrt_server.http.pictures import as_base64
+from inpaintrt_server.http.result_files import as_base64
 
 __all__ = ["ProgressBody", "StateBody", "owner_of", "progress_of"]
 

@@ -113,7 +113,7 @@ def _add_rest(router: APIRouter) -> None:
             allowed = {"Allow": ", ".join(sorted(served[path]))}
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed)
         raise NotFoundError(
-            "this server paints into pictures only, and does not have this path of the WebUI",
+            "this server paints into images only, and does not have this path of the WebUI",
             received=path,
             expected=_SERVED,
         )

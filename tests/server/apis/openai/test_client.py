@@ -25,11 +25,11 @@ from server.uploads import SCENE, hole, opened, png_of
 KEY = "a key of enough letters"
 PROMPT = SCENE.script.prompts[0]
 LARGE_PNG = png_of(Image.new("1", (6000, 6000)))
-PICTURE = png_of(SCENE.image)
+IMAGE = png_of(SCENE.image)
 SHORT: dict[str, Any] = {"seed": 3, "steps": 4}
 
 
-def pictures(answer: ImagesResponse) -> list[Image.Image]:
+def images(answer: ImagesResponse) -> list[Image.Image]:
     assert answer.data is not None
     return [decoded(item.b64_json) for item in answer.data]
 
@@ -55,12 +55,12 @@ def pipeline(demo: LoadedBundle) -> InpaintPipeline:
     return InpaintPipeline(demo)
 
 
-def test_an_edit_is_the_pipelines_picture(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
-    answer = client.images.edit(image=PICTURE, mask=hole(), prompt=PROMPT, extra_body=SHORT)
+def test_an_edit_is_the_pipelines_image(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
+    answer = client.images.edit(image=IMAGE, mask=hole(), prompt=PROMPT, extra_body=SHORT)
     expected = pipeline(PROMPT, SCENE.image, SCENE.mask, num_inference_steps=4, seed=3).images[0]
-    (picture,) = pictures(answer)
-    assert largest_difference(picture, expected) <= 1
-    assert picture.format == "PNG"
+    (image,) = images(answer)
+    assert largest_difference(image, expected) <= 1
+    assert image.format == "PNG"
     assert answer.size == "128x128"
     assert answer.background == "opaque"
     assert answer.output_format == "png"
@@ -70,7 +70,7 @@ def test_an_edit_is_the_pipelines_picture(client: openai.OpenAI, pipeline: Inpai
 
 def test_every_field_acts(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
     answer = client.images.edit(
-        image=[("picture.png", PICTURE, "image/png")],
+        image=[("image.png", IMAGE, "image/png")],
         mask=("mask.png", hole(), "image/png"),
         prompt=PROMPT,
         n=2,
@@ -102,20 +102,20 @@ def test_every_field_acts(client: openai.OpenAI, pipeline: InpaintPipeline) -> N
         width=64,
         height=64,
     ).images
-    found = pictures(answer)
-    assert [picture.format for picture in found] == ["JPEG", "JPEG"]
+    found = images(answer)
+    assert [image.format for image in found] == ["JPEG", "JPEG"]
     assert answer.size == "64x64"
-    for picture, exact in zip(found, expected, strict=True):
-        assert picture.size == (64, 64)
-        assert largest_difference(picture.resize((8, 8)), exact.resize((8, 8))) < 12
+    for image, exact in zip(found, expected, strict=True):
+        assert image.size == (64, 64)
+        assert largest_difference(image.resize((8, 8)), exact.resize((8, 8))) < 12
 
 
-def test_the_pictures_own_transparency_says_where(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
+def test_the_images_own_transparency_says_where(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
     answer = client.images.edit(image=hole(), prompt=PROMPT, extra_body=SHORT)
     expected = pipeline(PROMPT, SCENE.image, SCENE.mask, num_inference_steps=4, seed=3).images[0]
-    (picture,) = pictures(answer)
-    assert picture.mode == "RGB"
-    assert largest_difference(picture, expected) <= 1
+    (image,) = images(answer)
+    assert image.mode == "RGB"
+    assert largest_difference(image, expected) <= 1
 
 
 def test_without_a_seed_one_is_chosen_and_told(client: openai.OpenAI) -> None:
@@ -123,14 +123,14 @@ def test_without_a_seed_one_is_chosen_and_told(client: openai.OpenAI) -> None:
     assert first.data is not None
     seed = first.data[0].model_extra["seed"]  # type: ignore[index]
     again = client.images.edit(image=hole(), prompt=PROMPT, extra_body={"steps": 4, "seed": seed})
-    assert largest_difference(pictures(first)[0], pictures(again)[0]) <= 1
+    assert largest_difference(images(first)[0], images(again)[0]) <= 1
 
 
 def test_a_stream_brings_partial_images_and_the_result(
     client: openai.OpenAI, pipeline: InpaintPipeline
 ) -> None:
     with client.images.edit(
-        image=PICTURE, mask=hole(), prompt=PROMPT, stream=True, partial_images=3, extra_body=SHORT
+        image=IMAGE, mask=hole(), prompt=PROMPT, stream=True, partial_images=3, extra_body=SHORT
     ) as stream:
         *partial, last = list(stream)
     assert [
@@ -156,7 +156,7 @@ def test_the_async_client_too(server: str) -> None:
             answer = await client.images.edit(image=hole(), prompt=PROMPT, extra_body=SHORT)
             stream = await client.images.edit(image=hole(), prompt=PROMPT, stream=True, extra_body=SHORT)
             events = [event async for event in stream]
-        return pictures(answer)[0], decoded(events[-1].b64_json)
+        return images(answer)[0], decoded(events[-1].b64_json)
 
     plain, streamed = asyncio.run(run())
     assert largest_difference(plain, streamed) <= 1
@@ -173,7 +173,7 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("given", "kind", "code", "param"),
     [
-        ({"image": PICTURE}, openai.BadRequestError, "invalid_mask", "mask"),
+        ({"image": IMAGE}, openai.BadRequestError, "invalid_mask", "mask"),
         ({"mask": png_of(SCENE.mask)}, openai.BadRequestError, "invalid_mask", "mask"),
         ({"image": b"GIF89a..."}, openai.BadRequestError, "invalid_image", "image"),
         ({"image": [hole(), hole()]}, openai.BadRequestError, "invalid_field", "image"),
@@ -221,8 +221,8 @@ def test_refusals_fill_the_clients_exceptions(
 
 
 def test_a_mask_of_another_size_is_named_with_both_sizes(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="mask 64 x 64, picture 128 x 128"):
-        client.images.edit(image=PICTURE, mask=png_of(opened(hole()).resize((64, 64))), prompt=PROMPT)
+    with pytest.raises(openai.BadRequestError, match="mask 64 x 64, image 128 x 128"):
+        client.images.edit(image=IMAGE, mask=png_of(opened(hole()).resize((64, 64))), prompt=PROMPT)
 
 
 def test_fields_that_come_twice_or_not_at_all_are_named(client: openai.OpenAI) -> None:

@@ -57,7 +57,7 @@ def test_sizes_may_be_off_by_rounding_but_not_distort() -> None:
     with pytest.raises(FieldError) as caught:
         options_of(fields(size="1024x1024"), (768, 512))
     assert caught.value.field == "size"
-    assert caught.value.received == "1024x1024 for a picture of 768x512"
+    assert caught.value.received == "1024x1024 for an image of 768x512"
 
 
 @pytest.mark.parametrize(

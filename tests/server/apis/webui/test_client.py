@@ -52,11 +52,11 @@ def pipeline(demo: LoadedBundle) -> InpaintPipeline:
 def sent(server: str) -> Iterator[Callable[..., httpx.Response]]:
     """Sends fields to img2img as they are."""
     with httpx.Client(base_url=server, timeout=60) as http:
-        pictures = {"init_images": [base64_of(SCENE.image)], "mask": base64_of(SCENE.mask), "steps": 2}
-        yield lambda **fields: http.post("/sdapi/v1/img2img", json={**pictures, **fields})
+        images = {"init_images": [base64_of(SCENE.image)], "mask": base64_of(SCENE.mask), "steps": 2}
+        yield lambda **fields: http.post("/sdapi/v1/img2img", json={**images, **fields})
 
 
-def test_the_clients_defaults_are_the_pipelines_picture(client: Any, pipeline: InpaintPipeline) -> None:
+def test_the_clients_defaults_are_the_pipelines_image(client: Any, pipeline: InpaintPipeline) -> None:
     result = client.img2img(**SHORT)
     expected = pipeline(
         PROMPT,
@@ -115,11 +115,11 @@ def test_every_field_acts(client: Any, pipeline: InpaintPipeline) -> None:
     )
     assert result.info["all_seeds"] == [3, 4, 5, 6]
     assert [image.size for image in result.images] == [(96, 64)] * 4
-    for picture, exact in zip(result.images, expected.images, strict=True):
-        assert largest_difference(picture, exact) <= 1
+    for image, exact in zip(result.images, expected.images, strict=True):
+        assert largest_difference(image, exact) <= 1
 
 
-def test_a_part_of_a_larger_picture_is_painted_and_the_rest_kept(client: Any) -> None:
+def test_a_part_of_a_larger_image_is_painted_and_the_rest_kept(client: Any) -> None:
     large = SCENE.image.resize((300, 200))
     mask = Image.new("L", large.size, 0)
     mask.paste(255, (200, 100, 260, 160))
@@ -136,13 +136,13 @@ def test_a_random_seed_is_told_and_can_be_sent_back(client: Any) -> None:
     assert largest_difference(first.image, again.image) <= 1
 
 
-def test_pictures_may_be_bare_base64_with_line_breaks(sent: Callable[..., httpx.Response]) -> None:
+def test_images_may_be_bare_base64_with_line_breaks(sent: Callable[..., httpx.Response]) -> None:
     broken = base64.encodebytes(base64.b64decode(base64_of(SCENE.image))).decode()
     plain = sent(seed=1).json()["images"]
     assert sent(seed=1, init_images=[f"data:image/png;base64,{broken}"]).json()["images"] == plain
 
 
-def test_answers_can_hold_jpegs_no_pictures_or_those_that_were_sent(
+def test_answers_can_hold_jpegs_no_images_or_those_that_were_sent(
     sent: Callable[..., httpx.Response],
 ) -> None:
     jpeg = sent(override_settings={"samples_format": "jpg"}).json()["images"][0]
@@ -153,7 +153,7 @@ def test_answers_can_hold_jpegs_no_pictures_or_those_that_were_sent(
     assert sent(include_init_images=True).json()["parameters"]["mask"] == base64_of(SCENE.mask)
 
 
-def test_a_mask_that_paints_nothing_gives_the_picture_back_with_a_warning(client: Any) -> None:
+def test_a_mask_that_paints_nothing_gives_the_image_back_with_a_warning(client: Any) -> None:
     result = client.img2img(**{**SHORT, "mask_image": Image.new("L", (128, 128), 0)})
     assert largest_difference(result.image, SCENE.image) == 0
     assert "nothing to repaint" in result.info["warnings"][0]
@@ -178,12 +178,12 @@ def test_a_mask_that_paints_nothing_gives_the_picture_back_with_a_warning(client
         ({"steps": 1000}, 422, "steps", "too many steps"),
         ({"width": 100}, 422, "width", "multiple"),
         ({"seed": 2**64 - 1, "batch_size": 2}, 422, "", "seed is out of range"),
-        ({"init_images": ["http://127.0.0.1:1/picture.png"]}, 400, "", "not opened"),
-        ({"init_images": ["/etc/hostname"]}, 400, "", "picture"),
+        ({"init_images": ["http://127.0.0.1:1/image.png"]}, 400, "", "not opened"),
+        ({"init_images": ["/etc/hostname"]}, 400, "", "image"),
         ({"init_images": ["file:///etc/hostname"]}, 400, "", "not opened"),
         ({"mask": "https://example.com/mask.png"}, 400, "", "not opened"),
         ({"mask": "AAAA"}, 400, "", "not an image"),
-        ({"mask": base64_of(SCENE.mask.resize((64, 64)))}, 400, "", "mask 64 x 64, picture 128 x 128"),
+        ({"mask": base64_of(SCENE.mask.resize((64, 64)))}, 400, "", "mask 64 x 64, image 128 x 128"),
     ],
 )
 def test_what_cannot_be_served_is_refused_by_name(
@@ -200,7 +200,7 @@ def test_what_cannot_be_served_is_refused_by_name(
 def test_the_client_hears_of_refusals(client: Any) -> None:
     with pytest.raises(RuntimeError, match="does not support restore_faces"):
         client.img2img(**SHORT, restore_faces=True)
-    with pytest.raises(RuntimeError, match="paints into pictures only"):
+    with pytest.raises(RuntimeError, match="paints into images only"):
         client.txt2img(prompt=PROMPT)
     assert client.skip()["error"] == "not_found"
 

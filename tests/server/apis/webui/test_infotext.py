@@ -4,14 +4,14 @@ from typing import Any
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
-from inpaintrt_server.apis.webui.settings import Overrides
+from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.http.bodies import checked
 
 CHECKPOINT = Checkpoint("mine, the best", "0123456789abcdef" * 4, (512, 512))
 
 
 def body(**fields: Any) -> Img2Img:
-    return checked(Img2Img, {"init_images": ["picture"], "mask": "mask", **fields})
+    return checked(Img2Img, {"init_images": ["image"], "mask": "mask", **fields})
 
 
 def test_the_infotext_has_the_webuis_form() -> None:

@@ -16,12 +16,12 @@ def test_a_preview_is_made_once_for_each_time_it_was_asked_for() -> None:
 
 
 def test_a_job_notes_how_far_it_is() -> None:
-    job, picture = WebuiJob("", "mine"), Image.new("RGB", (8, 8))
+    job, image = WebuiJob("", "mine"), Image.new("RGB", (8, 8))
     assert job.share == 0
-    job.hear(Started(4))
-    job.hear(Stepped(1, 4, (picture,)))
-    job.hear(Stepped(2, 4))
-    assert (job.share, job.step, job.steps, job.images) == (0.5, 2, 4, (picture,))
+    job.record(Started(4))
+    job.record(Stepped(1, 4, (image,)))
+    job.record(Stepped(2, 4))
+    assert (job.share, job.step, job.steps, job.images) == (0.5, 2, 4, (image,))
 
 
 def test_previews_are_not_asked_for_too_often() -> None:
@@ -36,7 +36,7 @@ def test_what_still_waits_is_not_interrupted() -> None:
     job = WebuiJob("", "mine")
     job.interrupt()
     waiting = job.interrupted
-    job.hear(Started(4))
+    job.record(Started(4))
     job.interrupt()
     assert (waiting, job.interrupted) == (False, True)
     assert 1 in job.previews

@@ -9,7 +9,7 @@ from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Img2Img
 from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
 from inpaintrt_server.apis.webui.neutral import IGNORED, NEUTRAL
-from inpaintrt_server.apis.webui.settings import read_overrides
+from inpaintrt_server.apis.webui.overrides import read_overrides
 from inpaintrt_server.http.bodies import checked
 from inpaintrt_server.http.refusals import FieldError
 
@@ -17,7 +17,7 @@ CHECKPOINT = Checkpoint.of(load_manifest(find_bundle("demo")))
 
 
 def body(**fields: Any) -> Img2Img:
-    return checked(Img2Img, {"init_images": ["picture"], "mask": "mask", **fields})
+    return checked(Img2Img, {"init_images": ["image"], "mask": "mask", **fields})
 
 
 def options(**fields: Any) -> Options:

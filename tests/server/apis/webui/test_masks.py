@@ -33,4 +33,4 @@ def test_whatever_is_drawn_on_a_transparent_ground_is_painted() -> None:
 
 def test_a_damaged_mask_is_refused_as_a_mask() -> None:
     with pytest.raises(MaskError, match="the mask:"):
-        read_mask(b"no picture", max_pixels=10_000)
+        read_mask(b"no image", max_pixels=10_000)

@@ -22,7 +22,7 @@ class Overrides:
 
     Attributes:
         clip_skip: Layers of the text encoder to skip; None for none.
-        image_format: What the answer's pictures are.
+        image_format: What the answer's images are.
         weights: Whether brackets in prompts weigh words.
     """
 

@@ -1,8 +1,8 @@
-"""Colours that continue over the mask's edge: what the VAE got wrong outside is taken back inside, too.
+"""Colors that continue over the mask's edge: what the VAE got wrong outside is taken back inside, too.
 
-The VAE shifts colours a little everywhere. Pasted back, that shift would show as a seam. Outside the mask it
-is known, and inside it is continued as smoothly as possible: the membrane of Pérez, Gangnet and Blake,
-"Poisson image editing" (2003), equation 7.
+The VAE shifts colors a little everywhere. Pasted back, that shift would show as a seam. Outside the mask it
+is known, and inside it is continued as smoothly as possible: the seamless cloning of Pérez, Gangnet and
+Blake, "Poisson image editing" (2003), equation 7.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["match_surroundings", "stretch_membrane"]
+__all__ = ["harmonic_fill", "match_colors"]
 
 Floats = NDArray[np.float32]
 
 _SWEEPS = 4
 
 
-def match_surroundings(result: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """Shift the result's colours under the mask so that they meet the original's at the mask's edge.
+def match_colors(result: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
+    """Shift the result's colors under the mask so that they meet the original's at the mask's edge.
 
     Args:
         result: What the VAE decoded, mode "RGB".
@@ -27,18 +27,18 @@ def match_surroundings(result: Image.Image, original: Image.Image, mask: Image.I
         mask: Mode "L", of the same size.
 
     Returns:
-        The result with its colours shifted; where nothing of the original is kept, the result itself.
+        The result with its colors shifted; where nothing of the original is kept, the result itself.
     """
     kept = np.asarray(mask) == 0
     if not kept.any() or kept.all():
         return result
     decoded = np.asarray(result, np.float32)
     difference = np.asarray(original, np.float32) - decoded
-    shifted = decoded + stretch_membrane(difference, kept)
+    shifted = decoded + harmonic_fill(difference, kept)
     return Image.fromarray(np.clip(np.rint(shifted), 0, 255).astype(np.uint8))
 
 
-def stretch_membrane(values: Floats, known: NDArray[np.bool_]) -> Floats:
+def harmonic_fill(values: Floats, known: NDArray[np.bool_]) -> Floats:
     """Continue values smoothly to where they are not known: an approximation of Laplace's equation.
 
     Coarse levels are solved first, each gives the next finer one its start (push-pull, Gortler et al., "The
@@ -54,7 +54,7 @@ def stretch_membrane(values: Floats, known: NDArray[np.bool_]) -> Floats:
     held = known[:, :, None]
     if known.all() or not known.any():
         return np.where(held, values, np.float32(0))
-    filled = np.where(held, values, _enlarge(stretch_membrane(*_halve(values, known)), known.shape))
+    filled = np.where(held, values, _enlarge(harmonic_fill(*_halve(values, known)), known.shape))
     for _ in range(_SWEEPS):
         filled = np.where(held, values, _average_of_neighbours(filled))
     return filled

@@ -1,4 +1,4 @@
-"""The same request through every interface, at the same time: one picture, the pipeline's."""
+"""The same request through every interface, at the same time: one image, the pipeline's."""
 
 import base64
 from collections.abc import Callable
@@ -72,15 +72,15 @@ def through_webui(server: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def expected(demo: LoadedBundle) -> Image.Image:
-    (picture,) = InpaintPipeline(demo)(PROMPT, SCENE.image, SCENE.mask, **OPTIONS).images
-    assert isinstance(picture, Image.Image)
-    return picture
+    (image,) = InpaintPipeline(demo)(PROMPT, SCENE.image, SCENE.mask, **OPTIONS).images
+    assert isinstance(image, Image.Image)
+    return image
 
 
-def test_every_interface_gives_the_pipelines_picture(server: str, expected: Image.Image) -> None:
+def test_every_interface_gives_the_pipelines_image(server: str, expected: Image.Image) -> None:
     ways: list[Callable[[str], Image.Image]] = [through_ours, through_openai, through_webui]
     with ThreadPoolExecutor(len(ways)) as pool:
-        pictures = list(pool.map(lambda way: way(server), ways))
+        images = list(pool.map(lambda way: way(server), ways))
     assert largest_difference(expected, SCENE.image) > 20
-    for picture in pictures:
-        assert largest_difference(picture, expected) <= 1
+    for image in images:
+        assert largest_difference(image, expected) <= 1

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.settings import Overrides, read_overrides, settings_of
+from inpaintrt_server.apis.webui.overrides import Overrides, read_overrides, settings_of
 from inpaintrt_server.http.refusals import FieldError
 
 CHECKPOINT = Checkpoint("mine", "0123456789abcdef" * 4, (512, 512))

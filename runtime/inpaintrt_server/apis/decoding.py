@@ -1,6 +1,6 @@
-"""Files of pictures that an interface looks into, and changes, before the runtime reads them.
+"""Files of images that an interface looks into, and changes, before the runtime reads them.
 
-What is handed on is a file again: a decoded picture takes many times its memory while it waits in the queue.
+What is handed on is a file again: a decoded image takes many times its memory while it waits in the queue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inpaintrt.errors import ImageError, MaskError
 from inpaintrt.images import load_image
 from inpaintrt_server.http.context import Context
 
-__all__ = ["in_picture_thread", "load_mask_file", "png_of"]
+__all__ = ["in_image_thread", "load_mask_file", "png_of"]
 
 # Files that are read once, by ourselves, are not worth the time to make them small.
 _FASTEST = 1
@@ -24,21 +24,21 @@ _FASTEST = 1
 _Result = TypeVar("_Result")
 
 
-async def in_picture_thread(context: Context, work: Callable[[], _Result]) -> _Result:
-    """Do work on pictures in a thread, for few requests at a time, so that memory stays bounded.
+async def in_image_thread(context: Context, work: Callable[[], _Result]) -> _Result:
+    """Do work on images in a thread, for few requests at a time, so that memory stays bounded.
 
     Args:
         context: Whose threads.
         work: What to do.
     """
-    return await anyio.to_thread.run_sync(work, limiter=context.picture_threads)
+    return await anyio.to_thread.run_sync(work, limiter=context.image_threads)
 
 
 def load_mask_file(file: bytes, *, max_pixels: int) -> Image.Image:
-    """Open a mask as `load_image` opens a picture, transparency included.
+    """Open a mask as `load_image` opens an image, transparency included.
 
     Raises:
-        MaskError: The file is damaged, too large, or not a picture.
+        MaskError: The file is damaged, too large, or not an image.
     """
     try:
         return load_image(file, max_pixels=max_pixels)
@@ -49,7 +49,7 @@ def load_mask_file(file: bytes, *, max_pixels: int) -> Image.Image:
 
 
 def png_of(image: Image.Image) -> bytes:
-    """A picture as a file, with its colour profile."""
+    """An image as a file, with its color profile."""
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=_FASTEST, icc_profile=image.info.get("icc_profile"))
     return file.getvalue()

@@ -5,45 +5,45 @@ import pytest
 from PIL import Image, ImageCms
 
 from inpaintrt.errors import ImageError, MaskError
-from inpaintrt_server.apis.openai.pictures import EditPictures, read_pictures
+from inpaintrt_server.apis.openai.transparency import EditImages, read_images
 from runtime.pictures import disc_mask, gradient, largest_difference
 from server.uploads import opened, png_of
 
 SIZE = (48, 32)
-PICTURE = gradient(*SIZE)
+IMAGE = gradient(*SIZE)
 HOLE = Image.eval(disc_mask(*SIZE), lambda value: 255 - value)
 
 
-def with_alpha(picture: Image.Image, alpha: Image.Image) -> Image.Image:
-    layered = picture.copy()
+def with_alpha(image: Image.Image, alpha: Image.Image) -> Image.Image:
+    layered = image.copy()
     layered.putalpha(alpha)
     return layered
 
 
-def read(image: bytes, mask: bytes | None = None, *, opaque: bool = False) -> EditPictures:
-    return read_pictures(image, mask, opaque=opaque, max_pixels=10_000)
+def read(image: bytes, mask: bytes | None = None, *, opaque: bool = False) -> EditImages:
+    return read_images(image, mask, opaque=opaque, max_pixels=10_000)
 
 
-def test_transparent_is_painted_and_the_file_of_an_opaque_picture_stays() -> None:
-    file = png_of(PICTURE)
-    image, mask, size = read(file, png_of(with_alpha(PICTURE, HOLE)))
+def test_transparent_is_painted_and_the_file_of_an_opaque_image_stays() -> None:
+    file = png_of(IMAGE)
+    image, mask, size = read(file, png_of(with_alpha(IMAGE, HOLE)))
     assert image == file
     assert size == SIZE
     assert opened(mask).mode == "L"
     assert largest_difference(opened(mask), disc_mask(*SIZE)) == 0
 
 
-def test_the_pictures_own_transparency_is_a_mask_and_the_result_is_opaque() -> None:
+def test_the_images_own_transparency_is_a_mask_and_the_result_is_opaque() -> None:
     soft = Image.eval(disc_mask(*SIZE, blur=3), lambda value: 255 - value)
-    image, mask, _ = read(png_of(with_alpha(PICTURE, soft)))
+    image, mask, _ = read(png_of(with_alpha(IMAGE, soft)))
     assert opened(image).mode == "RGB"
-    assert largest_difference(opened(image), PICTURE) == 0
+    assert largest_difference(opened(image), IMAGE) == 0
     assert largest_difference(opened(mask), disc_mask(*SIZE, blur=3)) == 0
 
 
 def test_what_is_painted_becomes_opaque_and_the_rest_stays_transparent() -> None:
     faint = Image.new("L", SIZE, 100)
-    image, _, _ = read(png_of(with_alpha(PICTURE, faint)), png_of(with_alpha(PICTURE, HOLE)))
+    image, _, _ = read(png_of(with_alpha(IMAGE, faint)), png_of(with_alpha(IMAGE, HOLE)))
     alpha = np.asarray(opened(image).getchannel("A"))
     painted = np.asarray(disc_mask(*SIZE)) == 255
     assert set(alpha[painted]) == {255}
@@ -52,25 +52,25 @@ def test_what_is_painted_becomes_opaque_and_the_rest_stays_transparent() -> None
 
 def test_an_opaque_background_drops_transparency() -> None:
     faint = Image.new("L", SIZE, 100)
-    image, _, _ = read(png_of(with_alpha(PICTURE, faint)), png_of(with_alpha(PICTURE, HOLE)), opaque=True)
+    image, _, _ = read(png_of(with_alpha(IMAGE, faint)), png_of(with_alpha(IMAGE, HOLE)), opaque=True)
     assert opened(image).mode == "RGB"
 
 
-def test_a_palette_with_a_transparent_colour_is_a_mask() -> None:
-    colours = Image.new("P", SIZE, 0)
-    colours.putpalette([0, 0, 0, 255, 0, 0])
-    colours.paste(1, (8, 8, 24, 24))
+def test_a_palette_with_a_transparent_color_is_a_mask() -> None:
+    colors = Image.new("P", SIZE, 0)
+    colors.putpalette([0, 0, 0, 255, 0, 0])
+    colors.paste(1, (8, 8, 24, 24))
     file = io.BytesIO()
-    colours.save(file, "PNG", transparency=1)
-    _, mask, _ = read(png_of(PICTURE), file.getvalue())
+    colors.save(file, "PNG", transparency=1)
+    _, mask, _ = read(png_of(IMAGE), file.getvalue())
     painted = np.asarray(opened(mask)) == 255
     assert painted[8:24, 8:24].all()
     assert painted.sum() == 16 * 16
 
 
-def test_the_size_is_that_of_the_upright_picture_and_its_profile_stays() -> None:
+def test_the_size_is_that_of_the_upright_image_and_its_profile_stays() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    lying = with_alpha(PICTURE, HOLE)
+    lying = with_alpha(IMAGE, HOLE)
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
@@ -85,20 +85,20 @@ def test_the_size_is_that_of_the_upright_picture_and_its_profile_stays() -> None
     ("mask", "said"),
     [
         (None, "there is no mask"),
-        (PICTURE, "no transparency"),
-        (with_alpha(PICTURE, Image.new("L", SIZE, 255)), "not transparent anywhere"),
-        (with_alpha(PICTURE, Image.new("L", SIZE, 129)), "not transparent anywhere"),
+        (IMAGE, "no transparency"),
+        (with_alpha(IMAGE, Image.new("L", SIZE, 255)), "not transparent anywhere"),
+        (with_alpha(IMAGE, Image.new("L", SIZE, 129)), "not transparent anywhere"),
     ],
 )
 def test_a_mask_that_paints_nothing_is_refused(mask: Image.Image | None, said: str) -> None:
     with pytest.raises(MaskError, match=said):
-        read(png_of(PICTURE), None if mask is None else png_of(mask))
+        read(png_of(IMAGE), None if mask is None else png_of(mask))
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
     with pytest.raises(MaskError) as caught:
-        read(png_of(PICTURE), png_of(with_alpha(PICTURE, HOLE).resize((24, 16))))
-    assert caught.value.received == "mask 24 x 16, picture 48 x 32"
+        read(png_of(IMAGE), png_of(with_alpha(IMAGE, HOLE).resize((24, 16))))
+    assert caught.value.received == "mask 24 x 16, image 48 x 32"
 
 
 def test_damaged_files_are_refused_by_what_they_are() -> None:
@@ -108,4 +108,4 @@ def test_damaged_files_are_refused_by_what_they_are() -> None:
     with pytest.raises(MaskError, match="the mask: the file is damaged"):
         read(png_of(gradient(40, 40)), file[: len(file) // 2])
     with pytest.raises(MaskError, match="too many pixels"):
-        read(png_of(PICTURE), png_of(Image.new("RGBA", (200, 200))))
+        read(png_of(IMAGE), png_of(Image.new("RGBA", (200, 200))))

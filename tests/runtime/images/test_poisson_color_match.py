@@ -1,10 +1,10 @@
-"""Colours are matched at the mask's edge, and nowhere do they jump."""
+"""Colors are matched at the mask's edge, and nowhere do they jump."""
 
 import numpy as np
 from PIL import Image
 
 from inpaintrt.images import paste_back, prepare
-from inpaintrt.images.membrane import match_surroundings, stretch_membrane
+from inpaintrt.images.poisson_color_match import harmonic_fill, match_colors
 from inpaintrt.options import make_options
 
 
@@ -17,7 +17,7 @@ def _hole(height: int, width: int) -> np.ndarray:
 def test_known_values_stay_and_a_constant_fills_the_hole() -> None:
     known = _hole(37, 53)
     values = np.where(known[:, :, None], np.float32(5), np.float32(1e6))
-    filled = stretch_membrane(values, known)
+    filled = harmonic_fill(values, known)
     np.testing.assert_allclose(filled, 5, rtol=1e-6)
     assert filled.dtype == np.float32
 
@@ -25,7 +25,7 @@ def test_known_values_stay_and_a_constant_fills_the_hole() -> None:
 def test_a_linear_ramp_is_continued() -> None:
     known = _hole(64, 64)
     ramp = np.tile(np.arange(64, dtype=np.float32)[:, None, None], (1, 64, 3))
-    filled = stretch_membrane(np.where(known[:, :, None], ramp, np.float32(0)), known)
+    filled = harmonic_fill(np.where(known[:, :, None], ramp, np.float32(0)), known)
     assert np.abs(filled - ramp).max() < 4
     assert np.abs(filled - ramp)[~known].mean() < 1
 
@@ -34,14 +34,14 @@ def test_the_hole_stays_between_the_extremes_of_its_edge() -> None:
     random = np.random.default_rng(0)
     known = _hole(48, 40)
     values = random.uniform(-3, 7, (48, 40, 3)).astype(np.float32)
-    filled = stretch_membrane(values, known)
+    filled = harmonic_fill(values, known)
     assert filled.min() >= values[known].min()
     assert filled.max() <= values[known].max()
 
 
 def test_where_nothing_is_known_nothing_is_shifted() -> None:
     values = np.full((8, 8, 3), 9, np.float32)
-    assert not stretch_membrane(values, np.zeros((8, 8), bool)).any()
+    assert not harmonic_fill(values, np.zeros((8, 8), bool)).any()
 
 
 def test_a_tint_is_taken_back_on_both_sides_of_the_edge() -> None:
@@ -49,9 +49,7 @@ def test_a_tint_is_taken_back_on_both_sides_of_the_edge() -> None:
     tinted = Image.new("RGB", (64, 64), (98, 137, 206))
     mask = Image.new("L", (64, 64), 0)
     mask.paste(255, (20, 10, 50, 40))
-    assert (
-        np.abs(np.asarray(match_surroundings(tinted, original, mask), int) - np.asarray(original)).max() <= 1
-    )
+    assert np.abs(np.asarray(match_colors(tinted, original, mask), int) - np.asarray(original)).max() <= 1
 
 
 def test_what_was_painted_keeps_its_shape() -> None:
@@ -60,7 +58,7 @@ def test_what_was_painted_keeps_its_shape() -> None:
     painted.paste((220, 20, 20), (30, 20, 40, 30))
     mask = Image.new("L", (64, 64), 0)
     mask.paste(255, (20, 10, 50, 40))
-    matched = np.asarray(match_surroundings(painted, original, mask), int)
+    matched = np.asarray(match_colors(painted, original, mask), int)
     step = matched[25, 35] - matched[25, 25]
     np.testing.assert_allclose(step, np.array([220 - 98, 20 - 137, 20 - 206]), atol=2)
 
@@ -68,12 +66,10 @@ def test_what_was_painted_keeps_its_shape() -> None:
 def test_a_mask_without_surroundings_changes_nothing() -> None:
     result = Image.new("RGB", (16, 16), (1, 2, 3))
     for value in (0, 255):
-        assert (
-            match_surroundings(result, Image.new("RGB", (16, 16)), Image.new("L", (16, 16), value)) is result
-        )
+        assert match_colors(result, Image.new("RGB", (16, 16)), Image.new("L", (16, 16), value)) is result
 
 
-def test_the_seam_of_a_large_picture_does_not_show() -> None:
+def test_the_seam_of_a_large_image_does_not_show() -> None:
     original = np.full((200, 300, 3), (90, 140, 200), np.uint8)
     mask = np.zeros((200, 300), np.uint8)
     mask[80:120, 100:180] = 255
