@@ -56,7 +56,8 @@ def describe(kind: inspect.Type) -> str:
         case inspect.TupleType():
             return f"{len(kind.item_types)} values, each {describe(kind.item_types[0])}"
         case inspect.ListType():
-            return f"a list with each item {describe(kind.item_type)}"
+            noun = "a non-empty list" if kind.min_length else "a list"
+            return f"{noun} with each item {describe(kind.item_type)}"
         case inspect.BoolType():
             return "True or False"
         case inspect.StrType():

@@ -1,12 +1,14 @@
 """Settings: flags go before the environment, and what is wrong is told with both names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from inpaintrt.cli import app
 from inpaintrt.errors import ParameterError
+from inpaintrt_server.batching.service import BatchingSettings
 from inpaintrt_server.options import setting_options
 from inpaintrt_server.settings import ServerSettings, read_settings
 
@@ -75,6 +77,25 @@ def test_a_wrong_value_is_told_with_its_names(monkeypatch: pytest.MonkeyPatch, n
 def test_a_batch_setting_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ParameterError, match="row_buckets"):
         assert read_settings({"row_buckets": "0"}).batching
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("slots", 0, "an integer from 1"),
+        ("queue", -1, "an integer from 0"),
+        ("workers", 1.5, "an integer from 1"),
+        ("prompt_cache", True, "an integer from 0"),
+        ("memory_budget", 0, "an integer from 1 or None"),
+        ("mode", "sometimes", "'continuous', 'one-at-a-time' or 'whole-batches'"),
+        ("row_buckets", (), "a non-empty list with each item an integer from 1 or None"),
+        ("row_buckets", (1, 0), "a non-empty list with each item an integer from 1 or None"),
+    ],
+)
+def test_a_batch_setting_has_a_range(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ParameterError, match=name) as caught:
+        BatchingSettings(**{name: value})
+    assert caught.value.expected == expected
 
 
 def test_every_setting_is_an_option_of_the_command() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.prompts.tokenizing import MAX_WINDOWS
+from inpaintrt.validation import checked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +54,8 @@ class BuildSettings:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        _check_range("max_batch", self.max_batch, _LARGEST_BATCH)
-        _check_range("prompt_windows", self.prompt_windows, MAX_WINDOWS)
+        checked("max_batch", self.max_batch, Annotated[int, Meta(ge=1, le=_LARGEST_BATCH)])
+        checked("prompt_windows", self.prompt_windows, Annotated[int, Meta(ge=1, le=MAX_WINDOWS)])
         wrong = [target for target in self.targets if not re.fullmatch(r"sm[0-9]{2,3}", target)]
         if wrong:
             raise ParameterError(
@@ -60,11 +63,6 @@ class BuildSettings:
                 received=", ".join(wrong),
                 expected="names such as sm86, sm89, sm120",
             )
-
-
-def _check_range(name: str, value: int, most: int) -> None:
-    if not 1 <= value <= most:
-        raise ParameterError(f"{name} is out of range", received=value, expected=f"1 to {most}")
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

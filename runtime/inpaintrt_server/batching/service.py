@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 from types import TracebackType
-from typing import Self, get_args
+from typing import Annotated, Self, TypeAlias
+
+from msgspec import Meta
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
 from inpaintrt.stages import Stages
+from inpaintrt.validation import checked
 from inpaintrt_server.batching.admission import Admission, Permit
 from inpaintrt_server.batching.engine import StepEngine
 from inpaintrt_server.batching.events import (
@@ -36,6 +39,8 @@ from inpaintrt_server.host_memory import available_bytes
 __all__ = ["BatchingService", "BatchingSettings", "Snapshot"]
 
 logger = logging.getLogger(__name__)
+
+_Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -79,18 +84,10 @@ class BatchingSettings:
             ("picture_cache", 0),
             ("faults", 1),
         ):
-            _check_integer(name, getattr(self, name), minimum)
-        if self.memory_budget is not None:
-            _check_integer("memory_budget", self.memory_budget, 1)
-        if self.row_buckets is not None:
-            for bucket in self.row_buckets or (0,):
-                _check_integer("every one of row_buckets", bucket, 1)
-        if self.mode not in get_args(Mode):
-            raise ParameterError(
-                "the mode of batching is unknown",
-                received=repr(self.mode),
-                expected=", ".join(get_args(Mode)),
-            )
+            checked(name, getattr(self, name), Annotated[int, Meta(ge=minimum)])
+        checked("memory_budget", self.memory_budget, _Positive | None)
+        checked("row_buckets", self.row_buckets, Annotated[list[_Positive], Meta(min_length=1)] | None)
+        checked("mode", self.mode, Mode)
 
 
 @dataclass(frozen=True)
@@ -321,10 +318,3 @@ class BatchingService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_integer(name: str, value: object, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ParameterError(
-            f"{name} is out of range", received=repr(value), expected=f"an integer from {minimum}"
-        )
