@@ -24,7 +24,7 @@ from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.errors import Problem, own_shape
 from inpaintrt_server.http.errors_schema import problem_responses
-from inpaintrt_server.http.events import EventStream, Translate, sse
+from inpaintrt_server.http.events import EVENT_SCHEMA, EventStream, Translate, sse
 from inpaintrt_server.http.form_schema import form_schema, json_schema
 from inpaintrt_server.http.forms import Form
 from inpaintrt_server.http.previews import preview_steps
@@ -236,7 +236,7 @@ def _success() -> dict[str, Any]:
         "description": "The result.",
         "content": {
             _JSON: {"schema": InpaintResult.model_json_schema(ref_template="#/components/schemas/{model}")},
-            _EVENTS: {"schema": {"type": "string"}},
+            _EVENTS: {"schema": dict(EVENT_SCHEMA)},
             **dict.fromkeys(MEDIA_TYPES.values(), file),
         },
     }

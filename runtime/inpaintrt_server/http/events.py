@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from starlette.responses import StreamingResponse
@@ -17,10 +18,23 @@ from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.errors import Problem, log_failure, problem_of
 from inpaintrt_server.http.running import Running, Waiting
 
-__all__ = ["EventStream", "Translate", "sse"]
+__all__ = ["EVENT_SCHEMA", "EventStream", "Translate", "sse"]
 
 _PING = b": still here\n\n"
 _SECONDS_BETWEEN_PINGS = 15.0
+
+EVENT_SCHEMA: Mapping[str, Any] = MappingProxyType(
+    {
+        "type": "object",
+        "description": "Each event of the stream.",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
+)
+"""How OpenAPI describes an event; before version 3.2 it has no schema for a stream as a whole."""
 
 Translate: TypeAlias = "Callable[[Started | Stepped | Finished], AsyncIterator[bytes]]"
 """Turns an event of a job into the bytes of server-sent events, made with `sse`."""

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 import httpx
+import jsonschema_rs
 import numpy as np
 import pytest
 
@@ -132,6 +133,18 @@ def test_a_stream_tells_of_every_step_and_ends_with_the_result(client: httpx.Cli
     differences = [largest_difference(image, images[-1]) for image in images[:-1]]
     assert min(differences) > 0
     assert result["seeds"] == [7]
+
+
+def test_events_are_as_published(client: httpx.Client) -> None:
+    responses = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]["responses"]
+    schema = responses["200"]["content"]["text/event-stream"]["schema"]
+    validator = jsonschema_rs.validator_for(schema)
+    answer = client.post("/v1/inpaint", json=as_json(stream=True, scheduler="ddim", previews=1))
+    blocks = [block for block in answer.text.split("\n\n") if block.startswith("event: ")]
+    for block in blocks:
+        validator.validate(dict(line.split(": ", 1) for line in block.splitlines()))
+    assert len(blocks) == len(_events(answer)) == 7
+    assert not validator.is_valid({"event": "step"})
 
 
 def test_a_form_streams_too(client: httpx.Client) -> None:

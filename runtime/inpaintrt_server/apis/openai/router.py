@@ -14,6 +14,7 @@ from inpaintrt_server.apis.openai.fields import EditFields
 from inpaintrt_server.apis.openai.models import ModelBody, ModelsBody, list_models, retrieve_model
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.errors_schema import problem_responses
+from inpaintrt_server.http.events import EVENT_SCHEMA
 from inpaintrt_server.http.form_schema import form_schema
 from inpaintrt_server.http.refusals import NotFoundError
 from inpaintrt_server.settings import ServerSettings
@@ -67,7 +68,7 @@ def _success() -> dict[str, Any]:
         "description": "The results.",
         "content": {
             "application/json": {"schema": schema},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": dict(EVENT_SCHEMA)},
         },
     }
 
