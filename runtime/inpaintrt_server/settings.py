@@ -70,6 +70,10 @@ class ServerSettings(BaseSettings):
     )
     verify: bool = Field(default=True, description="Compare the bundle's files with their hashes.")
     ui: bool = Field(default=True, description="Serve the page at /ui, which / leads to.")
+    edits_without_mask: bool = Field(
+        default=False,
+        description="Let /v1/images/edits change the whole image where there is no mask (image-to-image).",
+    )
     slots: int = Field(default=4, ge=1, description="Results that are denoised at the same time.")
     queue: int = Field(default=64, ge=0, description="Requests that may wait beside them; more get 429.")
     row_buckets: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_numbers)] = Field(

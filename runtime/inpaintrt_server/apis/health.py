@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from inpaintrt.request import Task
 from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
@@ -39,6 +40,7 @@ class InfoBody(BaseModel):
     bundle: str
     checkpoint: str
     backend: str
+    tasks: list[Task] = Field(description="What requests can ask for.")
     native_size: list[int] = Field(description="Width and height that the checkpoint was trained at.")
     default_sampler: str
     samplers: list[str]
@@ -117,6 +119,7 @@ async def info(request: Request) -> InfoBody:
         bundle=manifest.name,
         checkpoint=manifest.checkpoint.id,
         backend=settings.backend,
+        tasks=list(get_args(Task)),
         native_size=[width, height],
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),

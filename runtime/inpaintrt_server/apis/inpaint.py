@@ -54,7 +54,7 @@ def make_api(settings: ServerSettings) -> Api:
         response_class=Response,
         responses={200: _success(), **problem_responses()},
         openapi_extra={"requestBody": _request_body(settings)},
-        summary="Paint what the prompt says where the mask is white.",
+        summary="Paint what the prompt says: where the mask is white, over an image, or from nothing.",
     )
     return Api("inpaint", ("/v1/inpaint",), router)
 
@@ -165,7 +165,7 @@ def _make(
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
     request = make_request(fields.prompt, image, mask, fields.options())
     check_bounds(request, upload, context)
-    return request, preview_steps(context.service.stages.manifest, request, previews)
+    return request, preview_steps(context.service.stages, request, previews)
 
 
 async def _respond(context: Context, fields: InpaintFields, finished: Finished, answer: _Answer) -> Response:

@@ -100,7 +100,7 @@ class InpaintFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field(description="What to paint where the mask is white.")
+    prompt: str = Field(description="What to paint.")
     output_format: OutputFormat = Field(default="png", description="File type of the results.")
     output_quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
     response_format: Literal["image", "json"] | None = Field(
@@ -144,7 +144,8 @@ class InpaintJson(InpaintFields):
     )
     mask: str | None = Field(
         default=None,
-        description="The mask's file as base64: white is painted, black is kept. Not needed with margins.",
+        description="The mask's file as base64: white is painted, black is kept. Without one, only margins "
+        "are painted where there are any, and else the whole image is changed (image-to-image).",
         json_schema_extra={"contentEncoding": "base64"},
     )
 

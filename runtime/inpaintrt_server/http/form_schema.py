@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["Limits", "form_schema", "json_schema"]
+__all__ = ["Limits", "accept_null", "form_schema", "json_schema"]
 
 Limits = Mapping[str, Mapping[str, int]]
 
@@ -40,6 +40,21 @@ def form_schema(model: type[BaseModel], limits: Limits, files: Mapping[str, bool
     properties |= {name: {"type": "string", "format": "binary"} for name in files}
     required = [*schema.get("required", ()), *(name for name, needed in files.items() if needed)]
     return {**schema, "properties": properties, "required": required}
+
+
+def accept_null(schema: dict[str, Any]) -> None:
+    """Add null to the fields of a schema that need not be there; for `json_schema_extra` of a model."""
+    needed = schema.get("required", ())
+    for name, part in schema["properties"].items():
+        if name not in needed and not _takes_null(part):
+            about = {key: part.pop(key) for key in ("title", "description", "default") if key in part}
+            schema["properties"][name] = {**about, "anyOf": [part, {"type": "null"}]}
+
+
+def _takes_null(part: dict[str, Any]) -> bool:
+    if "anyOf" in part:
+        return any(choice.get("type") == "null" for choice in part["anyOf"])
+    return "type" not in part
 
 
 def _typed(part: dict[str, Any]) -> dict[str, Any]:

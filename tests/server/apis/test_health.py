@@ -31,6 +31,7 @@ def test_information(server: str, application: FastAPI) -> None:
     settings: ServerSettings = application.state.context.settings
     assert answer["bundle"] == "demo"
     assert answer["backend"] == "onnxruntime"
+    assert answer["tasks"] == ["inpainting", "image-to-image", "text-to-image"]
     assert answer["native_size"] == [128, 128]
     assert answer["samplers"] == list(sampler_names())
     assert answer["limits"]["max_body"] == settings.max_body

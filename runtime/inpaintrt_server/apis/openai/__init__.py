@@ -1,4 +1,4 @@
-"""The interface of OpenAI for editing images."""
+"""The interface of OpenAI for editing and for making images."""
 
 from inpaintrt_server.apis.openai.router import make_api
 

@@ -1,28 +1,47 @@
-"""What OpenAI's interface answers: results, and the events of a stream."""
+"""What OpenAI's interface answers: results as JSON, or the events of a stream."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, TypeAlias
 
+from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
-from inpaintrt_server.apis.openai.fields import EditFields
-from inpaintrt_server.http.result_files import OutputFormat
+from inpaintrt_server.apis.openai.errors import error_body, for_openai
+from inpaintrt_server.apis.openai.fields import ImageFields
+from inpaintrt_server.batching.events import Finished, Started, Stepped
+from inpaintrt_server.http.errors import Problem
+from inpaintrt_server.http.events import EventStream, Translate, sse
+from inpaintrt_server.http.result_files import DEFAULT_QUALITY, OutputFormat, as_base64
+from inpaintrt_server.http.running import Running
+from inpaintrt_server.http.timing import server_timing
 
-__all__ = ["ImageBody", "ImagesBody", "event_body", "images_body"]
+__all__ = ["EventPrefix", "ImagesBody", "answer"]
+
+EventPrefix: TypeAlias = Literal["image_edit", "image_generation"]
+"""What the names of a stream's events begin with."""
 
 Background = Literal["transparent", "opaque"]
 
-# Nothing is metered here, but the client's type for the last event of a stream has this field.
-_NO_USAGE = {
-    "input_tokens": 0,
-    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
-    "output_tokens": 0,
-    "total_tokens": 0,
-}
+
+class TokenDetails(BaseModel):
+    """Tokens by kind."""
+
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class UsageBody(BaseModel):
+    """Tokens that are paid for. Nothing is metered here, but clients expect the field."""
+
+    input_tokens: int = 0
+    input_tokens_details: TokenDetails = TokenDetails()
+    output_tokens: int = 0
+    total_tokens: int = 0
 
 
 class ImageBody(BaseModel):
@@ -41,50 +60,63 @@ class ImagesBody(BaseModel):
     output_format: OutputFormat
     quality: Literal["low", "medium", "high"]
     size: str = Field(description="WIDTHxHEIGHT of the results.")
+    usage: UsageBody = UsageBody()
     warnings: list[str] = Field(description="What the caller should know; ours.")
 
 
-def images_body(
-    fields: EditFields,
-    images: Sequence[Image.Image],
-    files: Sequence[str],
-    seeds: Sequence[int],
-    warnings: Sequence[str],
-) -> ImagesBody:
-    """The answer to a request without a stream.
+async def answer(fields: ImageFields, running: Running, prefix: EventPrefix) -> Response:
+    """Follow a request to its end, or stream its events.
 
     Args:
-        fields: The form.
-        images: The results.
-        files: The same as files in base64.
-        seeds: One for each result.
-        warnings: What the caller should know.
+        fields: What was asked for.
+        running: The request.
+        prefix: What the names of events begin with.
+
+    Raises:
+        InpaintError: The request failed, was cancelled, or its time was over; streams have an event for that.
     """
-    return ImagesBody(
+    if fields.stream:
+        return EventStream(running, _translator(fields, prefix), _event_of_problem)
+    finished = await running.result()
+    files = await _files(fields, finished.images)
+    body = ImagesBody(
         created=int(time.time()),
-        data=[ImageBody(b64_json=file, seed=seed) for file, seed in zip(files, seeds, strict=True)],
-        background=_background(images[0]),
+        data=[ImageBody(b64_json=file, seed=seed) for file, seed in zip(files, finished.seeds, strict=True)],
+        background=_background(finished.images[0]),
         output_format=fields.output_format,
         quality=_quality(fields),
-        size=_size(images[0]),
-        warnings=list(warnings),
+        size=_size(finished.images[0]),
+        warnings=list(finished.warnings),
     )
+    return JSONResponse(body.model_dump(), headers=server_timing(finished.timings))
 
 
-def event_body(
-    fields: EditFields, image: Image.Image, file: str, *, partial: int | None = None, seed: int | None = None
-) -> dict[str, Any]:
-    """The data of an event of a stream.
+async def _files(fields: ImageFields, images: Sequence[Image.Image]) -> list[str]:
+    asked = fields.output_compression
+    return await as_base64(images, fields.output_format, DEFAULT_QUALITY if asked is None else max(asked, 1))
 
-    Args:
-        fields: The form.
-        image: The image that it carries.
-        file: The same as a file in base64.
-        partial: The number of a preview, from 0; None for the result.
-        seed: The seed of the result.
-    """
-    body = {
-        "type": "image_edit.completed" if partial is None else "image_edit.partial_image",
+
+def _translator(fields: ImageFields, prefix: EventPrefix) -> Translate:
+    shown = 0
+
+    async def translate(event: Started | Stepped | Finished) -> AsyncIterator[bytes]:
+        nonlocal shown
+        match event:
+            case Stepped(previews=previews) if previews:
+                body = await _image_body(fields, previews[0])
+                yield _event(f"{prefix}.partial_image", {**body, "partial_image_index": shown})
+                shown += 1
+            case Finished():
+                body = await _image_body(fields, event.images[0])
+                usage = UsageBody().model_dump()
+                yield _event(f"{prefix}.completed", {**body, "usage": usage, "seed": event.seeds[0]})
+
+    return translate
+
+
+async def _image_body(fields: ImageFields, image: Image.Image) -> dict[str, Any]:
+    (file,) = await _files(fields, [image])
+    return {
         "b64_json": file,
         "created_at": int(time.time()),
         "background": _background(image),
@@ -92,9 +124,14 @@ def event_body(
         "quality": _quality(fields),
         "size": _size(image),
     }
-    if partial is None:
-        return {**body, "usage": _NO_USAGE, "seed": seed}
-    return {**body, "partial_image_index": partial}
+
+
+def _event(name: str, body: dict[str, Any]) -> bytes:
+    return sse({"type": name, **body}, name)
+
+
+def _event_of_problem(problem: Problem) -> bytes:
+    return sse({"type": "error", **error_body(for_openai(problem))}, "error")
 
 
 def _background(image: Image.Image) -> Background:
@@ -105,5 +142,5 @@ def _size(image: Image.Image) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _quality(fields: EditFields) -> Literal["low", "medium", "high"]:
+def _quality(fields: ImageFields) -> Literal["low", "medium", "high"]:
     return fields.quality if fields.quality in ("low", "medium") else "high"

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from fastapi import Request
-from fastapi.responses import JSONResponse
-from PIL import Image
 from starlette.responses import Response
 
+from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.decoding import in_image_thread
-from inpaintrt_server.apis.openai.answers import event_body, images_body
-from inpaintrt_server.apis.openai.errors import error_body, for_openai
+from inpaintrt_server.apis.openai.answers import answer
 from inpaintrt_server.apis.openai.fields import EditFields
-from inpaintrt_server.apis.openai.mapping import options_of
+from inpaintrt_server.apis.openai.mapping import edit_options
 from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.transparency import read_images
-from inpaintrt_server.batching.admission import Permit
-from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.bodies import checked, read_form
 from inpaintrt_server.http.bounds import check_bounds
 from inpaintrt_server.http.context import Context, context_of
-from inpaintrt_server.http.errors import Problem
-from inpaintrt_server.http.events import EventStream, Translate, sse
 from inpaintrt_server.http.forms import Form
 from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError
-from inpaintrt_server.http.result_files import DEFAULT_QUALITY, as_base64
-from inpaintrt_server.http.running import Running, admission, start_job
-from inpaintrt_server.http.timing import server_timing
+from inpaintrt_server.http.running import admission, start_job
 from inpaintrt_server.http.uploads import Upload, check_upload
 
 __all__ = ["edit_image"]
@@ -47,26 +38,18 @@ class _Edit(NamedTuple):
 
 
 async def edit_image(request: Request) -> Response:
-    """Paint what the prompt says where the mask is transparent, or else where the image is."""
+    """Paint what the prompt says where the mask is transparent, or else where the image is.
+
+    Without any transparency the whole image is changed, if the server has `edits_without_mask` set.
+    """
     context = context_of(request)
     with admission(context) as permit:
-        edit = await _read_in_thread(await read_form(request), context)
-        running = await _start(request, context, permit, edit)
-        if edit.fields.stream:
-            return EventStream(running, _translator(edit.fields), _event_of_problem)
-        finished = await running.result()
-    body = images_body(
-        edit.fields,
-        finished.images,
-        await _files(edit.fields, finished.images),
-        finished.seeds,
-        finished.warnings,
-    )
-    return JSONResponse(body.model_dump(), headers=server_timing(finished.timings))
-
-
-async def _read_in_thread(form: Form, context: Context) -> _Edit:
-    return await in_image_thread(context, lambda: _read(form, context))
+        form = await read_form(request)
+        edit = await in_image_thread(context, lambda: _read(form, context))
+        wanted = await in_image_thread(context, lambda: _request_of(edit, context))
+        steps = preview_steps(context.service.stages, wanted, edit.fields.partial_images)
+        running = start_job(request, permit, wanted, preview_steps=steps)
+        return await answer(edit.fields, running, "image_edit")
 
 
 def _read(form: Form, context: Context) -> _Edit:
@@ -84,7 +67,12 @@ def _read(form: Form, context: Context) -> _Edit:
     image = _single(form, *_IMAGE_NAMES)
     mask = _single(form, "mask")
     if image is None:
-        raise FieldError("there is no image", field="image", expected="an image's file")
+        raise FieldError(
+            "there is no image",
+            field="image",
+            expected="an image's file",
+            hint="/v1/images/generations makes images without one",
+        )
     return _Edit(
         fields,
         check_upload(image, "image", max_pixels=most),
@@ -104,43 +92,15 @@ def _single(form: Form, *names: str) -> bytes | None:
     return files[0] if files else None
 
 
-async def _start(http_request: Request, context: Context, permit: Permit, edit: _Edit) -> Running:
-    fields, mask = edit.fields, None if edit.mask is None else edit.mask.data
-    opaque, most = fields.background == "opaque", context.settings.max_pixels
-    images = await in_image_thread(
-        context, lambda: read_images(edit.image.data, mask, opaque=opaque, max_pixels=most)
+def _request_of(edit: _Edit, context: Context) -> PipelineRequest:
+    fields, settings = edit.fields, context.settings
+    images = read_images(
+        edit.image.data,
+        None if edit.mask is None else edit.mask.data,
+        opaque=fields.background == "opaque",
+        mask_needed=not settings.edits_without_mask,
+        max_pixels=settings.max_pixels,
     )
-    request = make_request(fields.prompt, images.image, images.mask, options_of(fields, images.size))
+    request = make_request(fields.prompt, images.image, images.mask, edit_options(fields, images.size))
     check_bounds(request, edit.image, context)
-    steps = preview_steps(context.service.stages.manifest, request, fields.partial_images)
-    return start_job(http_request, permit, request, preview_steps=steps)
-
-
-async def _files(fields: EditFields, images: tuple[Image.Image, ...]) -> list[str]:
-    asked = fields.output_compression
-    return await as_base64(images, fields.output_format, DEFAULT_QUALITY if asked is None else max(asked, 1))
-
-
-def _translator(fields: EditFields) -> Translate:
-    shown = 0
-
-    async def translate(event: Started | Stepped | Finished) -> AsyncIterator[bytes]:
-        nonlocal shown
-        match event:
-            case Stepped(previews=previews) if previews:
-                (file,) = await _files(fields, previews)
-                yield _event(event_body(fields, previews[0], file, partial=shown))
-                shown += 1
-            case Finished():
-                (file,) = await _files(fields, event.images)
-                yield _event(event_body(fields, event.images[0], file, seed=event.seeds[0]))
-
-    return translate
-
-
-def _event(body: dict[str, object]) -> bytes:
-    return sse(body, str(body["type"]))
-
-
-def _event_of_problem(problem: Problem) -> bytes:
-    return sse({"type": "error", **error_body(for_openai(problem))}, "error")
+    return request

@@ -1,19 +1,21 @@
-"""The form of `POST /v1/images/edits`."""
+"""The form of `POST /v1/images/edits`, and the body of `POST /v1/images/generations`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from inpaintrt_server.http.form_schema import accept_null
 from inpaintrt_server.http.refusals import FieldError
 from inpaintrt_server.http.result_files import OutputFormat
 
-__all__ = ["EditFields"]
+__all__ = ["EditFields", "GenerationFields", "ImageFields"]
 
 _LONGEST_NAME = 512
+_SIZE = r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$"
 
 # What OpenAI's service has and this one has not, with the reason.
 _REFUSED: Mapping[tuple[str, str], str] = MappingProxyType(
@@ -22,37 +24,23 @@ _REFUSED: Mapping[tuple[str, str], str] = MappingProxyType(
         (
             "background",
             "transparent",
-        ): "what is painted is opaque; what the mask keeps stays as transparent as it was",
+        ): "what is painted is opaque; what a mask keeps stays as transparent as it was",
         ("output_format", "gif"): "one image does not move: ask for png, jpeg or webp",
         ("output_format", "svg"): "images are made of pixels: ask for png, jpeg or webp",
     }
 )
 
 
-class EditFields(BaseModel):
-    """The form's texts: OpenAI's names, and below them our own.
-
-    `input_fidelity` and the two names of users change nothing.
-    """
+class ImageFields(BaseModel):
+    """What both paths take: OpenAI's names, and below them our own. The two names of users change nothing."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint.")
     model: str | None = Field(None, max_length=_LONGEST_NAME, description="The bundle's name, or `auto`.")
     n: int = Field(1, ge=1, le=10, description="Images to make.")
-    size: str = Field(
-        "auto",
-        pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$",
-        description="`auto` for the image's own size, or WIDTHxHEIGHT of the image's proportions.",
-    )
-    quality: Literal["auto", "low", "medium", "high", "standard"] = Field(
+    quality: Literal["auto", "low", "medium", "high", "standard", "hd"] = Field(
         "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
-    )
-    background: Literal["auto", "opaque"] = Field(
-        "auto", description="`opaque` makes an image with transparency opaque first."
-    )
-    input_fidelity: Literal["high", "low"] | None = Field(
-        None, description="Changes nothing: what the mask keeps is kept bit for bit."
     )
     output_format: OutputFormat = Field("png", description="The format of the results.")
     output_compression: int | None = Field(
@@ -65,7 +53,6 @@ class EditFields(BaseModel):
     safety_identifier: str | None = Field(None, max_length=_LONGEST_NAME, description="Changes nothing.")
 
     seed: int | None = Field(None, ge=0, le=2**64 - 1, description="Absent: one is chosen, and told.")
-    strength: float = Field(1.0, ge=0, le=1, description="What to forget under the mask.")
     negative_prompt: str | None = Field(None, description="What not to paint.")
     steps: int | None = Field(None, ge=1, description="Steps of the sampler.")
     guidance_scale: float = Field(7.5, ge=0, le=50, description="How strongly the prompt is followed.")
@@ -79,7 +66,7 @@ class EditFields(BaseModel):
         return data
 
     @model_validator(mode="after")
-    def _check_together(self) -> EditFields:
+    def _check_together(self) -> Self:
         if self.output_format == "png" and self.output_compression not in (None, 100):
             raise FieldError(
                 "PNG files lose nothing, so there is no compression to choose",
@@ -99,6 +86,50 @@ class EditFields(BaseModel):
                 "a stream carries one image", field="n", received=self.n, expected="1, or stream false"
             )
         return self
+
+
+class EditFields(ImageFields):
+    """The form of `POST /v1/images/edits`. `input_fidelity` changes nothing."""
+
+    size: str = Field(
+        "auto",
+        pattern=_SIZE,
+        description="`auto` for the image's own size, or WIDTHxHEIGHT of the image's proportions.",
+    )
+    background: Literal["auto", "opaque"] = Field(
+        "auto", description="`opaque` makes an image with transparency opaque first."
+    )
+    input_fidelity: Literal["high", "low"] | None = Field(
+        None, description="Changes nothing: what the mask keeps is kept bit for bit."
+    )
+    strength: float | None = Field(
+        None, ge=0, le=1, description="What to forget of the image; absent: 1 with a mask, 0.8 without one."
+    )
+
+
+class GenerationFields(ImageFields):
+    """The body of `POST /v1/images/generations`; null stands for a field's default.
+
+    `style` and `moderation` change nothing.
+    """
+
+    model_config = ConfigDict(json_schema_extra=accept_null)
+
+    size: str = Field(
+        "auto",
+        pattern=_SIZE,
+        description="`auto` for the checkpoint's size, or WIDTHxHEIGHT, both multiples of 8.",
+    )
+    background: Literal["auto", "opaque"] = Field("auto", description="Results are opaque.")
+    style: Literal["vivid", "natural"] | None = Field(None, description="Changes nothing.")
+    moderation: Literal["low", "auto"] | None = Field(None, description="Changes nothing.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_null(cls, data: object) -> object:
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
 
 
 def _check_refused(data: Mapping[str, Any]) -> None:

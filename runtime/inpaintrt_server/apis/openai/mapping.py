@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from inpaintrt.request import Options
-from inpaintrt_server.apis.openai.fields import EditFields
+from inpaintrt_server.apis.openai.fields import EditFields, GenerationFields, ImageFields
 from inpaintrt_server.http.refusals import FieldError
 
-__all__ = ["options_of"]
+__all__ = ["edit_options", "generation_options"]
 
 _STEPS: Mapping[str, int] = MappingProxyType({"low": 15, "medium": 25})
 _MOST_STEPS = 50
+_AUTO = "auto"
 _LARGEST_DISTORTION = 0.01
 
 
-def options_of(fields: EditFields, image: tuple[int, int]) -> Options:
-    """The options that a form asks for. Prompts of more than one window are joined, not cut.
+def edit_options(fields: EditFields, image: tuple[int, int]) -> Options:
+    """The options of an edit.
 
     Args:
         fields: The form.
@@ -26,12 +27,30 @@ def options_of(fields: EditFields, image: tuple[int, int]) -> Options:
     Raises:
         FieldError: The image would be distorted.
     """
-    width, height = _size(fields.size, image)
+    size = fields.size if fields.size != f"{image[0]}x{image[1]}" else _AUTO
+    sides = _sides(size)
+    if sides is not None:
+        _check_proportions(sides, image)
+    return _options(fields, sides, fields.strength)
+
+
+def generation_options(fields: GenerationFields) -> Options:
+    """The options of a generation.
+
+    Args:
+        fields: The body.
+    """
+    return _options(fields, _sides(fields.size), strength=None)
+
+
+def _options(fields: ImageFields, size: tuple[int, int] | None, strength: float | None) -> Options:
+    """Prompts of more than one window are joined, not cut."""
+    width, height = size or (None, None)
     return Options(
         negative_prompt=fields.negative_prompt,
         num_inference_steps=_STEPS.get(fields.quality, _MOST_STEPS) if fields.steps is None else fields.steps,
         guidance_scale=fields.guidance_scale,
-        strength=fields.strength,
+        strength=strength,
         num_images_per_prompt=fields.n,
         seed=fields.seed,
         scheduler=fields.scheduler,
@@ -41,16 +60,20 @@ def options_of(fields: EditFields, image: tuple[int, int]) -> Options:
     )
 
 
-def _size(size: str, image: tuple[int, int]) -> tuple[int | None, int | None]:
-    if size in ("auto", f"{image[0]}x{image[1]}"):
-        return None, None
-    width, height = (int(side) for side in size.split("x"))
-    distortion = width * image[1] / (height * image[0])
+def _sides(size: str) -> tuple[int, int] | None:
+    """Width and height; None for `auto`."""
+    if size == _AUTO:
+        return None
+    width, height = size.split("x")
+    return int(width), int(height)
+
+
+def _check_proportions(size: tuple[int, int], image: tuple[int, int]) -> None:
+    distortion = size[0] * image[1] / (size[1] * image[0])
     if abs(distortion - 1) > _LARGEST_DISTORTION:
         raise FieldError(
             "this size would distort the image",
             field="size",
-            received=f"{size} for an image of {image[0]}x{image[1]}",
+            received=f"{size[0]}x{size[1]} for an image of {image[0]}x{image[1]}",
             expected="a size of the same proportions, or auto",
         )
-    return width, height

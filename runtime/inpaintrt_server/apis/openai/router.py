@@ -10,18 +10,19 @@ from starlette.responses import Response
 from inpaintrt_server.apis.openai.answers import ImagesBody
 from inpaintrt_server.apis.openai.edits import edit_image
 from inpaintrt_server.apis.openai.errors import OpenAIErrorBody, error_body, for_openai
-from inpaintrt_server.apis.openai.fields import EditFields
+from inpaintrt_server.apis.openai.fields import EditFields, GenerationFields
+from inpaintrt_server.apis.openai.generations import generate_image
 from inpaintrt_server.apis.openai.models import ModelBody, ModelsBody, list_models, retrieve_model
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.errors_schema import problem_responses
 from inpaintrt_server.http.events import EVENT_SCHEMA
-from inpaintrt_server.http.form_schema import form_schema
+from inpaintrt_server.http.form_schema import Limits, form_schema, json_schema
 from inpaintrt_server.http.refusals import NotFoundError
 from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["make_api"]
 
-_OF_EDITS = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503, 504)
+_OF_IMAGES = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503, 504)
 
 
 def make_api(settings: ServerSettings) -> Api:
@@ -32,9 +33,18 @@ def make_api(settings: ServerSettings) -> Api:
         edit_image,
         methods=["POST"],
         response_class=Response,
-        responses={200: _success(), **problem_responses(OpenAIErrorBody, _OF_EDITS)},
-        openapi_extra={"requestBody": _request_body(settings)},
+        responses={200: _success(), **problem_responses(OpenAIErrorBody, _OF_IMAGES)},
+        openapi_extra={"requestBody": _form(settings)},
         summary="OpenAI's interface: paint where the mask is transparent.",
+    )
+    router.add_api_route(
+        "/v1/images/generations",
+        generate_image,
+        methods=["POST"],
+        response_class=Response,
+        responses={200: _success(), **problem_responses(OpenAIErrorBody, _OF_IMAGES)},
+        openapi_extra={"requestBody": _json(settings)},
+        summary="OpenAI's interface: make images from a prompt.",
     )
     refused = problem_responses(OpenAIErrorBody, (401, 403))
     router.add_api_route(
@@ -47,18 +57,17 @@ def make_api(settings: ServerSettings) -> Api:
         responses=problem_responses(OpenAIErrorBody, (401, 403, 404)),
         summary="What is served, by name.",
     )
-    for rest in ("generations", "variations"):
-        router.add_api_route(f"/v1/images/{rest}", not_here, methods=["POST"], include_in_schema=False)
+    router.add_api_route("/v1/images/variations", not_here, methods=["POST"], include_in_schema=False)
     return Api("openai", ("/v1/images", "/v1/models"), router, shape=error_body, adapt=for_openai)
 
 
 async def not_here(request: Request) -> Response:
     """What of OpenAI's interface is not served."""
     raise NotFoundError(
-        "this server paints into images only",
+        "this server does not have this path of OpenAI's",
         field=None,
         received=request.url.path,
-        expected="/v1/images/edits",
+        expected="/v1/images/edits or /v1/images/generations",
     )
 
 
@@ -73,15 +82,20 @@ def _success() -> dict[str, Any]:
     }
 
 
-def _request_body(settings: ServerSettings) -> dict[str, Any]:
-    limits = {
+def _limits(settings: ServerSettings) -> Limits:
+    return {
         "prompt": {"maxLength": settings.max_prompt},
         "negative_prompt": {"maxLength": settings.max_prompt},
         "steps": {"maximum": settings.max_steps},
         "n": {"maximum": min(10, settings.max_results)},
     }
-    files = {"image": True, "mask": False}
-    return {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": form_schema(EditFields, limits, files=files)}},
-    }
+
+
+def _form(settings: ServerSettings) -> dict[str, Any]:
+    schema = form_schema(EditFields, _limits(settings), files={"image": True, "mask": False})
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _json(settings: ServerSettings) -> dict[str, Any]:
+    schema = json_schema(GenerationFields, _limits(settings))
+    return {"required": True, "content": {"application/json": {"schema": schema}}}

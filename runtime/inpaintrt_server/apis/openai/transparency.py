@@ -23,16 +23,18 @@ class EditImages(NamedTuple):
 
     Attributes:
         image: The file of the image.
-        mask: The file of the mask, white where to paint.
+        mask: The file of the mask, white where to paint; None to change the whole image.
         size: Width and height of the upright image.
     """
 
     image: bytes
-    mask: bytes
+    mask: bytes | None
     size: tuple[int, int]
 
 
-def read_images(image_file: bytes, mask_file: bytes | None, *, opaque: bool, max_pixels: int) -> EditImages:
+def read_images(
+    image_file: bytes, mask_file: bytes | None, *, opaque: bool, mask_needed: bool, max_pixels: int
+) -> EditImages:
     """Turn the transparency of a mask, or of the image itself, into a mask that is white where to paint.
 
     What is painted becomes opaque; elsewhere the image keeps its transparency.
@@ -41,6 +43,7 @@ def read_images(image_file: bytes, mask_file: bytes | None, *, opaque: bool, max
         image_file: The file of an image.
         mask_file: The file of a mask, transparent where to paint; None where the image's own alpha says it.
         opaque: Make the whole image opaque.
+        mask_needed: Refuse images that are not transparent anywhere and come without a mask.
         max_pixels: The most pixels of either.
 
     Raises:
@@ -51,13 +54,28 @@ def read_images(image_file: bytes, mask_file: bytes | None, *, opaque: bool, max
     kept = _own_alpha(image) if mask_file is None else _alpha_of(mask_file, image, max_pixels)
     painted = ImageOps.invert(kept)
     if np.asarray(painted).max() < _PAINTED:
-        raise MaskError(
+        if mask_needed or mask_file is not None:
+            raise _nothing_painted(kept, given=mask_file is not None)
+        painted, mask = Image.new("L", image.size, 0), None
+    else:
+        mask = png_of(painted)
+    file = image_file if image.mode == "RGB" else png_of(_uncovered(image, painted, opaque=opaque))
+    return EditImages(file, mask, image.size)
+
+
+def _nothing_painted(kept: Image.Image, *, given: bool) -> MaskError:
+    if given:
+        return MaskError(
             "the mask is not transparent anywhere, so there is nothing to paint",
             received=f"alpha of {np.asarray(kept).min()} or more",
             expected="alpha 0 where to paint",
         )
-    file = image_file if image.mode == "RGB" else png_of(_uncovered(image, painted, opaque=opaque))
-    return EditImages(file, png_of(painted), image.size)
+    return MaskError(
+        "there is no mask",
+        received="an image that is not transparent anywhere, and no mask",
+        expected="a mask, or an image that is transparent where to paint",
+        hint="a server that was started with --edits-without-mask changes the whole image",
+    )
 
 
 def _uncovered(image: Image.Image, painted: Image.Image, *, opaque: bool) -> Image.Image:
@@ -69,13 +87,7 @@ def _uncovered(image: Image.Image, painted: Image.Image, *, opaque: bool) -> Ima
 
 
 def _own_alpha(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
-        raise MaskError(
-            "there is no mask",
-            received="an image without transparency, and no mask",
-            expected="a mask, or an image that is transparent where to paint",
-        )
-    return image.getchannel("A")
+    return image.getchannel("A") if image.mode == "RGBA" else Image.new("L", image.size, _OPAQUE)
 
 
 def _alpha_of(file: bytes, image: Image.Image, max_pixels: int) -> Image.Image:

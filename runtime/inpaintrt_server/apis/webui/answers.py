@@ -1,4 +1,4 @@
-"""What the WebUI's interface answers to img2img."""
+"""What the WebUI's interface answers to img2img and txt2img."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import IMAGE_FIELDS, Img2Img
+from inpaintrt_server.apis.webui.fields import IMAGE_FIELDS, Generation, Img2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
 from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.http.result_files import as_base64
 
-__all__ = ["Img2ImgBody", "Results", "img2img_body"]
+__all__ = ["ImagesBody", "Results", "images_body"]
 
 
-class Img2ImgBody(BaseModel):
+class ImagesBody(BaseModel):
     """The results."""
 
     images: list[str] = Field(description="Files in base64; a PNG holds its infotext.")
@@ -43,10 +43,10 @@ class Results:
     interrupted: bool = False
 
 
-async def img2img_body(
-    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, results: Results
-) -> Img2ImgBody:
-    """The answer to img2img.
+async def images_body(
+    fields: Generation, overrides: Overrides, checkpoint: Checkpoint, results: Results
+) -> ImagesBody:
+    """The answer to a request for images.
 
     Args:
         fields: What was asked for.
@@ -57,10 +57,11 @@ async def img2img_body(
     height, width = checkpoint.native
     size = fields.width or width, fields.height or height
     infotexts = infotexts_of(fields, overrides, checkpoint, results.seeds, size)
+    repeated = isinstance(fields, Img2Img) and fields.include_init_images
     sent = results.images if fields.send_images else ()
-    return Img2ImgBody(
+    return ImagesBody(
         images=await as_base64(sent, overrides.image_format, parameters=infotexts[: len(sent)]),
-        parameters=fields.model_dump(exclude=set() if fields.include_init_images else IMAGE_FIELDS),
+        parameters=fields.model_dump(exclude=set() if repeated else IMAGE_FIELDS),
         info=write_info(
             fields,
             overrides,

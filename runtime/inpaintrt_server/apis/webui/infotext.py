@@ -8,14 +8,18 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import Generation, Img2Img
 from inpaintrt_server.apis.webui.overrides import Overrides
 
 __all__ = ["infotexts_of", "write_info"]
 
 
 def infotexts_of(
-    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, seeds: Sequence[int], size: tuple[int, int]
+    fields: Generation,
+    overrides: Overrides,
+    checkpoint: Checkpoint,
+    seeds: Sequence[int],
+    size: tuple[int, int],
 ) -> list[str]:
     """The text that tells how each image was made.
 
@@ -29,7 +33,7 @@ def infotexts_of(
     return [_infotext(fields, _parameters(fields, overrides, checkpoint, seed, size)) for seed in seeds]
 
 
-def _infotext(fields: Img2Img, parameters: Mapping[str, object]) -> str:
+def _infotext(fields: Generation, parameters: Mapping[str, object]) -> str:
     listed = ", ".join(f"{name}: {_quote(str(value))}" for name, value in parameters.items())
     negative = [f"Negative prompt: {fields.negative_prompt}"] if fields.negative_prompt else []
     return "\n".join([fields.prompt, *negative, listed])
@@ -40,14 +44,12 @@ def _quote(value: str) -> str:
 
 
 def _parameters(
-    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, seed: int, size: tuple[int, int]
+    fields: Generation, overrides: Overrides, checkpoint: Checkpoint, seed: int, size: tuple[int, int]
 ) -> dict[str, object]:
     skip = {} if overrides.clip_skip is None else {"Clip skip": overrides.clip_skip + 1}
-    area = (
-        {"Inpaint area": "Only masked", "Masked area padding": fields.inpaint_full_res_padding}
-        if fields.inpaint_full_res
-        else {}
-    )
+    image = fields if isinstance(fields, Img2Img) else None
+    strength = {} if image is None else {"Denoising strength": image.denoising_strength}
+    mask = {} if image is None or image.mask is None else _mask_parameters(image)
     return {
         "Steps": fields.steps,
         "Sampler": fields.sampler_name or fields.sampler_index,
@@ -57,16 +59,24 @@ def _parameters(
         "Size": f"{size[0]}x{size[1]}",
         "Model hash": checkpoint.short_hash,
         "Model": checkpoint.name,
-        "Denoising strength": fields.denoising_strength,
+        **strength,
         **skip,
-        "Mask blur": fields.mask_blur_x if fields.mask_blur is None else fields.mask_blur,
-        **area,
+        **mask,
         "Version": f"inpaintrt {version('inpaintrt')}",
     }
 
 
+def _mask_parameters(fields: Img2Img) -> dict[str, object]:
+    blur: dict[str, object] = {
+        "Mask blur": fields.mask_blur_x if fields.mask_blur is None else fields.mask_blur
+    }
+    if not fields.inpaint_full_res:
+        return blur
+    return {**blur, "Inpaint area": "Only masked", "Masked area padding": fields.inpaint_full_res_padding}
+
+
 def write_info(
-    fields: Img2Img,
+    fields: Generation,
     overrides: Overrides,
     checkpoint: Checkpoint,
     *,
@@ -114,14 +124,14 @@ def write_info(
             "sd_vae_hash": None,
             "seed_resize_from_w": -1,
             "seed_resize_from_h": -1,
-            "denoising_strength": fields.denoising_strength,
+            "denoising_strength": fields.denoising_strength if isinstance(fields, Img2Img) else None,
             "extra_generation_params": {},
             "index_of_first_image": 0,
             "infotexts": list(infotexts),
             "styles": [],
             "job_timestamp": time.strftime("%Y%m%d%H%M%S"),
             "clip_skip": (overrides.clip_skip or 0) + 1,
-            "is_using_inpainting_conditioning": True,
+            "is_using_inpainting_conditioning": isinstance(fields, Img2Img) and fields.mask is not None,
             "version": f"inpaintrt {version('inpaintrt')}",
             "warnings": list(warnings),
             "interrupted": interrupted,

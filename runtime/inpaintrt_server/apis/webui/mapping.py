@@ -6,7 +6,7 @@ import secrets
 
 from inpaintrt.options import Fill, Options
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import Generation, Img2Img
 from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.apis.webui.prompts import plain_prompt
 from inpaintrt_server.apis.webui.samplers import Sampler, choose_sampler
@@ -21,7 +21,7 @@ _SEEDS = 2**32
 _TAKE_ETA = ("ddim", "tcd")
 
 
-def prompt_of(fields: Img2Img, overrides: Overrides) -> str:
+def prompt_of(fields: Generation, overrides: Overrides) -> str:
     """The prompt as the runtime reads it.
 
     Raises:
@@ -30,7 +30,7 @@ def prompt_of(fields: Img2Img, overrides: Overrides) -> str:
     return plain_prompt(fields.prompt, "prompt", weights=overrides.weights)
 
 
-def options_of(fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint) -> Options:
+def options_of(fields: Generation, overrides: Overrides, checkpoint: Checkpoint) -> Options:
     """The options that a body asks for.
 
     Image `i` of a request has the seed plus `i`, and prompts of more than one window are joined, both as
@@ -39,40 +39,48 @@ def options_of(fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint) ->
     Raises:
         FieldError: The fields ask for something that this server does not have.
     """
-    _check_combinations(fields, overrides_given=bool(fields.override_settings))
+    _check_overrides(fields)
     scheduler, sampler = choose_sampler(fields.sampler_name or fields.sampler_index, fields.scheduler)
     count = fields.batch_size * fields.n_iter
     first = secrets.randbelow(_SEEDS) if fields.seed == _CHOOSE else fields.seed
     negative = plain_prompt(fields.negative_prompt, "negative_prompt", weights=overrides.weights)
-    return Options(
+    options = Options(
         negative_prompt=negative or None,
         num_inference_steps=fields.steps,
         guidance_scale=fields.cfg_scale,
-        strength=fields.denoising_strength,
         num_images_per_prompt=count,
         eta=_eta(fields.eta, scheduler, sampler),
         seed=tuple(first + index for index in range(count)),
         scheduler=scheduler,
-        padding_mask_crop=fields.inpaint_full_res_padding if fields.inpaint_full_res else None,
         height=checkpoint.native[0] if fields.height is None else fields.height,
         width=checkpoint.native[1] if fields.width is None else fields.width,
         clip_skip=overrides.clip_skip,
         long_prompts="windows",
+    )
+    return {**options, **_image_options(fields)} if isinstance(fields, Img2Img) else options
+
+
+def _image_options(fields: Img2Img) -> Options:
+    if fields.resize_mode and not fields.masked_region_only:
+        raise FieldError(
+            "where the whole image runs, it is stretched",
+            field="resize_mode",
+            received=fields.resize_mode,
+            expected="0, or a mask and inpaint_full_res true",
+        )
+    if fields.mask is None:
+        return Options(strength=fields.denoising_strength)
+    return Options(
+        strength=fields.denoising_strength,
+        padding_mask_crop=fields.inpaint_full_res_padding if fields.inpaint_full_res else None,
         mask_blur=_blur(fields),
         mask_invert=bool(fields.inpainting_mask_invert),
         fill=_FILLS[fields.inpainting_fill],
     )
 
 
-def _check_combinations(fields: Img2Img, *, overrides_given: bool) -> None:
-    if fields.resize_mode and not fields.inpaint_full_res:
-        raise FieldError(
-            "where the whole image runs, it is stretched",
-            field="resize_mode",
-            received=fields.resize_mode,
-            expected="0, or inpaint_full_res true",
-        )
-    if overrides_given and not fields.override_settings_restore_afterwards:
+def _check_overrides(fields: Generation) -> None:
+    if fields.override_settings and not fields.override_settings_restore_afterwards:
         raise FieldError(
             "settings of a request are not kept for the next one",
             field="override_settings_restore_afterwards",

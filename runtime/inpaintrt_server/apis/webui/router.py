@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from inpaintrt_server.apis.webui import listings
-from inpaintrt_server.apis.webui.answers import Img2ImgBody
+from inpaintrt_server.apis.webui.answers import ImagesBody
 from inpaintrt_server.apis.webui.errors import WebuiErrorBody, error_body
-from inpaintrt_server.apis.webui.fields import Img2Img
-from inpaintrt_server.apis.webui.img2img import paint
+from inpaintrt_server.apis.webui.fields import Generation, Img2Img, Txt2Img
 from inpaintrt_server.apis.webui.jobs import Jobs
+from inpaintrt_server.apis.webui.painting import paint
 from inpaintrt_server.apis.webui.progress import ProgressBody, owner_of, progress_of
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.errors_schema import problem_responses
@@ -28,7 +28,7 @@ from inpaintrt_server.settings import ServerSettings
 __all__ = ["make_api"]
 
 _PREFIX = "/sdapi/v1"
-_SERVED = "img2img, interrupt, options, progress, samplers, schedulers, sd-models"
+_SERVED = "img2img, interrupt, options, progress, samplers, schedulers, sd-models, txt2img"
 
 
 def make_api(settings: ServerSettings) -> Api:
@@ -44,8 +44,12 @@ def _add_jobs(router: APIRouter, settings: ServerSettings) -> None:
     jobs = Jobs()
 
     async def img2img(request: Request) -> Response:
-        """Paint what the prompt says where the mask is white."""
-        return await paint(request, jobs)
+        """Paint what the prompt says where the mask is white, or over the whole image without a mask."""
+        return await paint(request, jobs, Img2Img)
+
+    async def txt2img(request: Request) -> Response:
+        """Make images from a prompt."""
+        return await paint(request, jobs, Txt2Img)
 
     async def progress(request: Request, *, skip_current_image: bool = False) -> ProgressBody:
         """How far the client's requests are; asking with an image has the next preview made."""
@@ -57,15 +61,19 @@ def _add_jobs(router: APIRouter, settings: ServerSettings) -> None:
             job.interrupt()
         return {}
 
-    router.add_api_route(
-        "/img2img",
-        img2img,
-        methods=["POST"],
-        response_model=Img2ImgBody,
-        responses=problem_responses(WebuiErrorBody),
-        openapi_extra={"requestBody": _request_body(settings)},
-        summary="The WebUI's interface: paint where the mask is white.",
-    )
+    for path, endpoint, model, summary in (
+        ("/img2img", img2img, Img2Img, "paint where the mask is white, or over the whole image."),
+        ("/txt2img", txt2img, Txt2Img, "make images from a prompt."),
+    ):
+        router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            response_model=ImagesBody,
+            responses=problem_responses(WebuiErrorBody),
+            openapi_extra={"requestBody": _request_body(model, settings)},
+            summary=f"The WebUI's interface: {summary}",
+        )
     wrong_field = problem_responses(WebuiErrorBody, (422,))
     router.add_api_route("/progress", progress, response_model=ProgressBody, responses=wrong_field)
     router.add_api_route("/interrupt", interrupt, methods=["POST"])
@@ -113,7 +121,7 @@ def _add_rest(router: APIRouter) -> None:
             allowed = {"Allow": ", ".join(sorted(served[path]))}
             raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers=allowed)
         raise NotFoundError(
-            "this server paints into images only, and does not have this path of the WebUI",
+            "this server does not have this path of the WebUI",
             received=path,
             expected=_SERVED,
         )
@@ -122,7 +130,7 @@ def _add_rest(router: APIRouter) -> None:
     router.add_api_route("/{path:path}", not_here, methods=methods, include_in_schema=False)
 
 
-def _request_body(settings: ServerSettings) -> dict[str, Any]:
+def _request_body(model: type[Generation], settings: ServerSettings) -> dict[str, Any]:
     limits = {
         "prompt": {"maxLength": settings.max_prompt},
         "negative_prompt": {"maxLength": settings.max_prompt},
@@ -130,4 +138,4 @@ def _request_body(settings: ServerSettings) -> dict[str, Any]:
         "batch_size": {"maximum": settings.max_results},
         "n_iter": {"maximum": settings.max_results},
     }
-    return {"required": True, "content": {"application/json": {"schema": json_schema(Img2Img, limits)}}}
+    return {"required": True, "content": {"application/json": {"schema": json_schema(model, limits)}}}

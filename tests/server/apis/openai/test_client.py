@@ -236,9 +236,9 @@ def test_fields_that_come_twice_or_not_at_all_are_named(client: openai.OpenAI) -
         assert answer.json()["error"]["param"] == param
 
 
-def test_other_paths_of_openai_are_refused_with_the_one_there_is(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="/v1/images/edits"):
-        client.images.generate(prompt=PROMPT)
+def test_other_paths_of_openai_are_refused_with_those_there_are(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="/v1/images/edits or /v1/images/generations"):
+        client.post("/images/variations", cast_to=object)
 
 
 def test_a_full_queue_is_a_rate_limit_and_the_client_tries_again(

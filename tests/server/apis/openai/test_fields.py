@@ -4,8 +4,8 @@ import pytest
 
 from inpaintrt.request import Options
 from inpaintrt_server.apis.openai.errors import error_body, for_openai
-from inpaintrt_server.apis.openai.fields import EditFields
-from inpaintrt_server.apis.openai.mapping import options_of
+from inpaintrt_server.apis.openai.fields import EditFields, GenerationFields
+from inpaintrt_server.apis.openai.mapping import edit_options, generation_options
 from inpaintrt_server.http.bodies import checked
 from inpaintrt_server.http.errors import Problem
 from inpaintrt_server.http.refusals import FieldError
@@ -18,11 +18,11 @@ def fields(**given: Any) -> EditFields:
 
 
 def test_defaults_are_the_pipelines() -> None:
-    assert options_of(fields(), SQUARE) == Options(
+    assert edit_options(fields(), SQUARE) == Options(
         negative_prompt=None,
         num_inference_steps=50,
         guidance_scale=7.5,
-        strength=1.0,
+        strength=None,
         num_images_per_prompt=1,
         seed=None,
         scheduler=None,
@@ -48,14 +48,61 @@ def test_defaults_are_the_pipelines() -> None:
     ],
 )
 def test_fields_become_options(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    found = options_of(fields(**given), SQUARE)
+    found = edit_options(fields(**given), SQUARE)
     assert {name: found.get(name) for name in expected} == expected
 
 
-def test_sizes_may_be_off_by_rounding_but_not_distort() -> None:
-    assert options_of(fields(size="512x384"), (1001, 750))["width"] == 512
+def generation(**given: Any) -> GenerationFields:
+    return checked(GenerationFields, {"prompt": "a balloon", **given})
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [("auto", (None, None)), ("128x128", (128, 128)), ("96x64", (96, 64))]
+)
+def test_a_generation_has_the_size_that_is_named(size: str, sides: tuple[int | None, int | None]) -> None:
+    options = generation_options(generation(size=size, quality="low", n=2))
+    assert (options["width"], options["height"]) == sides
+    assert options["strength"] is None
+    assert (options["num_inference_steps"], options["num_images_per_prompt"]) == (15, 2)
+
+
+def test_null_stands_for_the_default_of_a_generations_field() -> None:
+    names = [name for name in GenerationFields.model_fields if name != "prompt"]
+    assert generation(**dict.fromkeys(names)) == generation()
     with pytest.raises(FieldError) as caught:
-        options_of(fields(size="1024x1024"), (768, 512))
+        generation(prompt=None)
+    assert caught.value.field == "prompt"
+    properties = GenerationFields.model_json_schema()["properties"]
+    assert all({"type": "null"} in properties[name]["anyOf"] for name in names)
+
+
+def test_a_generation_ignores_what_changes_nothing() -> None:
+    given = {"style": "vivid", "moderation": "low", "quality": "hd", "background": "opaque", "user": "me"}
+    assert generation_options(generation(**given)) == generation_options(generation())
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"response_format": "url"}, "response_format"),
+        ({"background": "transparent"}, "background"),
+        ({"style": "oil"}, "style"),
+        ({"moderation": "none"}, "moderation"),
+        ({"strength": 0.5}, "strength"),
+        ({"partial_images": 1}, "partial_images"),
+        ({"size": "8"}, "size"),
+    ],
+)
+def test_a_generation_refuses_by_name(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(FieldError) as caught:
+        generation(**given)
+    assert caught.value.field == field
+
+
+def test_sizes_may_be_off_by_rounding_but_not_distort() -> None:
+    assert edit_options(fields(size="512x384"), (1001, 750))["width"] == 512
+    with pytest.raises(FieldError) as caught:
+        edit_options(fields(size="1024x1024"), (768, 512))
     assert caught.value.field == "size"
     assert caught.value.received == "1024x1024 for an image of 768x512"
 

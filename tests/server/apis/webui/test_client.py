@@ -130,6 +130,54 @@ def test_a_part_of_a_larger_image_is_painted_and_the_rest_kept(client: Any) -> N
     assert largest_difference(result.image, large) > 0
 
 
+def test_txt2img_is_the_pipelines_image(client: Any, pipeline: InpaintPipeline) -> None:
+    result = client.txt2img(prompt=PROMPT, seed=3, steps=4, width=96, height=64, batch_size=2)
+    expected = pipeline(
+        PROMPT,
+        num_inference_steps=4,
+        guidance_scale=7.0,
+        seed=[3, 4],
+        num_images_per_prompt=2,
+        scheduler="euler_a",
+        width=96,
+        height=64,
+    )
+    for image, exact in zip(result.images, expected.images, strict=True):
+        assert largest_difference(image, exact) <= 1
+    assert result.info["all_seeds"] == [3, 4]
+    assert result.info["denoising_strength"] is None
+    assert result.info["is_using_inpainting_conditioning"] is False
+    assert result.image.text["parameters"] == result.info["infotexts"][0]
+    assert "Denoising strength" not in result.info["infotexts"][0]
+    assert result.parameters["steps"] == 4
+
+
+def test_txt2img_has_the_checkpoints_size_by_default(server: str, pipeline: InpaintPipeline) -> None:
+    body = {"prompt": PROMPT, "seed": 3, "steps": 4, "cfg_scale": 7.5, "sampler_name": "Euler a"}
+    answer = httpx.post(f"{server}/sdapi/v1/txt2img", json=body, timeout=60).json()
+    expected = pipeline(PROMPT, num_inference_steps=4, seed=3, scheduler="euler_a").images[0]
+    assert largest_difference(opened(base64.b64decode(answer["images"][0])), expected) <= 1
+
+
+def test_img2img_without_a_mask_changes_the_whole_image(client: Any, pipeline: InpaintPipeline) -> None:
+    result = client.img2img(**{**SHORT, "mask_image": None}, inpainting_fill=2, mask_blur=9)
+    expected = pipeline(
+        PROMPT,
+        SCENE.image,
+        num_inference_steps=4,
+        guidance_scale=7.0,
+        strength=0.75,
+        seed=3,
+        scheduler="euler_a",
+        width=128,
+        height=128,
+    )
+    assert largest_difference(result.image, expected.images[0]) <= 1
+    assert result.info["denoising_strength"] == 0.75
+    assert "Denoising strength: 0.75" in result.info["infotexts"][0]
+    assert "Mask blur" not in result.info["infotexts"][0]
+
+
 def test_a_random_seed_is_told_and_can_be_sent_back(client: Any) -> None:
     first = client.img2img(**{**SHORT, "seed": -1})
     again = client.img2img(**{**SHORT, "seed": first.info["seed"]})
@@ -151,6 +199,7 @@ def test_answers_can_hold_jpegs_no_images_or_those_that_were_sent(
     assert bare["images"] == []
     assert '"all_seeds": [1, 2]' in bare["info"]
     assert sent(include_init_images=True).json()["parameters"]["mask"] == base64_of(SCENE.mask)
+    assert sent(include_init_images=True, mask=None).json()["parameters"]["mask"] is None
 
 
 def test_a_mask_that_paints_nothing_gives_the_image_back_with_a_warning(client: Any) -> None:
@@ -197,11 +246,34 @@ def test_what_cannot_be_served_is_refused_by_name(
     assert said in body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "status", "field", "said"),
+    [
+        ({"enable_hr": True}, 422, "enable_hr", "does not support"),
+        ({"init_images": [base64_of(SCENE.image)]}, 422, "init_images", "does not have the field"),
+        ({"mask": base64_of(SCENE.mask)}, 422, "mask", "does not have the field"),
+        ({"restore_faces": True}, 422, "restore_faces", "does not support"),
+        ({"sampler_name": "DPM adaptive"}, 422, "sampler_name", "DPM++ 2M SDE"),
+        ({"prompt": "<lora:x:1> tree"}, 422, "prompt", "extra network"),
+        ({"steps": 1000}, 422, "steps", "too many steps"),
+        ({"width": 100}, 422, "width", "multiple"),
+        ({"width": 2048, "height": 2048}, 422, "height", "too large"),
+    ],
+)
+def test_what_txt2img_cannot_serve_is_refused_by_name(
+    server: str, fields: dict[str, Any], status: int, field: str, said: str
+) -> None:
+    answer = httpx.post(f"{server}/sdapi/v1/txt2img", json={"prompt": PROMPT, **fields})
+    assert answer.status_code == status
+    assert answer.json()["errors"] == field
+    assert said in answer.json()["detail"]
+
+
 def test_the_client_hears_of_refusals(client: Any) -> None:
     with pytest.raises(RuntimeError, match="does not support restore_faces"):
         client.img2img(**SHORT, restore_faces=True)
-    with pytest.raises(RuntimeError, match="paints into images only"):
-        client.txt2img(prompt=PROMPT)
+    with pytest.raises(RuntimeError, match="does not support enable_hr"):
+        client.txt2img(prompt=PROMPT, enable_hr=True)
     assert client.skip()["error"] == "not_found"
 
 

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import Img2Img, Txt2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
 from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.http.bodies import checked
@@ -37,6 +37,13 @@ def test_the_infotext_has_the_webuis_form() -> None:
 def test_what_was_not_asked_for_is_left_out() -> None:
     (text,) = infotexts_of(body(inpaint_full_res=False), Overrides(), CHECKPOINT, (7,), (512, 512))
     for name in ("Negative prompt", "Clip skip", "Inpaint area", "padding"):
+        assert name not in text
+
+
+def test_text_to_image_has_neither_strength_nor_mask() -> None:
+    fields = checked(Txt2Img, {"prompt": "a"})
+    (text,) = infotexts_of(fields, Overrides(), CHECKPOINT, (7,), (512, 512))
+    for name in ("Denoising", "Mask", "Inpaint area"):
         assert name not in text
 
 

@@ -6,9 +6,9 @@ from inpaintrt.bundle import load_manifest
 from inpaintrt.request import Options
 from inpaintrt.store import find_bundle
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import Generation, Img2Img, Txt2Img
 from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
-from inpaintrt_server.apis.webui.neutral import IGNORED, NEUTRAL
+from inpaintrt_server.apis.webui.neutral import IMG2IMG, TXT2IMG
 from inpaintrt_server.apis.webui.overrides import read_overrides
 from inpaintrt_server.http.bodies import checked
 from inpaintrt_server.http.refusals import FieldError
@@ -21,10 +21,11 @@ def body(**fields: Any) -> Img2Img:
 
 
 def options(**fields: Any) -> Options:
-    checked_fields = body(**fields)
-    return options_of(
-        checked_fields, read_overrides(checked_fields.override_settings, CHECKPOINT), CHECKPOINT
-    )
+    return mapped(body(**fields))
+
+
+def mapped(fields: Generation) -> Options:
+    return options_of(fields, read_overrides(fields.override_settings, CHECKPOINT), CHECKPOINT)
 
 
 def test_defaults_are_the_webuis_at_the_checkpoints_size() -> None:
@@ -46,6 +47,20 @@ def test_defaults_are_the_webuis_at_the_checkpoints_size() -> None:
         mask_invert=False,
         fill="blur",
     )
+
+
+def test_txt2img_has_the_same_defaults_without_an_image() -> None:
+    image_options = ("strength", "padding_mask_crop", "mask_blur", "mask_invert", "fill")
+    expected = {name: value for name, value in options(seed=5).items() if name not in image_options}
+    assert mapped(checked(Txt2Img, {"seed": 5})) == expected
+
+
+def test_without_a_mask_its_fields_change_nothing() -> None:
+    of_mask = {"mask_blur": 9, "inpainting_fill": 2, "inpainting_mask_invert": 1, "inpaint_full_res": True}
+    found = options(seed=5, mask=None, **of_mask)
+    assert found == {**mapped(checked(Txt2Img, {"seed": 5})), "strength": 0.75}
+    with pytest.raises(FieldError, match="stretched"):
+        options(mask=None, resize_mode=1)
 
 
 @pytest.mark.parametrize(
@@ -110,17 +125,26 @@ def test_what_cannot_be_served_is_refused_by_name(fields: dict[str, Any], field:
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize("name", NEUTRAL)
-def test_unsupported_fields_may_hold_their_neutral_values_alone(name: str) -> None:
-    for value in (None, *NEUTRAL[name]):
-        assert body(**{name: value}) == body()
+PATHS = {Img2Img: IMG2IMG, Txt2Img: TXT2IMG}
+NEUTRAL = [(model, name) for model, unsupported in PATHS.items() for name in unsupported.neutral]
+
+
+def of(model: type[Generation], **fields: Any) -> Generation:
+    return checked(model, {**({"init_images": ["image"]} if model is Img2Img else {}), **fields})
+
+
+@pytest.mark.parametrize(("model", "name"), NEUTRAL)
+def test_unsupported_fields_may_hold_their_neutral_values_alone(model: type[Generation], name: str) -> None:
+    for value in (None, *PATHS[model].neutral[name]):
+        assert of(model, **{name: value}) == of(model)
     with pytest.raises(FieldError, match=f"does not support {name}") as caught:
-        body(**{name: ["something"]})
+        of(model, **{name: ["something"]})
     assert caught.value.field == name
 
 
-def test_ignored_fields_change_nothing() -> None:
-    assert body(**dict.fromkeys(IGNORED, "anything")) == body()
+@pytest.mark.parametrize("model", PATHS)
+def test_ignored_fields_change_nothing(model: type[Generation]) -> None:
+    assert of(model, **dict.fromkeys(PATHS[model].ignored, "anything")) == of(model)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +159,7 @@ def test_ignored_fields_change_nothing() -> None:
         ({"cfg_scale": 1e308}, "cfg_scale"),
         ({"init_images": ["one", "two"]}, "init_images"),
         ({"init_images": []}, "init_images"),
-        ({"mask": None}, "mask"),
+        ({"mask": 7}, "mask"),
         ({"inpainting_fill": 4}, "inpainting_fill"),
     ],
 )
@@ -145,12 +169,15 @@ def test_wrong_fields_are_named(fields: dict[str, Any], field: str) -> None:
     assert caught.value.field == field
 
 
-def test_the_schema_tells_of_every_field() -> None:
-    schema = Img2Img.model_json_schema()
+@pytest.mark.parametrize("model", PATHS)
+def test_the_schema_tells_of_every_field(model: type[Generation]) -> None:
+    schema = model.model_json_schema()
+    unsupported = PATHS[model]
     assert schema["additionalProperties"] is False
-    assert schema["required"] == ["init_images", "mask"]
+    assert schema.get("required", []) == (["init_images"] if model is Img2Img else [])
     assert schema["properties"]["tiling"]["enum"] == [None, False]
-    assert schema["properties"].keys() >= {*NEUTRAL, *IGNORED, "seed"}
+    assert schema["properties"].keys() == {*model.model_fields, *unsupported.neutral, *unsupported.ignored}
+    assert schema["properties"]["steps"]["anyOf"] == [{"type": "integer", "minimum": 1}, {"type": "null"}]
 
 
 def test_the_prompt_loses_its_escapes() -> None:

@@ -1,4 +1,4 @@
-"""`POST /sdapi/v1/img2img`: JSON in, JSON out."""
+"""`POST /sdapi/v1/img2img` and `POST /sdapi/v1/txt2img`: JSON in, JSON out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from starlette.responses import Response
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.decoding import in_image_thread
-from inpaintrt_server.apis.webui.answers import Results, img2img_body
+from inpaintrt_server.apis.webui.answers import Results, images_body
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
-from inpaintrt_server.apis.webui.fields import Img2Img
+from inpaintrt_server.apis.webui.fields import Generation, Img2Img
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
 from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
 from inpaintrt_server.apis.webui.masks import read_mask
@@ -26,45 +26,53 @@ from inpaintrt_server.http.context import Context, context_of
 from inpaintrt_server.http.record import record_of
 from inpaintrt_server.http.running import Running, admission, start_job
 from inpaintrt_server.http.timing import server_timing
-from inpaintrt_server.http.uploads import check_upload, decode_base64
+from inpaintrt_server.http.uploads import Upload, check_upload, decode_base64
 
 __all__ = ["paint"]
 
 
-async def paint(request: Request, jobs: Jobs) -> Response:
-    """Serve a request for img2img.
+async def paint(request: Request, jobs: Jobs, model: type[Generation]) -> Response:
+    """Serve a request for images.
 
     Args:
         request: The HTTP request.
         jobs: Where it is counted while it is under way.
+        model: What its body is: `Img2Img` or `Txt2Img`.
     """
     context = context_of(request)
     checkpoint = Checkpoint.of(context.service.stages.manifest)
     with admission(context) as permit:
-        fields = await read_json(request, Img2Img)
+        fields = await read_json(request, model)
         overrides = read_overrides(fields.override_settings, checkpoint)
         wanted = await _request_of(fields, overrides, checkpoint, context)
-        fields = fields if fields.include_init_images else fields.without_images()
+        if isinstance(fields, Img2Img) and not fields.include_init_images:
+            fields = fields.without_images()
         job = WebuiJob(owner_of(request), fields.force_task_id or record_of(request).id)
         with jobs.enter(job):
             running = start_job(request, permit, wanted, preview_steps=job.previews)
             results, timings = await _follow(running, job, wanted)
-    body = await img2img_body(fields, overrides, checkpoint, results)
+    body = await images_body(fields, overrides, checkpoint, results)
     return JSONResponse(body.model_dump(), headers=server_timing(timings))
 
 
 async def _request_of(
-    fields: Img2Img, overrides: Overrides, checkpoint: Checkpoint, context: Context
+    fields: Generation, overrides: Overrides, checkpoint: Checkpoint, context: Context
 ) -> PipelineRequest:
     options = options_of(fields, overrides, checkpoint)
     prompt = prompt_of(fields, overrides)
-    most = context.settings.max_pixels
-    upload = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
-    mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
-    mask_file = await in_image_thread(context, lambda: read_mask(mask.data, max_pixels=most))
-    request = make_request(prompt, upload.data, mask_file, options)
-    check_bounds(request, upload, context)
+    image, mask = await _images_of(fields, context) if isinstance(fields, Img2Img) else (None, None)
+    request = make_request(prompt, None if image is None else image.data, mask, options)
+    check_bounds(request, image, context)
     return request
+
+
+async def _images_of(fields: Img2Img, context: Context) -> tuple[Upload, bytes | None]:
+    most = context.settings.max_pixels
+    image = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
+    if fields.mask is None:
+        return image, None
+    mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
+    return image, await in_image_thread(context, lambda: read_mask(mask.data, max_pixels=most))
 
 
 def _unbroken(text: str) -> str:
