@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from server.ui.conftest import Visit
-from server.ui.person import fill_in, finish, open_example, paint_middle
+from server.ui.person import fill_in, finish, open_example, paint_middle, set_field
 
 SCHEMES = ("light", "dark")
 SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
@@ -29,9 +29,14 @@ def _unfold(page: Page) -> None:
 
 def test_the_checker_finds_nothing_in_any_state(page: Page) -> None:
     assert _violations(page) == []
+    set_field(page, "Steps", "999")
     page.get_by_role("button", name="Paint", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("no image")
+    expect(page.get_by_role("alert")).to_contain_text("Steps: ")
     assert _violations(page) == []
+    fill_in(page)
+    finish(page)
+    assert _violations(page) == []
+    page.get_by_role("button", name="Edit").click()
     open_example(page)
     paint_middle(page)
     _unfold(page)

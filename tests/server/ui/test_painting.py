@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Page, expect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inpaintrt.loading import LoadedBundle
+from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.settings import ServerSettings
@@ -80,6 +82,11 @@ def recording_server(service: BatchingService, settings: ServerSettings, forms: 
     application.add_middleware(_Recorder, forms=forms)
     with serving(application) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def pipeline(demo: LoadedBundle) -> InpaintPipeline:
+    return InpaintPipeline(demo)
 
 
 @pytest.fixture
@@ -223,6 +230,64 @@ def test_margins_need_no_mask_and_the_original_lies_inside(
     assert original["width"] / frame["width"] == pytest.approx(2 / 3, abs=0.01)
 
 
+def test_without_an_image_the_prompt_alone_makes_one(
+    recorded_page: Page, forms: Forms, pipeline: InpaintPipeline, tmp_path: Path
+) -> None:
+    page = recorded_page
+    fill_in(page)
+    set_field(page, "Strength", "0.5")
+    set_field(page, "Blur", "3")
+    finish(page)
+    (form,) = forms
+    assert form.keys().isdisjoint({"image", "mask", "strength", "mask_blur", "mask_grow", "width", "height"})
+    expected = pipeline("a red balloon", num_inference_steps=4, seed=[3]).images[0]
+    after = pixels(saved(page, "Download", tmp_path))
+    assert np.abs(after - pixels(expected)).max() <= 1
+    expect(page.get_by_label("Compare with the original")).to_be_hidden()
+    expect(page.locator("#before")).to_be_hidden()
+    page.get_by_role("button", name="Use as input").click()
+    paint_middle(page)
+    finish(page)
+    expect(page.get_by_label("Compare with the original")).to_be_visible()
+
+
+def test_an_image_from_the_prompt_alone_has_the_size_that_is_chosen(
+    recorded_page: Page, forms: Forms
+) -> None:
+    page = recorded_page
+    expect(page.get_by_label("Height", exact=True)).to_have_attribute("placeholder", "128")
+    fill_in(page)
+    set_field(page, "Width", "96")
+    finish(page)
+    assert forms[0]["width"] == b"96"
+    assert "height" not in forms[0]
+    expect(page.locator("#result-summary")).to_contain_text("96 x 128")
+    page.get_by_role("button", name="Edit").click()
+    open_example(page)
+    paint_middle(page)
+    finish(page)
+    assert "width" not in forms[1]
+
+
+def test_where_nothing_is_painted_the_whole_image_changes(
+    recorded_page: Page, forms: Forms, pipeline: InpaintPipeline, tmp_path: Path
+) -> None:
+    page = recorded_page
+    open_example(page)
+    fill_in(page)
+    set_field(page, "Grow, or shrink below 0", "2")
+    finish(page)
+    set_field(page, "Strength", "0.5")
+    finish(page)
+    first, second = forms
+    assert first.keys().isdisjoint({"mask", "strength", "mask_blur", "mask_grow"})
+    assert (second["strength"], "mask" in second) == (b"0.5", False)
+    made = pipeline("a red balloon", SCENE.image, num_inference_steps=4, seed=[3], strength=0.5)
+    after = pixels(saved(page, "Download", tmp_path))
+    assert np.abs(after - pixels(made.images[0])).max() <= 1
+    expect(page.get_by_label("Compare with the original")).to_be_visible()
+
+
 def test_without_an_option_the_defaults_are_sensible(recorded_page: Page, forms: Forms) -> None:
     page = recorded_page
     open_example(page)
@@ -232,5 +297,5 @@ def test_without_an_option_the_defaults_are_sensible(recorded_page: Page, forms:
     first, second = forms
     assert first["num_inference_steps"] == b"20"
     assert first["guidance_scale"] == b"7.5"
-    assert {"negative_prompt", "scheduler", "margins"}.isdisjoint(first)
+    assert {"negative_prompt", "scheduler", "margins", "strength"}.isdisjoint(first)
     assert first["seed"] != second["seed"]

@@ -61,13 +61,23 @@ def ready(visit: Visit, server: str) -> Page:
     return page
 
 
-def test_an_image_and_paint_are_needed(page: Page, service: BatchingService) -> None:
+def test_margins_need_an_image(visit: Visit, server: str) -> None:
+    page = visit(server, refusals=True)
+    set_field(page, "Left", "8")
     _start(page)
-    _told(page, "There is no image yet")
-    open_example(page)
+    _told(page, "There is a mask or a margin, and no image")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("100", "Width: "), ("16384", "The size to run at is too large")],
+)
+def test_a_size_that_cannot_be_made_is_marked(visit: Visit, server: str, value: str, told: str) -> None:
+    page = visit(server, refusals=True)
+    set_field(page, "Width", value)
     _start(page)
-    _told(page, "Nothing is painted over yet")
-    assert service.snapshot.outstanding == 0
+    _told(page, told)
+    _marked(page, "Width")
 
 
 def test_a_field_that_is_out_of_range_is_named_before_anything_is_sent(page: Page) -> None:

@@ -12,7 +12,7 @@ import { Sources } from "./sources.js";
 import { Status } from "./status.js";
 import { Toolbar } from "./toolbar.js";
 import { Views } from "./views.js";
-import { explain, PageError } from "./words.js";
+import { explain } from "./words.js";
 
 const UNAUTHORIZED = 401;
 const PROMPT_OF_EXAMPLE = "a red balloon";
@@ -178,20 +178,13 @@ class App {
   }
 
   /**
-   * The image and its mask, if there is something to paint.
+   * The image and its mask, as far as there are any.
    *
-   * @throws {PageError} Something is missing.
+   * @returns {import("./form.js").Subject}
    */
   subject() {
     const { image, mask } = this.editor;
-    if (image === null || mask === null) {
-      throw new PageError("There is no image yet: open one, or start with the example.");
-    }
-    const unpainted = mask.isEmpty;
-    if (unpainted && this.form.margins.every((margin) => margin === 0)) {
-      throw new PageError("Nothing is painted over yet: paint with the brush over what is to change.");
-    }
-    return { image, mask: unpainted ? null : mask };
+    return { image, mask: mask?.isEmpty ? null : mask };
   }
 }
 

@@ -16,6 +16,7 @@ const KEY = "inpaintrt-api-key";
  * @typedef {object} Info
  * @property {string} bundle
  * @property {string} checkpoint
+ * @property {[width: number, height: number]} native_size What the checkpoint was trained at.
  * @property {string} default_sampler
  * @property {string[]} samplers
  * @property {string[]} formats Of images and masks.

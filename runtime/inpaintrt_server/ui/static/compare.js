@@ -1,7 +1,13 @@
 import { byId } from "./dom.js";
 
 /** @typedef {import("./editor.js").Margins} Margins */
-/** @typedef {{url: string, width: number, height: number, margins: Margins}} Original */
+/**
+ * @typedef {object} Original
+ * @property {string | null} url Null where there was no image.
+ * @property {number} width
+ * @property {number} height
+ * @property {Margins} margins
+ */
 
 /** Shows a result, and under it what it was made of: a slider uncovers it. */
 export class Compare {
@@ -10,6 +16,7 @@ export class Compare {
   #before = byId("before", HTMLImageElement);
   #slider = byId("compare-slider", HTMLInputElement);
   #divider = byId("divider", HTMLDivElement);
+  #compared = true;
 
   constructor() {
     this.#slider.addEventListener("input", () => this.#uncover());
@@ -30,9 +37,21 @@ export class Compare {
     this.#frame.style.aspectRatio = `${width} / ${height}`;
     this.#frame.style.setProperty("--proportion", String(width / height));
     this.#place(original, width, height);
-    this.#before.src = original.url;
+    this.#setOriginal(original.url);
     this.#after.src = url;
     this.#after.alt = description;
+  }
+
+  /** @param {string | null} url Without one there is nothing to compare with. */
+  #setOriginal(url) {
+    this.#compared = url !== null;
+    byId("compare", HTMLLabelElement).hidden = this.#before.hidden = url === null;
+    if (url === null) {
+      this.#before.removeAttribute("src");
+      this.reset();
+    } else {
+      this.#before.src = url;
+    }
   }
 
   /** Show the whole result. */
@@ -58,7 +77,7 @@ export class Compare {
 
   /** @param {PointerEvent} event */
   #drag(event) {
-    if (event.buttons !== 1) {
+    if (event.buttons !== 1 || !this.#compared) {
       return;
     }
     event.preventDefault();

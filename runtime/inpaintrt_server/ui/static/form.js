@@ -6,24 +6,30 @@ const MOST_STEPS_OF_SLIDER = 100;
 const PREVIEWS = 4;
 const PREVIEWS_OF_LARGE = 1;
 const LARGE = 4_000_000;
+const SIZE = ["width", "height"];
 const MARGINS = ["margin_left", "margin_top", "margin_right", "margin_bottom"];
 /** Fields that are sent as they are, where they are not empty. */
 const PLAIN_FIELDS = [
   "negative_prompt",
   "num_inference_steps",
   "guidance_scale",
-  "strength",
   "scheduler",
   "num_images_per_prompt",
-  "mask_blur",
-  "mask_grow",
 ];
+const FIELDS_OF_MASKS = ["mask_blur", "mask_grow"];
+
+/**
+ * @typedef {object} Subject What a run starts from.
+ * @property {import("./images.js").OpenedImage | null} image Null for an image from the prompt alone.
+ * @property {import("./mask.js").Mask | null} mask Null where nothing is painted over.
+ */
 
 /** @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Field */
 
 /** What people fill in. */
 export class Form {
   element = byId("form", HTMLFormElement);
+  #native = [0, 0];
 
   /** @param {string} messages Id of the element that says what is wrong. */
   constructor(messages) {
@@ -47,6 +53,11 @@ export class Form {
     return /** @type {import("./editor.js").Margins} */ (MARGINS.map((name) => Number(this.#input(name).value) || 0));
   }
 
+  /** @returns {number[]} Width and height of an image from the prompt alone. */
+  get size() {
+    return SIZE.map((name, index) => Number(this.#input(name).value) || this.#native[index]);
+  }
+
   /** @param {number} seed Kept for the next runs. */
   keepSeed(seed) {
     this.#input("seed").value = String(seed);
@@ -58,7 +69,9 @@ export class Form {
    *
    * @param {import("./client.js").Info} info
    */
-  adapt({ samplers, default_sampler: own, limits }) {
+  adapt({ samplers, default_sampler: own, limits, native_size: native }) {
+    this.#native = native;
+    SIZE.forEach((name, index) => (this.#input(name).placeholder = String(native[index])));
     for (const name of ["prompt", "negative_prompt"]) {
       /** @type {HTMLTextAreaElement} */ (this.#field(name)).maxLength = limits.max_prompt;
     }
@@ -85,24 +98,35 @@ export class Form {
   /**
    * What to send, without the image and the mask.
    *
+   * @param {Subject} subject
    * @param {number} pixels Of the image: previews of a large one take longer than they are worth.
    * @returns {FormData}
    */
-  read(pixels) {
+  read(subject, pixels) {
     const data = new FormData();
     data.append("prompt", this.prompt);
-    for (const name of PLAIN_FIELDS) {
+    for (const name of this.#fieldsFor(subject)) {
       const { value } = this.#field(name);
       if (value !== "") {
         data.append(name, value);
       }
     }
-    if (this.margins.some((margin) => margin > 0)) {
+    if (this.#hasMargins) {
       data.append("margins", JSON.stringify(this.margins));
     }
     data.append("seed", JSON.stringify(this.#seeds()));
     data.append("previews", String(pixels > LARGE ? PREVIEWS_OF_LARGE : PREVIEWS));
     return data;
+  }
+
+  get #hasMargins() {
+    return this.margins.some((margin) => margin > 0);
+  }
+
+  /** @param {Subject} subject */
+  #fieldsFor({ image, mask }) {
+    const ofTask = image === null ? SIZE : ["strength"];
+    return [...PLAIN_FIELDS, ...ofTask, ...(mask !== null || this.#hasMargins ? FIELDS_OF_MASKS : [])];
   }
 
   /** One seed for each result, so that each of them can be made again alone. */
@@ -157,7 +181,7 @@ export class Form {
 function connect(slider, find) {
   const number = find(slider.dataset.for ?? "");
   slider.addEventListener("input", () => (number.value = slider.value));
-  number.addEventListener("input", () => (slider.value = number.value));
+  number.addEventListener("input", () => (slider.value = number.value || slider.defaultValue));
 }
 
 /**

@@ -20,7 +20,7 @@ export class Painter {
    * @param {import("./views.js").Views} app.views
    * @param {import("./history.js").History} app.history
    * @param {import("./client.js").Info | null} app.info
-   * @param {() => {image: import("./images.js").OpenedImage, mask: import("./mask.js").Mask | null}} app.subject
+   * @param {() => import("./form.js").Subject} app.subject
    * @param {(action: () => Promise<void>) => Promise<void>} app.try
    */
   constructor(app) {
@@ -61,11 +61,11 @@ export class Painter {
   async #run(signal) {
     const { form, status } = this.app;
     form.check();
-    const { image, mask } = this.app.subject();
-    const before = { file: image.file, width: image.width, height: image.height, margins: form.margins };
-    status.showProgress("Sending the image");
+    const subject = this.app.subject();
+    const before = this.#before(subject.image);
+    status.showProgress(subject.image === null ? "Sending the prompt" : "Sending the image");
     try {
-      const data = await this.#request(image, mask);
+      const data = await this.#request(subject, before.width * before.height);
       await this.#follow(inpaint(data, signal), before, form.prompt);
     } catch (error) {
       if (!signal.aborted) {
@@ -76,12 +76,29 @@ export class Painter {
   }
 
   /**
-   * @param {import("./images.js").OpenedImage} image
-   * @param {import("./mask.js").Mask | null} mask
+   * @param {import("./images.js").OpenedImage | null} image
+   * @returns {Before}
+   */
+  #before(image) {
+    const { form } = this.app;
+    if (image === null) {
+      const [width, height] = form.size;
+      return { file: null, width, height, margins: [0, 0, 0, 0] };
+    }
+    return { file: image.file, width: image.width, height: image.height, margins: form.margins };
+  }
+
+  /**
+   * @param {import("./form.js").Subject} subject
+   * @param {number} pixels Of the image.
    * @throws {PageError} The server takes no request as large as that.
    */
-  async #request(image, mask) {
-    const data = this.app.form.read(image.width * image.height);
+  async #request(subject, pixels) {
+    const { image, mask } = subject;
+    const data = this.app.form.read(subject, pixels);
+    if (image === null) {
+      return data;
+    }
     data.append("image", image.file);
     const file = mask === null ? null : await mask.toPng();
     if (file !== null) {

@@ -4,7 +4,7 @@ const THUMBNAIL_SIDE = 192;
 
 /**
  * @typedef {object} Before What a result was made of.
- * @property {File} file
+ * @property {File | null} file Null where it was made from the prompt alone.
  * @property {number} width
  * @property {number} height
  * @property {import("./editor.js").Margins} margins
@@ -18,7 +18,7 @@ const THUMBNAIL_SIDE = 192;
  * @property {number} width
  * @property {number} height
  * @property {Before} before
- * @property {string} beforeUrl
+ * @property {string | null} beforeUrl
  * @property {string} prompt
  * @property {number} seed
  * @property {string} summary
@@ -60,7 +60,7 @@ export async function resultsOf({ images, seeds, warnings, timings }, before, pr
     const { naturalWidth: width, naturalHeight: height } = image;
     const seed = seeds[index];
     const summary = `Seed ${seed}, ${width} x ${height}, ${timings.steps} steps, ${timings.total.toFixed(1)} s`;
-    const beforeUrl = URL.createObjectURL(before.file);
+    const beforeUrl = before.file && URL.createObjectURL(before.file);
     const thumbnail = thumbnailOf(image);
     results.push({ blob, url, thumbnail, width, height, before, beforeUrl, prompt, seed, summary, warnings });
   }
@@ -74,7 +74,9 @@ export async function resultsOf({ images, seeds, warnings, timings }, before, pr
  */
 export function forget(result) {
   URL.revokeObjectURL(result.url);
-  URL.revokeObjectURL(result.beforeUrl);
+  if (result.beforeUrl !== null) {
+    URL.revokeObjectURL(result.beforeUrl);
+  }
 }
 
 /** @param {Result} result */

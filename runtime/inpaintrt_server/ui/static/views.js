@@ -14,7 +14,7 @@ export class Views {
   #toResult = byId("show-result", HTMLButtonElement);
   #actions = byId("result-actions", HTMLElement);
   #compare = new Compare();
-  /** @type {{url: string, before: string} | null} */
+  /** @type {{url: string, before: string | null} | null} */
   #preview = null;
 
   constructor() {
@@ -45,7 +45,7 @@ export class Views {
    * @param {{step: number, total: number}} progress
    */
   showPreview(blob, before, { step, total }) {
-    const original = this.#preview?.before ?? URL.createObjectURL(before.file);
+    const original = this.#preview?.before ?? (before.file && URL.createObjectURL(before.file));
     if (this.#preview !== null) {
       URL.revokeObjectURL(this.#preview.url);
     }
@@ -92,7 +92,9 @@ export class Views {
   #forgetPreview() {
     if (this.#preview !== null) {
       URL.revokeObjectURL(this.#preview.url);
-      URL.revokeObjectURL(this.#preview.before);
+      if (this.#preview.before !== null) {
+        URL.revokeObjectURL(this.#preview.before);
+      }
       this.#preview = null;
     }
   }
