@@ -29,8 +29,8 @@ from inpaintrt_server.batching.events import (
     Observer,
     Outcome,
 )
+from inpaintrt_server.batching.image_cache import ImageCache
 from inpaintrt_server.batching.memory import MemoryBudget
-from inpaintrt_server.batching.pictures import PictureCache
 from inpaintrt_server.batching.scheduler import Mode, Scheduler
 from inpaintrt_server.batching.task import Job, Task
 from inpaintrt_server.errors import DrainingError, EngineLostError
@@ -164,7 +164,7 @@ class BatchingService:
         self._admission = Admission(settings.slots + settings.queue, self._observer)
         self._commands = CommandQueue()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-images")
-        self._cache = PictureCache(settings.picture_cache)
+        self._cache = ImageCache(settings.picture_cache)
         self._scheduler = self._make_scheduler(tokens=loaded.tokenizer.max_length)
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)
         self._ready = self._stopping = False

@@ -28,8 +28,8 @@ from inpaintrt_server.batching.events import (
     Stepped,
     TimingName,
 )
+from inpaintrt_server.batching.image_cache import ImageCache, content_key
 from inpaintrt_server.batching.memory import MemoryBudget
-from inpaintrt_server.batching.pictures import PictureCache, content_key
 from inpaintrt_server.errors import DeadlineError
 
 __all__ = ["Job", "Task"]
@@ -82,7 +82,7 @@ class Task(Flow):
         admitted: float,
         deadline: float | None,
         preview_steps: Collection[int],
-        cache: PictureCache,
+        cache: ImageCache,
         budget: MemoryBudget,
         observer: Observer,
     ) -> None:

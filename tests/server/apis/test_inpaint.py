@@ -135,6 +135,18 @@ def test_a_stream_tells_of_every_step_and_ends_with_the_result(client: httpx.Cli
     assert result["seeds"] == [7]
 
 
+@pytest.mark.parametrize("sources", [(), ("image",)], ids=["text-to-image", "image-to-image"])
+def test_a_stream_shows_what_is_made_without_a_mask(client: httpx.Client, sources: tuple[str, ...]) -> None:
+    absent = {name: None for name in ("image", "mask") if name not in sources}
+    body = as_json(**absent, stream=True, previews=2, scheduler="ddim")
+    events = _events(client.post("/v1/inpaint", json=body))
+    previews = [data["images"][0] for name, data in events if name == "preview"]  # type: ignore[index]
+    result = events[-1][1]["images"][0]  # type: ignore[index]
+    shown = [opened(base64.b64decode(text)) for text in (*previews, result)]
+    assert len(shown) == 3
+    assert all(largest_difference(image, shown[-1]) > 0 for image in shown[:-1])
+
+
 def test_events_are_as_published(client: httpx.Client) -> None:
     responses = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]["responses"]
     schema = responses["200"]["content"]["text/event-stream"]["schema"]

@@ -102,6 +102,29 @@ def test_a_mask_without_an_image(client: httpx.Client) -> None:
     _refused(client.post("/v1/inpaint", json=body), 400, "invalid_mask")
 
 
+@pytest.mark.parametrize(
+    ("sources", "fields", "field", "words"),
+    [
+        ((), {"strength": 0.5}, "strength", "an image, or no strength"),
+        ((), {"mask_blur": 3}, "mask_blur", "a mask, or no such option"),
+        (("image",), {"fill": "noise"}, "fill", "a mask, or no such option"),
+        (("image",), {"padding_mask_crop": 8}, "padding_mask_crop", "a mask, or no such option"),
+    ],
+)
+def test_options_that_have_no_meaning_for_the_task(
+    client: httpx.Client, sources: tuple[str, ...], fields: Mapping[str, object], field: str, words: str
+) -> None:
+    absent = {name: None for name in ("image", "mask") if name not in sources}
+    error = _refused(client.post("/v1/inpaint", json=as_json(**absent, **fields)), 422, "invalid_parameter")
+    assert error["field"] == field
+    assert words in error["expected"]
+
+
+def test_margins_without_an_image(client: httpx.Client) -> None:
+    answer = client.post("/v1/inpaint", json={**FORM, "margins": [8, 0, 0, 0]})
+    assert "no image" in _refused(answer, 400, "invalid_mask")["message"]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (128, 127), (256, 256)])
 def test_a_mask_of_another_size(client: httpx.Client, size: tuple[int, int]) -> None:
     answer = client.post("/v1/inpaint", json=as_json(mask=base64_of(SCENE.mask.resize(size))))

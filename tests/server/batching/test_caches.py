@@ -10,7 +10,7 @@ from inpaintrt.loading import LoadedBundle
 from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching import NullObserver
 from inpaintrt_server.batching.events import Cache
-from inpaintrt_server.batching.pictures import PictureCache, content_key
+from inpaintrt_server.batching.image_cache import ImageCache, content_key
 from runtime.pictures import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
@@ -29,7 +29,7 @@ def _distribution(value: float) -> LatentDistribution:
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    cache = PictureCache(2 * 128)
+    cache = ImageCache(2 * 128)
     keys = [bytes([value]) for value in range(3)]
     for value, key in enumerate(keys[:2]):
         cache.get(key, lambda value=value: _distribution(value))  # type: ignore[misc]
@@ -41,7 +41,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_a_cache_of_no_size_keeps_nothing() -> None:
-    cache = PictureCache(0)
+    cache = ImageCache(0)
     for _ in range(2):
         assert not cache.get(b"key", lambda: _distribution(1))[1]
     assert (cache.held, cache.misses) == (0, 2)

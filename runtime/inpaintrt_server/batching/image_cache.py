@@ -1,4 +1,4 @@
-"""Encoded pictures, each computed once."""
+"""Encoded images, each computed once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from inpaintrt.lru import LruCache
 from inpaintrt.vae import LatentDistribution
 
-__all__ = ["PictureCache", "content_key"]
+__all__ = ["ImageCache", "content_key"]
 
 
-def content_key(picture: NDArray[np.float32]) -> bytes:
-    """What tells a picture from others: a hash of its shape and values."""
-    digest = hashlib.blake2b(repr(picture.shape).encode(), digest_size=32)
-    digest.update(np.ascontiguousarray(picture).data)
+def content_key(image: NDArray[np.float32]) -> bytes:
+    """What tells an image from others: a hash of its shape and values."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=32)
+    digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
 
-class PictureCache(LruCache[bytes, LatentDistribution]):
+class ImageCache(LruCache[bytes, LatentDistribution]):
     """Keeps the distributions over latents of the images that were used last.
 
     A distribution does not depend on seeds: each request draws its own latents from it.
