@@ -191,7 +191,7 @@ def test_a_nonfinite_request_is_noted_and_changes_no_other(step: Step, sampler: 
     results = {}
     while places:
         finished = slots.step()
-        assert not slots.finite(bad)
+        assert slots.nonfinite() == (bad,)
         for slot in set(finished) & set(places):
             assert slots.finite(slot)
             results[places.pop(slot)] = slots.leave(slot)
