@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import MaskError, ParameterError, PromptError
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource
 from inpaintrt.options import OPTIONS, Options, make_options
 
-__all__ = ["Options", "Request", "Task", "make_request"]
+__all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
+
+Prompt: TypeAlias = str | NDArray[np.floating]
+"""A text, or its embedding `[tokens, width]`."""
 
 Task = Literal["inpainting", "image-to-image", "text-to-image"]
 
@@ -37,8 +41,8 @@ class Request:
         options: All options, checked, with defaults filled in.
     """
 
-    prompts: tuple[str, ...]
-    negatives: tuple[str, ...] | None
+    prompts: tuple[Prompt, ...]
+    negatives: tuple[Prompt, ...] | None
     images: tuple[ImageSource, ...]
     masks: tuple[ImageSource | None, ...]
     image_indices: tuple[int, ...]
@@ -62,7 +66,7 @@ class Request:
 
 
 def make_request(
-    prompt: str | Sequence[str],
+    prompt: str | Sequence[str] | None,
     image: ImageSource | Sequence[ImageSource] | None,
     mask_image: ImageSource | Sequence[ImageSource] | None,
     options: Options,
@@ -74,21 +78,26 @@ def make_request(
 
     Raises:
         ParameterError: An option is unknown, out of its range, or of no use for the task.
-        PromptError: Prompts, negative prompts and images do not match in number.
+        PromptError: There is no prompt; prompts, negative prompts and images do not match in number; or
+            embeddings come with texts or have another shape.
         MaskError: Images and masks do not match in number, or there is a mask and no image.
         LatentsError: The latents are not finite.
     """
     settings = make_options(**options)
     images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
     _check_options_of_task(settings, images, masks)
-    prompts = _match_prompts(prompt, len(images))
-    negatives = _match_negatives(settings["negative_prompt"], len(prompts))
+    _check_embeddings(settings)
+    prompts = _match_prompts(_either("prompt", prompt, settings["prompt_embeds"]), len(images))
+    negatives = _match_negatives(
+        _either("negative_prompt", settings["negative_prompt"], settings["negative_prompt_embeds"]),
+        len(prompts),
+    )
     count = settings["num_images_per_prompt"]
     total = len(prompts) * count
     noise_seeds, seeds = _resolve_seeds(settings["seed"], total)
     return Request(
-        prompts=tuple(text for text in prompts for _ in range(count)),
-        negatives=None if negatives is None else tuple(text for text in negatives for _ in range(count)),
+        prompts=tuple(each for each in prompts for _ in range(count)),
+        negatives=None if negatives is None else tuple(each for each in negatives for _ in range(count)),
         images=images,
         masks=masks,
         image_indices=_image_indices(total, count, len(images), tiled=settings["compat"] == "diffusers"),
@@ -168,8 +177,52 @@ def _as_tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _match_prompts(prompt: str | Sequence[str], pictures: int) -> tuple[str, ...]:
-    prompts = _as_tuple(prompt)
+def _check_embeddings(options: Options) -> None:
+    """Check what diffusers' `check_inputs` does of embeddings."""
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    given = {name: cast("NDArray[np.floating] | None", dict(options)[name]) for name in names}
+    shapes = {name: array.shape for name, array in given.items() if array is not None}
+    for name, shape in shapes.items():
+        if len(shape) != 3 or 0 in shape:
+            raise PromptError(
+                f"{name} has the wrong shape",
+                received=list(shape),
+                expected="[prompts, tokens, width]",
+                parameter=name,
+            )
+    if len({shape[1:] for shape in shapes.values()}) > 1:
+        raise PromptError(
+            "prompt_embeds and negative_prompt_embeds have different shapes",
+            received=" and ".join(str(list(shape)) for shape in shapes.values()),
+            expected="as many tokens of the same width",
+            parameter="negative_prompt_embeds",
+        )
+    if "prompt_embeds" in shapes and options["clip_skip"] is not None:
+        raise ParameterError(
+            "clip_skip has no meaning for embeddings",
+            received=f"prompt_embeds and clip_skip = {options['clip_skip']}",
+            expected="one of them",
+            parameter="clip_skip",
+        )
+
+
+def _either(name: str, texts: object, embeddings: ArrayLike | None) -> tuple[Prompt, ...] | None:
+    """What the caller gave: texts, embeddings, or None for neither."""
+    if embeddings is None:
+        return None if texts is None else _as_tuple(texts)
+    if texts is not None:
+        raise PromptError(
+            f"{name} and {name}_embeds are both given",
+            received=f"{name} = {texts!r} and embeddings",
+            expected="one of them",
+            parameter=f"{name}_embeds",
+        )
+    return tuple(cast("NDArray[np.floating]", embeddings))
+
+
+def _match_prompts(prompts: tuple[Prompt, ...] | None, pictures: int) -> tuple[Prompt, ...]:
+    if prompts is None:
+        raise PromptError("there is no prompt", expected="prompt, or prompt_embeds", parameter="prompt")
     if not prompts or (pictures > 1 and len(prompts) not in (1, pictures)):
         raise PromptError(
             "prompts and pictures do not match in number",
@@ -179,10 +232,9 @@ def _match_prompts(prompt: str | Sequence[str], pictures: int) -> tuple[str, ...
     return prompts * max(pictures, 1) if len(prompts) == 1 else prompts
 
 
-def _match_negatives(negative: str | Sequence[str] | None, prompts: int) -> tuple[str, ...] | None:
-    if negative is None:
+def _match_negatives(negatives: tuple[Prompt, ...] | None, prompts: int) -> tuple[Prompt, ...] | None:
+    if negatives is None:
         return None
-    negatives = _as_tuple(negative)
     if len(negatives) not in (1, prompts):
         raise PromptError(
             "negative prompts and prompts do not match in number",

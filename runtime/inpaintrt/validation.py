@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 
 import msgspec
 import numpy as np
@@ -16,7 +17,8 @@ __all__ = ["alternatives", "checked", "describe"]
 def checked(name: str, value: object, annotation: object) -> object:
     """Convert a value to an annotated type.
 
-    NumPy scalars count as Python numbers, integers as floats, and lists as tuples; floats must be finite.
+    NumPy scalars count as Python numbers, NumPy arrays as lists, integers as floats, and lists as tuples;
+    floats must be finite.
 
     Args:
         name: The parameter's name, for the error.
@@ -34,10 +36,13 @@ def checked(name: str, value: object, annotation: object) -> object:
         converted = msgspec.convert(plain, annotation)
     except (msgspec.ValidationError, OverflowError):
         converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
+    if not _is_finite(converted):
         kind = inspect.type_info(annotation)
         raise ParameterError(
-            f"{name} {_problem(plain, kind)}", received=repr(value), expected=describe(kind), parameter=name
+            f"{name} {_problem(plain, kind)}",
+            received=reprlib.repr(value) if isinstance(plain, list) else repr(value),
+            expected=describe(kind),
+            parameter=name,
         )
     return converted
 
@@ -56,7 +61,9 @@ def describe(kind: inspect.Type) -> str:
         case inspect.TupleType():
             return f"{len(kind.item_types)} values, each {describe(kind.item_types[0])}"
         case inspect.ListType():
-            return f"a list with each item {describe(kind.item_type)}"
+            limited = kind.max_length is not None
+            items = f"of {kind.min_length} to {kind.max_length} items, each" if limited else "with each item"
+            return f"a list {items} {describe(kind.item_type)}"
         case inspect.BoolType():
             return "True or False"
         case inspect.StrType():
@@ -89,6 +96,12 @@ def _describe_number(kind: inspect.IntType | inspect.FloatType) -> str:
     return " ".join([noun, *limits]) + multiple
 
 
+def _is_finite(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _problem(value: object, kind: inspect.Type) -> str:
     kinds = alternatives(kind)
     if isinstance(value, str) and any(isinstance(part, inspect.LiteralType) for part in kinds):
@@ -100,8 +113,8 @@ def _problem(value: object, kind: inspect.Type) -> str:
 
 
 def _without_numpy(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, list | tuple):
         return [_without_numpy(item) for item in value]
     return value

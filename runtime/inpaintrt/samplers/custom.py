@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.samplers.rules import SIGMA_SCHEDULE_KEYS
@@ -53,7 +56,7 @@ def custom_schedule(
     if timesteps is not None and sigmas is not None:
         raise ParameterError(
             "timesteps and sigmas are both given",
-            received=f"timesteps = {timesteps}, sigmas = {sigmas}",
+            received=f"timesteps = {reprlib.repr(timesteps)}, sigmas = {reprlib.repr(sigmas)}",
             expected="one of them, or neither",
             parameter="sigmas",
         )
@@ -77,7 +80,7 @@ def _is_finite(item: object) -> bool:
 
 def _wrong(parameter: str, received: object, expected: str) -> ParameterError:
     return ParameterError(
-        f"{parameter} cannot be run", received=received, expected=expected, parameter=parameter
+        f"{parameter} cannot be run", received=reprlib.repr(received), expected=expected, parameter=parameter
     )
 
 
@@ -125,6 +128,8 @@ def _check_timesteps(class_name: str, settings: Settings, timesteps: tuple[float
 
 
 def _check_sigmas(sigmas: tuple[float, ...]) -> None:
+    if max(sigmas) > float(np.finfo(np.float32).max):
+        raise _wrong("sigmas", list(sigmas), "numbers that float32 holds")
     if not (all(sigma > 0.0 for sigma in sigmas[:-1]) and sigmas[-1] >= 0.0):
         raise _wrong("sigmas", list(sigmas), "numbers above 0; only the last may be 0")
     _check_falling("sigmas", sigmas, strictly=False)

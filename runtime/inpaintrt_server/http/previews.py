@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from inpaintrt.bundle import Manifest
 from inpaintrt.request import Request
-from inpaintrt.samplers import compile_table
+from inpaintrt.stages import Stages
 
 __all__ = ["preview_steps"]
 
 
-def preview_steps(manifest: Manifest, request: Request, count: int) -> frozenset[int]:
+def preview_steps(stages: Stages, request: Request, count: int) -> frozenset[int]:
     """Steps that divide a run into `count + 1` parts of about the same length; fewer in a short run.
 
     Raises:
@@ -18,13 +17,6 @@ def preview_steps(manifest: Manifest, request: Request, count: int) -> frozenset
     """
     if count == 0:
         return frozenset()
-    options = request.options
-    total = compile_table(
-        manifest.scheduler,
-        options["scheduler"],
-        options["num_inference_steps"],
-        strength=request.strength,
-        eta=options["eta"],
-    ).rows
+    total = stages.compile(request).rows
     steps = {round(total * part / (count + 1)) for part in range(1, count + 1)}
     return frozenset(step for step in steps if 0 < step < total)

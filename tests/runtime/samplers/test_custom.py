@@ -216,6 +216,7 @@ def test_repeated_timesteps_of_a_multistep_solver() -> None:
         ([1.0, 0.0, 0.0], "only the last may be 0"),
         ([1.0, -1.0], "only the last may be 0"),
         ([1.0, 2.0, 0.0], "none larger"),
+        ([1e39, 1.0, 0.0], "float32"),
     ],
 )
 def test_sigmas_that_are_none(sigmas: Sequence[float], expected: str) -> None:

@@ -112,7 +112,7 @@ async def _start(http_request: Request, context: Context, permit: Permit, edit: 
     )
     request = make_request(fields.prompt, pictures.image, pictures.mask, options_of(fields, pictures.size))
     check_bounds(request, edit.image, context)
-    steps = preview_steps(context.service.stages.manifest, request, fields.partial_images)
+    steps = preview_steps(context.service.stages, request, fields.partial_images)
     return start_job(http_request, permit, request, preview_steps=steps)
 
 
