@@ -91,13 +91,9 @@ def compile_table(
         eta: Fresh noise of DDIM, 0 to 1, or TCD's gamma.
         from_image: Whether the image's latents are in the first state at strength 1, too, as in diffusers'
             image-to-image pipelines; its inpainting pipelines begin with pure noise there.
-        timesteps: Timestep of every step in place of the scheduler's own; steps is then ignored. DDPM, DPM++,
-            Euler, Heun, LCM and TCD take them, as diffusers' set_timesteps does.
-        sigmas: Noise to signal ratio of every step, and the one that the last step arrives at, in place of
-            the scheduler's own; steps is then ignored. Euler takes them.
-
-    Returns:
-        The table.
+        timesteps: Timestep of every step, for samplers in `TAKES_TIMESTEPS`; steps is then ignored.
+        sigmas: Noise to signal ratio of every step and the one that the last arrives at, for samplers in
+            `TAKES_SIGMAS`; steps is then ignored.
 
     Raises:
         SchedulerError: The sampler is unknown, or the configuration has a key or a value that no table can
@@ -108,21 +104,33 @@ def compile_table(
     _check_fractions(strength, eta)
     custom = custom_schedule(timesteps, sigmas)
     members = _members(config, name, steps, custom)
-    steps = members[-1].end
     _check_eta(members, eta)
-    begin = _first_step(steps, strength, _strength_units(members[-1], custom))
+    begin = _first_step(members[-1].end, strength, _strength_units(members[-1], custom))
+    tables = _compile_members(members, begin, eta, custom, from_image=from_image or strength < 1.0)
+    label = name if name is not None else members[0].class_name
+    return join(label, tables)
+
+
+def _compile_members(
+    members: list[Member], begin: int, eta: float, custom: CustomSchedule | None, *, from_image: bool
+) -> list[Table]:
+    """Compile the last member first, since it says at which level the one before has to arrive."""
     running = [member for member in members if member.end > begin]
     tables: list[Table] = []
     final_level: NoiseLevel | None = None
     for member in reversed(running):
         step_range = StepRange(
-            steps, max(member.begin, begin), member.end, final_level, member is not running[0], custom
+            members[-1].end,
+            max(member.begin, begin),
+            member.end,
+            final_level,
+            member is not running[0],
+            custom,
         )
         schedule = BUILDERS[member.class_name](member.settings, step_range, eta)
-        tables.insert(0, _compile(member, schedule, final_level, from_image=from_image or strength < 1.0))
+        tables.insert(0, _compile(member, schedule, final_level, from_image=from_image))
         final_level = schedule.levels[0]
-    label = name if name is not None else members[0].class_name
-    return join(label, tables)
+    return tables
 
 
 def _compile(
@@ -245,13 +253,13 @@ def _check_eta(members: list[Member], eta: float) -> None:
         )
 
 
-def _strength_units(member: Member, custom: CustomSchedule | None) -> int:
+def _strength_units(last: Member, custom: CustomSchedule | None) -> int:
     """What strength is a share of: steps, but rows for a caller's timesteps, of which Heun has nearly twice.
 
     diffusers' retrieve_timesteps returns the number of rows as the number of steps then, so that a strength
     below 1 leaves Heun fewer steps than without timesteps.
     """
-    return 2 * member.end - 1 if custom is not None and member.class_name == HEUN else member.end
+    return 2 * last.end - 1 if custom is not None and last.class_name == HEUN else last.end
 
 
 def _first_step(steps: int, strength: float, units: int) -> int:
