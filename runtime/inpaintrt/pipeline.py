@@ -1,4 +1,4 @@
-"""From a picture, a mask and a prompt to an inpainted picture."""
+"""From a prompt, and an image and a mask where there are any, to images."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ class Request:
     """A checked request: no field is missing and lists have their lengths.
 
     Attributes:
-        prompts: One for each picture to make, as are `negatives`, `image_indices` and `seeds`.
+        prompts: One for each result, as are `negatives`, `image_indices` and `seeds`.
         negatives: Negative prompts; None where the caller gave none.
         images: The images that were handed in; none for text-to-image.
         masks: As many as `images`, None where only margins are painted; none for the other tasks.
         image_indices: Which of `images` each result starts from.
-        noise_seeds: One seed for all pictures, or one for each.
+        noise_seeds: One seed for all results, or one for each.
         seeds: The seed that each result reports.
         guidance: How the prompts' predictions combine.
         strength: How much of the image is forgotten; 1 without an image.
@@ -168,7 +168,7 @@ def _pair_images(
         raise MaskError(
             "images and masks do not match in number",
             received=f"{len(images)} images and {len(masks)} masks",
-            expected="one of each, a mask for each picture, or one for all",
+            expected="one of each, a mask for each image, or one for all",
         )
     return images * (pairs // len(images)), masks * (pairs // len(masks))
 
@@ -220,16 +220,16 @@ def _either(name: str, texts: object, embeddings: ArrayLike | None) -> tuple[Pro
     return tuple(cast("NDArray[np.floating]", embeddings))
 
 
-def _match_prompts(prompts: tuple[Prompt, ...] | None, pictures: int) -> tuple[Prompt, ...]:
+def _match_prompts(prompts: tuple[Prompt, ...] | None, images: int) -> tuple[Prompt, ...]:
     if prompts is None:
         raise PromptError("there is no prompt", expected="prompt, or prompt_embeds", parameter="prompt")
-    if not prompts or (pictures > 1 and len(prompts) not in (1, pictures)):
+    if not prompts or (images > 1 and len(prompts) not in (1, images)):
         raise PromptError(
-            "prompts and pictures do not match in number",
-            received=f"{len(prompts)} prompts for {pictures} pictures",
-            expected="a prompt for each picture, or one for all",
+            "prompts and images do not match in number",
+            received=f"{len(prompts)} prompts for {images} images",
+            expected="a prompt for each image, or one for all",
         )
-    return prompts * max(pictures, 1) if len(prompts) == 1 else prompts
+    return prompts * max(images, 1) if len(prompts) == 1 else prompts
 
 
 def _match_negatives(negatives: tuple[Prompt, ...] | None, prompts: int) -> tuple[Prompt, ...] | None:
@@ -252,18 +252,18 @@ def _resolve_seeds(
         return chosen, (chosen,) * total
     if len(seed) != total:
         raise ParameterError(
-            "seeds and pictures do not match in number",
-            received=f"{len(seed)} seeds for {total} pictures",
+            "seeds and results do not match in number",
+            received=f"{len(seed)} seeds for {total} results",
             expected=f"one seed, or {total}",
             parameter="seed",
         )
     return tuple(seed), tuple(seed)
 
 
-def _image_indices(total: int, count: int, pictures: int, *, tiled: bool) -> tuple[int, ...]:
-    """Which picture each result starts from.
+def _image_indices(total: int, count: int, images: int, *, tiled: bool) -> tuple[int, ...]:
+    """Which image each result starts from.
 
-    With several prompts, several pictures and several results a prompt, diffusers repeats prompts one by one
-    but pictures as a whole, so that results mix them up; only `tiled` follows it there.
+    With several prompts, several images and several results a prompt, diffusers repeats prompts one by one
+    but images as a whole, so that results mix them up; only `tiled` follows it there.
     """
-    return tuple((result if tiled else result // count) % max(pictures, 1) for result in range(total))
+    return tuple((result if tiled else result // count) % max(images, 1) for result in range(total))

@@ -61,9 +61,7 @@ def describe(kind: inspect.Type) -> str:
         case inspect.TupleType():
             return f"{len(kind.item_types)} values, each {describe(kind.item_types[0])}"
         case inspect.ListType():
-            limited = kind.max_length is not None
-            items = f"of {kind.min_length} to {kind.max_length} items, each" if limited else "with each item"
-            return f"a list {items} {describe(kind.item_type)}"
+            return f"{_describe_length(kind)} {describe(kind.item_type)}"
         case inspect.BoolType():
             return "True or False"
         case inspect.StrType():
@@ -83,6 +81,12 @@ def alternatives(kind: inspect.Type) -> tuple[inspect.Type, ...]:
 def _join(choices: list[str]) -> str:
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def _describe_length(kind: inspect.ListType) -> str:
+    if kind.max_length is not None:
+        return f"a list of {kind.min_length or 0} to {kind.max_length} items, each"
+    return "a non-empty list with each item" if kind.min_length else "a list with each item"
 
 
 def _describe_number(kind: inspect.IntType | inspect.FloatType) -> str:
