@@ -119,7 +119,7 @@ class Stages:
         """
         self._check_clip_skip(request.options["clip_skip"])
         options = request.options
-        return self._table(
+        table = self._table(
             options["scheduler"],
             options["num_inference_steps"],
             strength=request.strength,
@@ -128,6 +128,8 @@ class Stages:
             timesteps=_hashable(options["timesteps"]),
             sigmas=_hashable(options["sigmas"]),
         )
+        self.step.check_timesteps(table.timesteps)
+        return table
 
     def _check_clip_skip(self, clip_skip: int | None) -> None:
         layers = self.manifest.architecture.text_layers or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, StepState
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.conditioning import carried, resident, slot_shape
-from inpaintrt.errors import EngineInputError
+from inpaintrt.errors import ParameterError
 from inpaintrt.samplers import STATE_TENSORS
 
 __all__ = ["FusedStep", "HostState", "PlainStep", "Step"]
@@ -45,6 +46,14 @@ class Step(Protocol):
 
         Raises:
             EngineInputError: The engine was built for less, or for other sizes.
+        """
+        ...
+
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """Check that the denoiser takes the timesteps `[rows]` of a sampler.
+
+        Raises:
+            ParameterError: It takes integers only.
         """
         ...
 
@@ -116,6 +125,10 @@ class FusedStep:
         if isinstance(self._engine, FixedShapes):
             self._engine.fit({"state": (slots, STATE_TENSORS, *latent_shape), "context": context_shape})
 
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """The graph takes all of them."""
+        del timesteps
+
 
 class PlainStep:
     """The step in NumPy, around a UNet with the inputs and outputs that optimum gives it.
@@ -156,6 +169,20 @@ class PlainStep:
             sample = (context_shape[0], int(channels), *latent_shape[1:])
             self._engine.fit({"sample": sample, "encoder_hidden_states": context_shape})
 
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """Refuse fractions where the UNet's timesteps are integers."""
+        if self._engine.inputs["timestep"].dtype != "int64":
+            return
+        fractions = timesteps[timesteps % 1 != 0]
+        if len(fractions):
+            raise ParameterError(
+                "this UNet takes integer timesteps only, and the sampler has others",
+                received=reprlib.repr(fractions.tolist()),
+                expected="integers",
+                hint="choose a sampler without a sigma schedule or linspace spacing, such as 'ddim', or "
+                "export the checkpoint with `inpaintrt export`",
+            )
+
     def _predict(self, sample: Floats, inputs: Mapping[str, Array]) -> Floats:
         timestep = inputs["timestep"]
         rows = {"encoder_hidden_states": inputs["context"]}
@@ -188,14 +215,6 @@ class PlainStep:
     def _cast_timestep(self, timestep: NDArray[np.float32]) -> NDArray[np.generic]:
         spec = self._engine.inputs["timestep"]
         cast = timestep.astype(spec.dtype)
-        if spec.dtype == "int64" and not np.array_equal(cast, timestep):
-            raise EngineInputError(
-                "this UNet takes whole timesteps only, and the sampler has others",
-                received=", ".join(f"{value:g}" for value in np.unique(timestep)),
-                expected="whole numbers",
-                hint="choose a sampler without sigma ramps or linspace spacing, such as 'ddim', or export "
-                "the checkpoint with `inpaintrt export`",
-            )
         return cast.reshape(()) if spec.shape == () else cast
 
 
