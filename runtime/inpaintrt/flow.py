@@ -278,14 +278,14 @@ class Batch(Generic[FlowT]):
         """Advance every result by one step, and take the latents of those that have done their last.
 
         Returns:
-            Flows of which a result has done its last step and had predictions that were not finite. It keeps
-            its slot.
+            Flows of which a result had predictions that were not finite; on a device it is known after its
+            last step. It keeps its slot.
 
         Raises:
             EngineError: The engine failed.
         """
         finished = self.slots.step()
-        nonfinite = [slot for slot in finished if not self.slots.finite(slot)]
+        nonfinite = self.slots.nonfinite()
         for flow, result in self.assignments.values():
             flow.steps_done[result] += 1
         for slot in set(finished).difference(nonfinite):
@@ -329,7 +329,7 @@ class MicroBatches:
         """Do one step of the present micro-batch, or the first of the next.
 
         Raises:
-            EngineError: The engine failed, or a result that is done had predictions that were not finite.
+            EngineError: The engine failed, or a result had predictions that were not finite.
         """
         if not self._batch.assignments:
             for _ in range(min(self._size, len(self._flow.waiting))):

@@ -66,19 +66,15 @@ def make_start(
         LatentsError: The caller's latents have another shape.
     """
     shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
-    given = request.latents
     uses_image = _uses_image(architecture, request)
     scale = np.float32(architecture.latent_scale)
     image = _sample(encoded[: len(prepared)], request, source) * scale if uses_image else None
-    if given is None:
-        noise = source.draw(len(request.prompts), shape)
-    else:
-        noise = _checked(given, (len(request.prompts), *shape))
+    noise = _first_noise(request, shape, source)
     masked = _masked_latents(architecture, request, prepared, encoded, source)
     mask = _of_results(request, [each.latent_mask for each in prepared])
     soft = [each.soft_latent_mask for each in prepared if each.soft_latent_mask is not None]
-    latents = noise * np.float32(init.noise if given is None else init.latents)
-    if image is not None and given is None and init.signal:
+    latents = noise * np.float32(init.noise if request.latents is None else init.latents)
+    if image is not None and request.latents is None and init.signal:
         if request.options["fill"] == "noise":
             image = np.where(mask > 0, source.draw(len(image), shape), image)
         latents += image * np.float32(init.signal)
@@ -90,6 +86,14 @@ def make_start(
         mask,
         _of_results(request, soft) if soft else None,
     )
+
+
+def _first_noise(request: Request, shape: tuple[int, ...], source: NoiseSource) -> Floats:
+    """The caller's latents, or fresh noise."""
+    results = len(request.prompts)
+    if request.latents is None:
+        return source.draw(results, shape)
+    return _checked(request.latents, (results, *shape))
 
 
 def _of_results(request: Request, of_images: Sequence[Floats]) -> Floats:

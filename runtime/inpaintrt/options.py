@@ -26,7 +26,7 @@ from typing import (
 from msgspec import Meta, inspect
 
 from inpaintrt.array_like import ArrayLike, finite_floats
-from inpaintrt.errors import InputError, LatentsError, ParameterError
+from inpaintrt.errors import InputError, LatentsError, ParameterError, PromptError
 from inpaintrt.validation import checked
 
 __all__ = [
@@ -49,6 +49,8 @@ _Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
+
+_MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,33 @@ class Options(TypedDict, total=False):
     negative_prompt: Annotated[
         str | Sequence[str] | None, Meta(description="What not to paint; one text, or one for each prompt.")
     ]
-    num_inference_steps: Annotated[int, Meta(ge=1, le=1000, description="Steps of the sampler."), Default(50)]
+    prompt_embeds: Annotated[
+        ArrayLike | None,
+        Meta(description="Embeddings [prompts, tokens, width], instead of prompts."),
+        FiniteFloats(PromptError),
+    ]
+    negative_prompt_embeds: Annotated[
+        ArrayLike | None,
+        Meta(description="Embeddings [prompts, tokens, width], instead of negative prompts."),
+        FiniteFloats(PromptError),
+    ]
+    num_inference_steps: Annotated[
+        int, Meta(ge=1, le=_MOST_STEPS, description="Steps of the sampler."), Default(50)
+    ]
+    timesteps: Annotated[
+        Annotated[Sequence[float], Meta(min_length=1, max_length=_MOST_STEPS)] | None,
+        Meta(
+            description="Timestep of each step, in falling order, in place of num_inference_steps; for "
+            "samplers that take them."
+        ),
+    ]
+    sigmas: Annotated[
+        Annotated[Sequence[float], Meta(min_length=2, max_length=_MOST_STEPS + 1)] | None,
+        Meta(
+            description="Sigma of each step and the one after the last step, in falling order, in place of "
+            "num_inference_steps; for samplers that take them."
+        ),
+    ]
     guidance_scale: Annotated[
         float,
         Meta(description="How strongly the prompt is followed; at 1 or below there is no guidance."),
@@ -262,6 +290,7 @@ def make_options(**given: Unpack[Options]) -> Options:
     Raises:
         ParameterError: An option is unknown or out of its range, or two options exclude each other.
         LatentsError: The latents are not finite.
+        PromptError: Embeddings are not finite.
     """
     named, notes = current_names(given)
     for note in notes:

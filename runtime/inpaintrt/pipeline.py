@@ -1,4 +1,4 @@
-"""From a picture, a mask and a prompt to an inpainted picture."""
+"""From a prompt, and an image and a mask where there are any, to images."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class InpaintPipeline:
 
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         image: ImageSource | Sequence[ImageSource] | None = None,
         mask_image: ImageSource | Sequence[ImageSource] | None = None,
         **options: Unpack[Options],
@@ -82,7 +82,7 @@ class InpaintPipeline:
         """Paint what the prompt says: where the mask is white, over the whole image, or without any image.
 
         Args:
-            prompt: What to paint; one text, or one for each picture.
+            prompt: What to paint; one text, or one for each image. None where there are `prompt_embeds`.
             image: Images as PIL images, arrays, tensors, paths, or bytes, see `inpaintrt.images.load_image`;
                 None for text-to-image.
             mask_image: White where to paint, black where to keep; one for each image, or one for all. None
@@ -100,7 +100,7 @@ class InpaintPipeline:
 
     def stream(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         image: ImageSource | Sequence[ImageSource] | None = None,
         mask_image: ImageSource | Sequence[ImageSource] | None = None,
         **options: Unpack[Options],

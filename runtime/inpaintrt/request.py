@@ -5,17 +5,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import MaskError, ParameterError, PromptError
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource
 from inpaintrt.options import OPTIONS, Options, make_options
 
-__all__ = ["Options", "Request", "Task", "make_request"]
+__all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
+
+Prompt: TypeAlias = str | NDArray[np.floating]
+"""A text, or its embedding `[tokens, width]`."""
 
 Task = Literal["inpainting", "image-to-image", "text-to-image"]
 
@@ -25,20 +29,20 @@ class Request:
     """A checked request: no field is missing and lists have their lengths.
 
     Attributes:
-        prompts: One for each picture to make, as are `negatives`, `image_indices` and `seeds`.
+        prompts: One for each result, as are `negatives`, `image_indices` and `seeds`.
         negatives: Negative prompts; None where the caller gave none.
         images: The images that were handed in; none for text-to-image.
         masks: As many as `images`, None where only margins are painted; none for the other tasks.
         image_indices: Which of `images` each result starts from.
-        noise_seeds: One seed for all pictures, or one for each.
+        noise_seeds: One seed for all results, or one for each.
         seeds: The seed that each result reports.
         guidance: How the prompts' predictions combine.
         strength: How much of the image is forgotten; 1 without an image.
         options: All options, checked, with defaults filled in.
     """
 
-    prompts: tuple[str, ...]
-    negatives: tuple[str, ...] | None
+    prompts: tuple[Prompt, ...]
+    negatives: tuple[Prompt, ...] | None
     images: tuple[ImageSource, ...]
     masks: tuple[ImageSource | None, ...]
     image_indices: tuple[int, ...]
@@ -62,7 +66,7 @@ class Request:
 
 
 def make_request(
-    prompt: str | Sequence[str],
+    prompt: str | Sequence[str] | None,
     image: ImageSource | Sequence[ImageSource] | None,
     mask_image: ImageSource | Sequence[ImageSource] | None,
     options: Options,
@@ -74,21 +78,26 @@ def make_request(
 
     Raises:
         ParameterError: An option is unknown, out of its range, or of no use for the task.
-        PromptError: Prompts, negative prompts and images do not match in number.
+        PromptError: There is no prompt; prompts, negative prompts and images do not match in number; or
+            embeddings come with texts or have another shape.
         MaskError: Images and masks do not match in number, or there is a mask and no image.
         LatentsError: The latents are not finite.
     """
     settings = make_options(**options)
     images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
     _check_options_of_task(settings, images, masks)
-    prompts = _match_prompts(prompt, len(images))
-    negatives = _match_negatives(settings["negative_prompt"], len(prompts))
+    _check_embeddings(settings)
+    prompts = _match_prompts(_either("prompt", prompt, settings["prompt_embeds"]), len(images))
+    negatives = _match_negatives(
+        _either("negative_prompt", settings["negative_prompt"], settings["negative_prompt_embeds"]),
+        len(prompts),
+    )
     count = settings["num_images_per_prompt"]
     total = len(prompts) * count
     noise_seeds, seeds = _resolve_seeds(settings["seed"], total)
     return Request(
-        prompts=tuple(text for text in prompts for _ in range(count)),
-        negatives=None if negatives is None else tuple(text for text in negatives for _ in range(count)),
+        prompts=tuple(each for each in prompts for _ in range(count)),
+        negatives=None if negatives is None else tuple(each for each in negatives for _ in range(count)),
         images=images,
         masks=masks,
         image_indices=_image_indices(total, count, len(images), tiled=settings["compat"] == "diffusers"),
@@ -159,7 +168,7 @@ def _pair_images(
         raise MaskError(
             "images and masks do not match in number",
             received=f"{len(images)} images and {len(masks)} masks",
-            expected="one of each, a mask for each picture, or one for all",
+            expected="one of each, a mask for each image, or one for all",
         )
     return images * (pairs // len(images)), masks * (pairs // len(masks))
 
@@ -168,21 +177,64 @@ def _as_tuple(value: object) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _match_prompts(prompt: str | Sequence[str], pictures: int) -> tuple[str, ...]:
-    prompts = _as_tuple(prompt)
-    if not prompts or (pictures > 1 and len(prompts) not in (1, pictures)):
+def _check_embeddings(options: Options) -> None:
+    """Check what diffusers' `check_inputs` does of embeddings."""
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    given = {name: cast("NDArray[np.floating] | None", dict(options)[name]) for name in names}
+    shapes = {name: array.shape for name, array in given.items() if array is not None}
+    for name, shape in shapes.items():
+        if len(shape) != 3 or 0 in shape:
+            raise PromptError(
+                f"{name} has the wrong shape",
+                received=list(shape),
+                expected="[prompts, tokens, width]",
+                parameter=name,
+            )
+    if len({shape[1:] for shape in shapes.values()}) > 1:
         raise PromptError(
-            "prompts and pictures do not match in number",
-            received=f"{len(prompts)} prompts for {pictures} pictures",
-            expected="a prompt for each picture, or one for all",
+            "prompt_embeds and negative_prompt_embeds have different shapes",
+            received=" and ".join(str(list(shape)) for shape in shapes.values()),
+            expected="as many tokens of the same width",
+            parameter="negative_prompt_embeds",
         )
-    return prompts * max(pictures, 1) if len(prompts) == 1 else prompts
+    if "prompt_embeds" in shapes and options["clip_skip"] is not None:
+        raise ParameterError(
+            "clip_skip has no meaning for embeddings",
+            received=f"prompt_embeds and clip_skip = {options['clip_skip']}",
+            expected="one of them",
+            parameter="clip_skip",
+        )
 
 
-def _match_negatives(negative: str | Sequence[str] | None, prompts: int) -> tuple[str, ...] | None:
-    if negative is None:
+def _either(name: str, texts: object, embeddings: ArrayLike | None) -> tuple[Prompt, ...] | None:
+    """What the caller gave: texts, embeddings, or None for neither."""
+    if embeddings is None:
+        return None if texts is None else _as_tuple(texts)
+    if texts is not None:
+        raise PromptError(
+            f"{name} and {name}_embeds are both given",
+            received=f"{name} = {texts!r} and embeddings",
+            expected="one of them",
+            parameter=f"{name}_embeds",
+        )
+    return tuple(cast("NDArray[np.floating]", embeddings))
+
+
+def _match_prompts(prompts: tuple[Prompt, ...] | None, images: int) -> tuple[Prompt, ...]:
+    if prompts is None:
+        raise PromptError("there is no prompt", expected="prompt, or prompt_embeds", parameter="prompt")
+    if not prompts or (images > 1 and len(prompts) not in (1, images)):
+        raise PromptError(
+            "prompts and images do not match in number",
+            received=f"{len(prompts)} prompts for {images} images",
+            expected="a prompt for each image, or one for all",
+        )
+    return prompts * max(images, 1) if len(prompts) == 1 else prompts
+
+
+def _match_negatives(negatives: tuple[Prompt, ...] | None, prompts: int) -> tuple[Prompt, ...] | None:
+    if negatives is None:
         return None
-    negatives = _as_tuple(negative)
     if len(negatives) not in (1, prompts):
         raise PromptError(
             "negative prompts and prompts do not match in number",
@@ -200,18 +252,18 @@ def _resolve_seeds(
         return chosen, (chosen,) * total
     if len(seed) != total:
         raise ParameterError(
-            "seeds and pictures do not match in number",
-            received=f"{len(seed)} seeds for {total} pictures",
+            "seeds and results do not match in number",
+            received=f"{len(seed)} seeds for {total} results",
             expected=f"one seed, or {total}",
             parameter="seed",
         )
     return tuple(seed), tuple(seed)
 
 
-def _image_indices(total: int, count: int, pictures: int, *, tiled: bool) -> tuple[int, ...]:
-    """Which picture each result starts from.
+def _image_indices(total: int, count: int, images: int, *, tiled: bool) -> tuple[int, ...]:
+    """Which image each result starts from.
 
-    With several prompts, several pictures and several results a prompt, diffusers repeats prompts one by one
-    but pictures as a whole, so that results mix them up; only `tiled` follows it there.
+    With several prompts, several images and several results a prompt, diffusers repeats prompts one by one
+    but images as a whole, so that results mix them up; only `tiled` follows it there.
     """
-    return tuple((result if tiled else result // count) % max(pictures, 1) for result in range(total))
+    return tuple((result if tiled else result // count) % max(images, 1) for result in range(total))

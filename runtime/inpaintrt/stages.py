@@ -19,8 +19,8 @@ from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
-from inpaintrt.prompts import PromptEncoder
-from inpaintrt.request import Request
+from inpaintrt.prompts import LongPrompts, PromptEncoder
+from inpaintrt.request import Prompt, Request
 from inpaintrt.samplers import Table, compile_table
 from inpaintrt.vae import LatentDistribution, Vae
 
@@ -119,13 +119,17 @@ class Stages:
         """
         self._check_clip_skip(request.options["clip_skip"])
         options = request.options
-        return self._table(
+        table = self._table(
             options["scheduler"],
             options["num_inference_steps"],
             strength=request.strength,
             eta=options["eta"],
             from_image=request.task == "image-to-image",
+            timesteps=_hashable(options["timesteps"]),
+            sigmas=_hashable(options["sigmas"]),
         )
+        self.step.check_timesteps(table.timesteps)
+        return table
 
     def _check_clip_skip(self, clip_skip: int | None) -> None:
         layers = self.manifest.architecture.text_layers or 1
@@ -149,10 +153,10 @@ class Stages:
         """Encode all prompts of a request, those that guidance needs included.
 
         Raises:
-            PromptError: A prompt cannot be tokenized.
+            PromptError: A prompt cannot be tokenized, or embeddings do not fit the checkpoint or the texts.
             EngineError: The text encoder failed.
         """
-        groups: list[tuple[str, ...]] = [request.prompts]
+        groups: list[tuple[Prompt, ...]] = [request.prompts]
         guidance = self._guidance(request)
         if guidance.active:
             if request.negatives is not None:
@@ -161,14 +165,37 @@ class Stages:
                 groups.insert(0, ("",) * len(request.prompts))
         # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
         skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
-        texts = [(text, skip) for group, skip in zip(groups, skips, strict=True) for text in group]
-        embeddings, warnings = self.prompts.encode(
-            [text for text, _ in texts],
-            clip_skip=[skip for _, skip in texts],
-            long_prompts=request.options["long_prompts"],
-        )
-        by_group = embeddings.reshape(len(groups), len(request.prompts), *embeddings.shape[1:])
+        prompts = [(prompt, skip) for group, skip in zip(groups, skips, strict=True) for prompt in group]
+        for given in (prompt for prompt, _ in prompts if isinstance(prompt, np.ndarray)):
+            self._check_width(given)
+        texts = [(prompt, skip) for prompt, skip in prompts if not isinstance(prompt, np.ndarray)]
+        encoded, warnings = self._encode_texts(texts, request.options["long_prompts"])
+        by_group = _merged([prompt for prompt, _ in prompts], encoded, self._embedding_dtype)
+        by_group = by_group.reshape(len(groups), len(request.prompts), *by_group.shape[1:])
         return Contexts([by_group[:, result] for result in range(len(request.prompts))], warnings)
+
+    def _encode_texts(
+        self, texts: Sequence[tuple[str, int]], long_prompts: LongPrompts
+    ) -> tuple[Sequence[NDArray[np.floating]], tuple[str, ...]]:
+        if not texts:
+            return (), ()
+        embeddings, warnings = self.prompts.encode(
+            [text for text, _ in texts], clip_skip=[skip for _, skip in texts], long_prompts=long_prompts
+        )
+        return tuple(embeddings), warnings
+
+    @property
+    def _embedding_dtype(self) -> str:
+        return self.engines["text_encoder"].outputs["last_hidden_state"].dtype
+
+    def _check_width(self, embedding: NDArray[np.floating]) -> None:
+        width = self.manifest.architecture.context_width
+        if embedding.shape[-1] != width:
+            raise PromptError(
+                "the embeddings' width does not fit the checkpoint",
+                received=list(embedding.shape),
+                expected=f"[tokens, {width}] for each prompt",
+            )
 
     def encode_picture(self, picture: Floats) -> LatentDistribution:
         """The distribution over latents of a picture `[1, 3, height, width]` in [-1, 1].
@@ -241,13 +268,13 @@ class Stages:
             self.step.check(1, latent_shape, context_shape)
         except EngineInputError as error:
             self.step.check(1, latent_shape, (rows, window, width))  # other reasons come up here
-            windows = tokens // window
+            windows, rest = divmod(tokens, window)
             raise PromptError(
-                "a prompt has more windows than the plans were built for",
-                received=f"{windows} windows of {window} tokens",
+                "the plans were not built for prompts of this length",
+                received=f"{tokens} tokens" if rest else f"{windows} windows of {window} tokens",
                 expected=error.expected,
-                hint="shorten it, leave long_prompts='windows' out, or add plans: `inpaintrt build` with "
-                f"--prompt-windows {windows}",
+                hint="shorten the prompt, leave long_prompts='windows' out, or add plans: `inpaintrt build` "
+                f"with --prompt-windows {windows + bool(rest)}",
             ) from error
 
     def decode(self, latents: Floats) -> Floats:
@@ -269,6 +296,27 @@ def _sources(request: Request) -> list[tuple[ImageSource | None, ImageSource | N
     images: Sequence[ImageSource | None] = request.images or (None,)
     masks: Sequence[ImageSource | None] = request.masks or (None,) * len(images)
     return list(zip(images, masks, strict=True))
+
+
+def _merged(
+    prompts: Sequence[Prompt], encoded: Sequence[NDArray[np.floating]], dtype: str
+) -> NDArray[np.floating]:
+    """Embeddings `[prompts, tokens, width]` of all prompts: those that were given, and those of texts."""
+    of_texts = iter(encoded)
+    embeddings = [prompt if isinstance(prompt, np.ndarray) else next(of_texts) for prompt in prompts]
+    lengths = sorted({len(embedding) for embedding in embeddings})
+    if len(lengths) > 1:
+        raise PromptError(
+            "embeddings and texts have different numbers of tokens",
+            received=" and ".join(f"{length} tokens" for length in lengths),
+            expected="one number of tokens",
+            hint="pass prompt_embeds and negative_prompt_embeds of one shape",
+        )
+    return np.stack([embedding.astype(dtype, copy=False) for embedding in embeddings])
+
+
+def _hashable(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def _thresholds(table: Table, *, soft: bool) -> Floats:

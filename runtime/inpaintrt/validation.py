@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 
 import msgspec
 import numpy as np
@@ -16,7 +17,8 @@ __all__ = ["alternatives", "checked", "describe"]
 def checked(name: str, value: object, annotation: object) -> object:
     """Convert a value to an annotated type.
 
-    NumPy scalars count as Python numbers, integers as floats, and lists as tuples; floats must be finite.
+    NumPy scalars count as Python numbers, NumPy arrays as lists, integers as floats, and lists as tuples;
+    floats must be finite.
 
     Args:
         name: The parameter's name, for the error.
@@ -34,10 +36,13 @@ def checked(name: str, value: object, annotation: object) -> object:
         converted = msgspec.convert(plain, annotation)
     except (msgspec.ValidationError, OverflowError):
         converted = math.nan
-    if isinstance(converted, float) and not math.isfinite(converted):
+    if not _is_finite(converted):
         kind = inspect.type_info(annotation)
         raise ParameterError(
-            f"{name} {_problem(plain, kind)}", received=repr(value), expected=describe(kind), parameter=name
+            f"{name} {_problem(plain, kind)}",
+            received=reprlib.repr(value) if isinstance(plain, list) else repr(value),
+            expected=describe(kind),
+            parameter=name,
         )
     return converted
 
@@ -56,8 +61,7 @@ def describe(kind: inspect.Type) -> str:
         case inspect.TupleType():
             return f"{len(kind.item_types)} values, each {describe(kind.item_types[0])}"
         case inspect.ListType():
-            noun = "a non-empty list" if kind.min_length else "a list"
-            return f"{noun} with each item {describe(kind.item_type)}"
+            return f"{_describe_length(kind)} {describe(kind.item_type)}"
         case inspect.BoolType():
             return "True or False"
         case inspect.StrType():
@@ -79,6 +83,12 @@ def _join(choices: list[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def _describe_length(kind: inspect.ListType) -> str:
+    if kind.max_length is not None:
+        return f"a list of {kind.min_length or 0} to {kind.max_length} items, each"
+    return "a non-empty list with each item" if kind.min_length else "a list with each item"
+
+
 def _describe_number(kind: inspect.IntType | inspect.FloatType) -> str:
     limits = [
         f"{word} {limit:g}" if isinstance(limit, float) else f"{word} {limit}"
@@ -88,6 +98,12 @@ def _describe_number(kind: inspect.IntType | inspect.FloatType) -> str:
     multiple = "" if kind.multiple_of is None else f", a multiple of {kind.multiple_of}"
     noun = "an integer" if isinstance(kind, inspect.IntType) else "a number" if limits else "a finite number"
     return " ".join([noun, *limits]) + multiple
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _problem(value: object, kind: inspect.Type) -> str:
@@ -101,8 +117,8 @@ def _problem(value: object, kind: inspect.Type) -> str:
 
 
 def _without_numpy(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if isinstance(value, list | tuple):
         return [_without_numpy(item) for item in value]
     return value

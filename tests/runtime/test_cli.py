@@ -96,8 +96,9 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
         "mask_mode": "soft",
         "guidance_rescale": 0.3,
     }
-    written = OPTIONS.keys() - {"latents", "output_type", "compat", "seed", "num_inference_steps"}
-    assert given.keys() == written
+    arrays = {"latents", "prompt_embeds", "negative_prompt_embeds"}
+    elsewhere = {"output_type", "compat", "seed", "num_inference_steps", "timesteps", "sigmas"}
+    assert given.keys() == OPTIONS.keys() - arrays - elsewhere
     flags = {"guidance_scale": "guidance", "num_images_per_prompt": "count"}
     arguments = ["--mask-invert", "--keep-colors"]
     for name, value in given.items():
@@ -108,6 +109,31 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
     assert result.returncode == 0, result.stderr
     parameters = json.loads(Image.open("out.png").text["parameters"])  # type: ignore[attr-defined]
     assert {name: parameters[name] for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [("timesteps", "999,500.5,20", [999, 500.5, 20]), ("sigmas", "7.5,0.5,0", [7.5, 0.5, 0])],
+)
+def test_a_schedule_is_a_list_with_commas(
+    workplace: Path, tiny_bundle: Path, name: str, text: str, values: list[float]
+) -> None:
+    result = _run(*_request(tiny_bundle, f"--{name}", text, "--scheduler", "euler"))
+    assert result.returncode == 0, result.stderr
+    assert f"{3 - (name == 'sigmas')} steps" in result.stderr
+    assert json.loads(Image.open("out.png").text["parameters"])[name] == values  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("999;500", "neither a number nor several"), ("500,999", "none larger")]
+)
+def test_a_schedule_that_cannot_be_run_is_refused(
+    workplace: Path, tiny_bundle: Path, text: str, words: str
+) -> None:
+    result = _run(*_request(tiny_bundle, "--timesteps", text, "--scheduler", "euler"))
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(("flag", "expected"), [("--match-colours", True), ("--keep-colours", False)])
@@ -126,7 +152,7 @@ def test_a_former_name_works_with_a_note(
 def test_the_help_of_run_gives_descriptions_ranges_and_defaults() -> None:
     text = " ".join(_run("run", "--help").stdout.split())
     for option in OPTIONS.values():
-        if option.name not in ("latents", "output_type"):
+        if not option.is_array and option.name != "output_type":
             assert option.description in text, option.name
     assert "(an integer from 1 to 1000; default: 50)" in text
     assert "--fill [blur|gray|grey|noise|original]" in text

@@ -191,7 +191,7 @@ def test_a_nonfinite_request_is_noted_and_changes_no_other(step: Step, sampler: 
     results = {}
     while places:
         finished = slots.step()
-        assert not slots.finite(bad)
+        assert slots.nonfinite() == (bad,)
         for slot in set(finished) & set(places):
             assert slots.finite(slot)
             results[places.pop(slot)] = slots.leave(slot)
@@ -232,7 +232,16 @@ def test_a_unet_of_whole_or_scalar_timesteps_serves_requests_at_different_steps(
 
 
 def test_a_unet_of_whole_timesteps_refuses_fractions(tmp_path: Path) -> None:
-    slots = _slots(PlainStep(plain_engine(tmp_path, whole_timesteps=True), small_step_inputs()), 1)
-    slots.join(*_request(0, "euler_karras", steps=5))
-    with pytest.raises(EngineInputError, match="whole timesteps"):
-        _run_to_the_end(slots)
+    step = PlainStep(plain_engine(tmp_path, whole_timesteps=True), small_step_inputs())
+    step.check_timesteps(np.array([999, 0], np.float32))
+    with pytest.raises(ParameterError, match=r"(?s)integer timesteps.*0\.5"):
+        step.check_timesteps(np.array([999, 0.5], np.float32))
+    with InpaintPipeline.from_bundle("demo") as pipe:
+        pipe.stages.step = step
+        with pytest.raises(ParameterError, match="integer timesteps"):
+            pipe("a red balloon", scheduler="euler", timesteps=[999, 20.5])
+
+
+def test_other_networks_take_fractions(tmp_path: Path, step: Step) -> None:
+    for each in (step, PlainStep(plain_engine(tmp_path), small_step_inputs())):
+        each.check_timesteps(np.array([999, 0.5], np.float32))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from inpaintrt import InpaintPipeline
 from inpaintrt.denoiser import Slots
-from inpaintrt.errors import ParameterError
+from inpaintrt.errors import EngineRunError, ParameterError
 from inpaintrt.flow import Batch, Flow, MicroBatches, Stage
 from inpaintrt.request import Options, Request, make_request
 from runtime.pictures import disc_mask, gradient, largest_difference
@@ -93,9 +93,21 @@ def test_flows_that_share_a_batch_give_what_the_pipeline_gives(pipe: InpaintPipe
     for request, flow in zip(requests, flows, strict=True):
         assert flow.denoised
         assert len(list(flow.decode())) == len(request.prompts) - 1
-        alone = pipe(request.prompts[0], request.images[0], request.masks[0], **request.options).images
+        alone = pipe(str(request.prompts[0]), request.images[0], request.masks[0], **request.options).images
         for mine, expected in zip(_images(flow), alone, strict=True):
             assert largest_difference(mine, expected) <= 1
+
+
+def test_a_result_that_is_not_finite_ends_its_flow_at_once(pipe: InpaintPipeline) -> None:
+    latents = np.full((1, 4, SIDE // 8, SIDE // 8), 3e38, np.float32)
+    overflowing: Options = {**OPTIONS, "latents": latents}
+    flows = [_encoded(pipe, _request(options)) for options in (OPTIONS, overflowing)]
+    batch = _batch(pipe, *flows)
+    with np.errstate(all="ignore"):
+        assert batch.step() == [flows[1]]
+        with pytest.raises(EngineRunError, match="NaN or infinite"):
+            next(pipe.stream("a red balloon", gradient(SIDE, SIDE), disc_mask(SIDE, SIDE), **overflowing))
+    assert [flow.steps_done for flow in flows] == [[1], [1]]
 
 
 def test_estimates_are_those_of_one_flow_alone(pipe: InpaintPipeline) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inpaintrt.array_like import ArrayLike
-from inpaintrt.errors import LatentsError, ParameterError
+from inpaintrt.errors import LatentsError, ParameterError, PromptError
 from inpaintrt.options import OPTIONS, RENAMED, Options, make_options
 from runtime.arrays import HasDlpack
 
@@ -39,6 +39,15 @@ def test_defaults_fill_in_what_is_not_given() -> None:
         ("num_inference_steps", 2.5),
         ("num_inference_steps", True),
         ("num_inference_steps", None),
+        ("timesteps", 999),
+        ("timesteps", "999"),
+        ("timesteps", []),
+        ("timesteps", [999, True]),
+        ("timesteps", [999, None]),
+        ("timesteps", [float("inf")]),
+        ("sigmas", [1.0]),
+        ("sigmas", [1.0, float("nan")]),
+        ("sigmas", [[1.0, 0.0]]),
         ("guidance_scale", float("nan")),
         ("guidance_scale", float("-inf")),
         ("guidance_scale", 10**400),
@@ -100,6 +109,13 @@ def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
         ("negative_mode", "x", "negative_mode is unknown", "'replace' or 'symmetric'"),
         ("mask_invert", "x", "mask_invert is not valid", "True or False"),
         ("scheduler", 1, "scheduler is not valid", "a string or None"),
+        (
+            "timesteps",
+            [],
+            "timesteps is not valid",
+            "a list of 1 to 1000 items, each a finite number or None",
+        ),
+        ("sigmas", 1.0, "sigmas is not valid", "a list of 2 to 1001 items, each a finite number or None"),
         ("seed", "x", "seed is not valid", "an integer, a list with each item an integer or None"),
         ("margins", 3, "margins is not valid", "4 values, each an integer from 0 to 16384"),
     ],
@@ -124,6 +140,9 @@ def test_the_smallest_values_are_accepted(name: str, value: int) -> None:
         ("strength", np.float32(0.5), 0.5),
         ("guidance_scale", np.int32(2), 2.0),
         ("guidance_scale", 3, 3.0),
+        ("timesteps", [999, np.int64(5)], [999.0, 5.0]),
+        ("timesteps", np.array([999, 5]), [999.0, 5.0]),
+        ("sigmas", (np.float32(1.5), 0), [1.5, 0.0]),
         ("seed", np.uint32(7), 7),
         ("seed", (np.int64(7), 8), [7, 8]),
         ("mask_invert", np.True_, True),
@@ -135,6 +154,14 @@ def test_numpy_numbers_and_lists_become_python_values(name: str, value: object, 
     converted = wrong(**{name: value})[name]
     assert converted == expected
     assert type(converted) is type(expected)
+
+
+def test_lists_have_a_limit() -> None:
+    assert len(wrong(timesteps=[5] * 1000)["timesteps"]) == 1000
+    for name, length in (("timesteps", 1001), ("sigmas", 1002)):
+        with pytest.raises(ParameterError, match=f"to {length - 1} items") as caught:
+            wrong(**{name: [1.0] * length})
+        assert len(str(caught.value)) < 300
 
 
 def test_an_unknown_option_is_named() -> None:
@@ -156,6 +183,14 @@ def test_latents_are_finite_floats(latents: object, received: str) -> None:
     with pytest.raises(LatentsError, match=f"received: {received}") as caught:
         wrong(latents=latents)
     assert caught.value.parameter == "latents"
+
+
+@pytest.mark.parametrize("name", ["prompt_embeds", "negative_prompt_embeds"])
+def test_embeddings_are_finite_floats(name: str) -> None:
+    for value in ("a balloon", np.zeros((1, 77, 8), np.int64), np.full((1, 77, 8), np.inf, np.float32)):
+        with pytest.raises(PromptError, match=name) as caught:
+            wrong(**{name: value})
+        assert caught.value.parameter == name
 
 
 @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy, HasDlpack])

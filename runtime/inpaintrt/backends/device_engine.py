@@ -288,6 +288,11 @@ class DeviceState:
         self._home: dict[str, GrowingMemory] = {}
         self._sent: dict[str, tuple[Array, tuple[int, ...], int]] = {}
 
+    @property
+    def on_host(self) -> bool:
+        """They are not."""
+        return False
+
     def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
         """Give a slot its resident inputs."""
         with self._engine.device.use():

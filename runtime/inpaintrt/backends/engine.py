@@ -50,6 +50,11 @@ class Engine(Protocol):
 class StepState(Protocol):
     """The resident inputs of all slots of a denoiser, wherever they are kept."""
 
+    @property
+    def on_host(self) -> bool:
+        """Whether they are kept in the memory of this process, so that reading them waits for no device."""
+        ...
+
     def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
         """Give a slot its resident inputs.
 

@@ -186,6 +186,19 @@ class Slots:
         """Whether every prediction for a slot was finite; those that were not counted as zero."""
         return self._state.finite(slot)
 
+    def nonfinite(self) -> tuple[int, ...]:
+        """Slots with predictions that were not finite: those of all slots if they are known on the host.
+
+        Of a state on a device only slots that have no step left are read, since reading waits for the device.
+        """
+        return tuple(
+            slot
+            for slot, occupant in enumerate(self._occupants)
+            if occupant is not None
+            and (self._state.on_host or occupant.row == occupant.program.table.rows)
+            and not self._state.finite(slot)
+        )
+
     def step(self) -> tuple[int, ...]:
         """Advance every active slot by one row of its table.
 

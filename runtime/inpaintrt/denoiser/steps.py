@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, StepState
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.conditioning import carried, resident, slot_shape
-from inpaintrt.errors import EngineInputError
+from inpaintrt.errors import ParameterError
 from inpaintrt.samplers import STATE_TENSORS
 
 __all__ = ["FusedStep", "HostState", "PlainStep", "Step"]
@@ -48,6 +49,14 @@ class Step(Protocol):
         """
         ...
 
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """Check that the denoiser takes the timesteps `[rows]` of a sampler.
+
+        Raises:
+            ParameterError: It takes integers only.
+        """
+        ...
+
 
 class HostState:
     """The resident inputs in NumPy.
@@ -65,6 +74,11 @@ class HostState:
             name: np.zeros((slots, *slot_shape(spec, height, width)), np.float32)
             for name, spec in resident(step.inputs).items()
         }
+
+    @property
+    def on_host(self) -> bool:
+        """They are."""
+        return True
 
     def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
         """Give a slot its resident inputs."""
@@ -111,6 +125,10 @@ class FusedStep:
         if isinstance(self._engine, FixedShapes):
             self._engine.fit({"state": (slots, STATE_TENSORS, *latent_shape), "context": context_shape})
 
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """The graph takes all of them."""
+        del timesteps
+
 
 class PlainStep:
     """The step in NumPy, around a UNet with the inputs and outputs that optimum gives it.
@@ -151,6 +169,20 @@ class PlainStep:
             sample = (context_shape[0], int(channels), *latent_shape[1:])
             self._engine.fit({"sample": sample, "encoder_hidden_states": context_shape})
 
+    def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
+        """Refuse fractions where the UNet's timesteps are integers."""
+        if self._engine.inputs["timestep"].dtype != "int64":
+            return
+        fractions = timesteps[timesteps % 1 != 0]
+        if len(fractions):
+            raise ParameterError(
+                "this UNet takes integer timesteps only, and the sampler has others",
+                received=reprlib.repr(fractions.tolist()),
+                expected="integers",
+                hint="choose a sampler without a sigma schedule or linspace spacing, such as 'ddim', or "
+                "export the checkpoint with `inpaintrt export`",
+            )
+
     def _predict(self, sample: Floats, inputs: Mapping[str, Array]) -> Floats:
         timestep = inputs["timestep"]
         rows = {"encoder_hidden_states": inputs["context"]}
@@ -183,14 +215,6 @@ class PlainStep:
     def _cast_timestep(self, timestep: NDArray[np.float32]) -> NDArray[np.generic]:
         spec = self._engine.inputs["timestep"]
         cast = timestep.astype(spec.dtype)
-        if spec.dtype == "int64" and not np.array_equal(cast, timestep):
-            raise EngineInputError(
-                "this UNet takes whole timesteps only, and the sampler has others",
-                received=", ".join(f"{value:g}" for value in np.unique(timestep)),
-                expected="whole numbers",
-                hint="choose a sampler without sigma ramps or linspace spacing, such as 'ddim', or export "
-                "the checkpoint with `inpaintrt export`",
-            )
         return cast.reshape(()) if spec.shape == () else cast
 
 

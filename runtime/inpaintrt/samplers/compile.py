@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from types import MappingProxyType
@@ -11,40 +11,42 @@ from typing import Any, TypeAlias
 
 from inpaintrt.errors import ParameterError, SchedulerError
 from inpaintrt.samplers.config import DEFAULTS, Settings, resolve
-from inpaintrt.samplers.consistency import plan_lcm, plan_tcd
-from inpaintrt.samplers.ddim import plan_ddim, plan_ddpm, plan_pndm
-from inpaintrt.samplers.deis import plan_deis
-from inpaintrt.samplers.dpmsolver import plan_multistep, plan_singlestep
-from inpaintrt.samplers.euler import plan_euler, plan_euler_ancestral, plan_lms
+from inpaintrt.samplers.consistency import lcm_schedule, tcd_schedule
+from inpaintrt.samplers.custom import check_custom_schedule, custom_schedule
+from inpaintrt.samplers.ddim import ddim_schedule, ddpm_schedule, pndm_schedule
+from inpaintrt.samplers.deis import deis_schedule
+from inpaintrt.samplers.dpmsolver import multistep_schedule, singlestep_schedule
+from inpaintrt.samplers.euler import euler_ancestral_schedule, euler_schedule, lms_schedule
 from inpaintrt.samplers.names import Choice, choose
-from inpaintrt.samplers.second_order import plan_heun, plan_kdpm2, plan_kdpm2_ancestral
-from inpaintrt.samplers.solver import Level, Plan, Span
-from inpaintrt.samplers.table import Init, Table, compile_plan, join
-from inpaintrt.samplers.unipc import plan_unipc
+from inpaintrt.samplers.second_order import heun_schedule, kdpm2_ancestral_schedule, kdpm2_schedule
+from inpaintrt.samplers.solver import CustomSchedule, NoiseLevel, SolverSchedule, StepRange
+from inpaintrt.samplers.table import Init, Table, compile_schedule, join
+from inpaintrt.samplers.unipc import unipc_schedule
 
 __all__ = ["compile_table"]
 
-Planner: TypeAlias = Callable[[Settings, Span, float], Plan]
+Builder: TypeAlias = Callable[[Settings, StepRange, float], SolverSchedule]
 
-PLANNERS: Mapping[str, Planner] = MappingProxyType(
+BUILDERS: Mapping[str, Builder] = MappingProxyType(
     {
-        "DDIMScheduler": plan_ddim,
-        "DDPMScheduler": plan_ddpm,
-        "DEISMultistepScheduler": plan_deis,
-        "DPMSolverMultistepScheduler": plan_multistep,
-        "DPMSolverSinglestepScheduler": plan_singlestep,
-        "EulerAncestralDiscreteScheduler": plan_euler_ancestral,
-        "EulerDiscreteScheduler": plan_euler,
-        "HeunDiscreteScheduler": plan_heun,
-        "KDPM2AncestralDiscreteScheduler": plan_kdpm2_ancestral,
-        "KDPM2DiscreteScheduler": plan_kdpm2,
-        "LCMScheduler": plan_lcm,
-        "LMSDiscreteScheduler": plan_lms,
-        "PNDMScheduler": plan_pndm,
-        "TCDScheduler": plan_tcd,
-        "UniPCMultistepScheduler": plan_unipc,
+        "DDIMScheduler": ddim_schedule,
+        "DDPMScheduler": ddpm_schedule,
+        "DEISMultistepScheduler": deis_schedule,
+        "DPMSolverMultistepScheduler": multistep_schedule,
+        "DPMSolverSinglestepScheduler": singlestep_schedule,
+        "EulerAncestralDiscreteScheduler": euler_ancestral_schedule,
+        "EulerDiscreteScheduler": euler_schedule,
+        "HeunDiscreteScheduler": heun_schedule,
+        "KDPM2AncestralDiscreteScheduler": kdpm2_ancestral_schedule,
+        "KDPM2DiscreteScheduler": kdpm2_schedule,
+        "LCMScheduler": lcm_schedule,
+        "LMSDiscreteScheduler": lms_schedule,
+        "PNDMScheduler": pndm_schedule,
+        "TCDScheduler": tcd_schedule,
+        "UniPCMultistepScheduler": unipc_schedule,
     }
 )
+HEUN = "HeunDiscreteScheduler"
 TAKES_ETA = frozenset({"DDIMScheduler", "TCDScheduler"})
 
 
@@ -66,6 +68,8 @@ def compile_table(
     strength: float = 1.0,
     eta: float = 0.0,
     from_image: bool = False,
+    timesteps: Iterable[float] | None = None,
+    sigmas: Iterable[float] | None = None,
 ) -> Table:
     """Compile a sampler to a table.
 
@@ -81,57 +85,97 @@ def compile_table(
     Args:
         config: diffusers' scheduler_config.json, with _class_name unless a name is given.
         name: A name out of sampler_names(), a hybrid of them, or None for the configuration's own class.
-        steps: Number of steps of the whole schedule, from 1 to num_train_timesteps.
+        steps: Number of steps of the full schedule, from 1 to num_train_timesteps.
         strength: Share of the schedule that is run, 0 to 1; below 1 the image's latents are in the first
             state.
         eta: Fresh noise of DDIM, 0 to 1, or TCD's gamma.
         from_image: Whether the image's latents are in the first state at strength 1, too, as in diffusers'
             image-to-image pipelines; its inpainting pipelines begin with pure noise there.
-
-    Returns:
-        The table.
+        timesteps: Timestep of every step, for samplers in `TAKES_TIMESTEPS`; steps is then ignored.
+        sigmas: Noise to signal ratio of every step and the one that the last arrives at, for samplers in
+            `TAKES_SIGMAS`; steps is then ignored.
 
     Raises:
         SchedulerError: The sampler is unknown, or the configuration has a key or a value that no table can
             express.
-        ParameterError: A number is out of its range, or nothing is left to run.
+        ParameterError: A number is out of its range, nothing is left to run, or the sampler takes no
+            timesteps or sigmas.
     """
     _check_fractions(strength, eta)
-    members = _members(config, name, steps)
-    _check_steps(members, steps)
+    custom = custom_schedule(timesteps, sigmas)
+    members = _members(config, name, steps, custom)
     _check_eta(members, eta)
-    begin = _first_step(steps, strength)
-    running = [member for member in members if member.end > begin]
-    tables: list[Table] = []
-    landing: Level | None = None
-    for member in reversed(running):
-        span = Span(steps, max(member.begin, begin), member.end, landing, joined=member is not running[0])
-        plan = PLANNERS[member.class_name](member.settings, span, eta)
-        tables.insert(0, _compile(member, plan, landing, from_image=from_image or strength < 1.0))
-        landing = plan.levels[0]
+    begin = _first_step(members[-1].end, strength, _strength_units(members[-1], custom))
+    tables = _compile_members(members, begin, eta, custom, from_image=from_image or strength < 1.0)
     label = name if name is not None else members[0].class_name
     return join(label, tables)
 
 
-def _compile(member: Member, plan: Plan, landing: Level | None, *, from_image: bool) -> Table:
-    first, last = plan.levels[0], plan.last_step_level
-    if landing is not None and landing.ratio >= last.ratio:
+def _compile_members(
+    members: list[Member], begin: int, eta: float, custom: CustomSchedule | None, *, from_image: bool
+) -> list[Table]:
+    """Compile the last member first, since it says at which level the one before has to arrive."""
+    running = [member for member in members if member.end > begin]
+    tables: list[Table] = []
+    final_level: NoiseLevel | None = None
+    for member in reversed(running):
+        step_range = StepRange(
+            members[-1].end,
+            max(member.begin, begin),
+            member.end,
+            final_level,
+            member is not running[0],
+            custom,
+        )
+        schedule = BUILDERS[member.class_name](member.settings, step_range, eta)
+        tables.insert(0, _compile(member, schedule, final_level, from_image=from_image))
+        final_level = schedule.levels[0]
+    return tables
+
+
+def _compile(
+    member: Member, schedule: SolverSchedule, final_level: NoiseLevel | None, *, from_image: bool
+) -> Table:
+    first, last = schedule.levels[0], schedule.last_step_level
+    if final_level is not None and final_level.ratio >= last.ratio:
         raise SchedulerError(
             f"{member.class_name} cannot hand over: the next sampler begins with more noise than is left",
-            received=f"sigma/alpha {last.ratio:.6g}, then {landing.ratio:.6g}",
+            received=f"sigma/alpha {last.ratio:.6g}, then {final_level.ratio:.6g}",
             expected="a schedule that falls",
-            hint="let the members share their ramp, or move the place where they meet",
+            hint="let the members share their sigma schedule, or move the place where they meet",
         )
-    signal, noise = (first.alpha, first.sigma) if from_image else (0.0, plan.first_noise)
-    init = Init(signal, noise, plan.first_noise)
-    return compile_plan(member.class_name, plan, member.settings.prediction_type, init, landing)
+    signal, noise = (first.alpha, first.sigma) if from_image else (0.0, schedule.first_noise)
+    init = Init(signal, noise, schedule.first_noise)
+    return compile_schedule(member.class_name, schedule, member.settings.prediction_type, init, final_level)
 
 
-def _members(config: Mapping[str, object], name: str | None, steps: int) -> list[Member]:
+def _members(
+    config: Mapping[str, object], name: str | None, steps: int, custom: CustomSchedule | None
+) -> list[Member]:
     if name is not None and (":" in name or "+" in name):
-        return _hybrid_members(config, name, steps)
+        _refuse_custom_hybrid(name, custom)
+        members = _hybrid_members(config, name, steps)
+        _check_steps(members, steps)
+        return members
     choice = _configured(config) if name is None else choose(name)
-    return [Member(choice.class_name, _settings(config, choice), 0, steps)]
+    settings = _settings(config, choice)
+    if custom is not None:
+        check_custom_schedule(choice.class_name, settings, custom)
+        return [Member(choice.class_name, settings, 0, custom.steps)]
+    member = Member(choice.class_name, settings, 0, steps)
+    _check_steps([member], steps)
+    return [member]
+
+
+def _refuse_custom_hybrid(name: str, custom: CustomSchedule | None) -> None:
+    if custom is not None:
+        parameter = "timesteps" if custom.sigmas is None else "sigmas"
+        raise ParameterError(
+            f"a hybrid of samplers takes no {parameter}",
+            received=f"{parameter} with {name}",
+            expected="the name of one sampler",
+            parameter=parameter,
+        )
 
 
 def _configured(config: Mapping[str, object]) -> Choice:
@@ -184,8 +228,8 @@ def _check_fractions(strength: float, eta: float) -> None:
             )
 
 
-def _is_between(value: object, least: float, most: float, kind: type[Any]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and bool(least <= value <= most)
+def _is_between(value: object, minimum: float, maximum: float, kind: type[Any]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(minimum <= value <= maximum)
 
 
 def _check_steps(members: list[Member], steps: int) -> None:
@@ -194,7 +238,7 @@ def _check_steps(members: list[Member], steps: int) -> None:
         raise ParameterError(
             "steps is out of range",
             received=steps,
-            expected=f"a whole number from 1 to {limit}",
+            expected=f"an integer from 1 to {limit}",
             parameter="num_inference_steps",
         )
 
@@ -209,14 +253,24 @@ def _check_eta(members: list[Member], eta: float) -> None:
         )
 
 
-def _first_step(steps: int, strength: float) -> int:
-    left = min(int(steps * strength), steps)
-    if left < 1:
+def _strength_units(last: Member, custom: CustomSchedule | None) -> int:
+    """What strength is a share of: steps, but rows for a caller's timesteps, of which Heun has nearly twice.
+
+    diffusers' retrieve_timesteps returns the number of rows as the number of steps then, so that a strength
+    below 1 leaves Heun fewer steps than without timesteps.
+    """
+    return 2 * last.end - 1 if custom is not None and last.class_name == HEUN else last.end
+
+
+def _first_step(steps: int, strength: float, units: int) -> int:
+    begin = units - min(int(units * strength), units)
+    if begin >= steps:
+        minimum = (units - steps + 1) / units
         raise ParameterError(
             "strength leaves no step to run",
             received=f"strength = {strength} with steps = {steps}",
-            expected=f"steps * strength at least 1, so strength at least {1 / steps:.4g}",
+            expected=f"strength at least {minimum:.4g} with that many steps",
             hint="raise the strength or the number of steps",
             parameter="strength",
         )
-    return steps - left
+    return begin

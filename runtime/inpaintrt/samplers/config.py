@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from inpaintrt.errors import SchedulerError
-from inpaintrt.samplers.rules import RAMP_KEYS, RULES, check_value
+from inpaintrt.samplers.rules import RULES, SIGMA_SCHEDULE_KEYS, check_value
 
 __all__ = ["DEFAULTS", "Settings", "Training", "resolve"]
 
@@ -35,12 +35,12 @@ class Settings:
     Args:
         training: The noise schedule of training.
         prediction_type: "epsilon", "v_prediction" or "sample".
-        ramp: "karras", "exponential", "beta", "lu", or "" for the sigmas of the timesteps.
+        sigma_schedule: "karras", "exponential", "beta", "lu", or "" for the sigmas of the timesteps.
     """
 
     training: Training
     prediction_type: str
-    ramp: str = ""
+    sigma_schedule: str = ""
     timestep_spacing: str = "linspace"
     steps_offset: int = 0
     set_alpha_to_one: bool = True
@@ -80,9 +80,9 @@ RESCALE = {"rescale_betas_zero_snr": False}
 CLIP = {"clip_sample": True, "clip_sample_range": 1.0}
 NO_CLIP = {"clip_sample": False, "clip_sample_range": 1.0}
 THRESHOLD = {"thresholding": False, "dynamic_thresholding_ratio": 0.995, "sample_max_value": 1.0}
-# Classes that make a ramp read sigma_min and sigma_max, also those that do not declare them.
-RAMPS = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
-RAMPS_WITH_ENDS = RAMPS | {"sigma_min": None, "sigma_max": None}
+# Classes whose sigma schedules read sigma_min and sigma_max, also those that do not declare them.
+SIGMA_SCHEDULES = {"use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False}
+SIGMA_SCHEDULES_WITH_ENDS = SIGMA_SCHEDULES | {"sigma_min": None, "sigma_max": None}
 FLOW = {
     "use_flow_sigmas": False,
     "flow_shift": 1.0,
@@ -110,20 +110,20 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
         | {"variance_type": "fixed_small"},
         # diffusers' default for skip_prk_steps is False, but its Stable Diffusion pipelines never run it so.
         "PNDMScheduler": PIXEL_TRAINING | LEADING | {"skip_prk_steps": True, "set_alpha_to_one": False},
-        "LMSDiscreteScheduler": PIXEL_TRAINING | LINSPACE | RAMPS_WITH_ENDS,
+        "LMSDiscreteScheduler": PIXEL_TRAINING | LINSPACE | SIGMA_SCHEDULES_WITH_ENDS,
         "EulerDiscreteScheduler": PIXEL_TRAINING
         | LINSPACE
-        | RAMPS_WITH_ENDS
+        | SIGMA_SCHEDULES_WITH_ENDS
         | RESCALE
         | FINAL_SIGMA
         | {"interpolation_type": "linear", "timestep_type": "discrete"},
         "EulerAncestralDiscreteScheduler": PIXEL_TRAINING | LINSPACE | RESCALE,
-        "HeunDiscreteScheduler": HEUN_TRAINING | LINSPACE | RAMPS_WITH_ENDS | NO_CLIP,
-        "KDPM2DiscreteScheduler": HEUN_TRAINING | LINSPACE | RAMPS_WITH_ENDS,
-        "KDPM2AncestralDiscreteScheduler": HEUN_TRAINING | LINSPACE | RAMPS_WITH_ENDS,
+        "HeunDiscreteScheduler": HEUN_TRAINING | LINSPACE | SIGMA_SCHEDULES_WITH_ENDS | NO_CLIP,
+        "KDPM2DiscreteScheduler": HEUN_TRAINING | LINSPACE | SIGMA_SCHEDULES_WITH_ENDS,
+        "KDPM2AncestralDiscreteScheduler": HEUN_TRAINING | LINSPACE | SIGMA_SCHEDULES_WITH_ENDS,
         "DPMSolverMultistepScheduler": PIXEL_TRAINING
         | LINSPACE
-        | RAMPS_WITH_ENDS
+        | SIGMA_SCHEDULES_WITH_ENDS
         | THRESHOLD
         | RESCALE
         | FLOW
@@ -131,7 +131,7 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
         | DPM
         | {"lower_order_final": True, "euler_at_final": False, "use_lu_lambdas": False},
         "DPMSolverSinglestepScheduler": PIXEL_TRAINING
-        | RAMPS_WITH_ENDS
+        | SIGMA_SCHEDULES_WITH_ENDS
         | THRESHOLD
         | FLOW
         | FINAL_SIGMA
@@ -139,13 +139,13 @@ DEFAULTS: Mapping[str, Mapping[str, object]] = MappingProxyType(
         | {"lower_order_final": False},
         "DEISMultistepScheduler": PIXEL_TRAINING
         | LINSPACE
-        | RAMPS_WITH_ENDS
+        | SIGMA_SCHEDULES_WITH_ENDS
         | THRESHOLD
         | FLOW
         | {"solver_order": 2, "algorithm_type": "deis", "solver_type": "logrho", "lower_order_final": True},
         "UniPCMultistepScheduler": PIXEL_TRAINING
         | LINSPACE
-        | RAMPS_WITH_ENDS
+        | SIGMA_SCHEDULES_WITH_ENDS
         | THRESHOLD
         | RESCALE
         | FLOW
@@ -202,7 +202,7 @@ def _refuse_unknown_keys(config: Mapping[str, object]) -> None:
                 f"the scheduler configuration has the key {key!r}, which no supported scheduler knows",
                 received={key: config[key]},
                 expected=sorted(KNOWN_KEYS),
-                hint="remove the key if it has no effect on the pictures",
+                hint="remove the key if it has no effect on the images",
             )
 
 
@@ -215,7 +215,9 @@ def _settings(class_name: str, values: Mapping[str, object]) -> Settings:
     _check_distillation(checked, training)
     names = {field.name for field in fields(Settings)} & checked.keys()
     return Settings(
-        training=training, ramp=_ramp_name(class_name, values), **{name: checked[name] for name in names}
+        training=training,
+        sigma_schedule=_sigma_schedule_name(class_name, values),
+        **{name: checked[name] for name in names},
     )
 
 
@@ -239,12 +241,12 @@ def _check_distillation(checked: Mapping[str, Any], training: Training) -> None:
         )
 
 
-def _ramp_name(class_name: str, values: Mapping[str, object]) -> str:
-    chosen = [name for name, key in RAMP_KEYS.items() if values.get(key)]
+def _sigma_schedule_name(class_name: str, values: Mapping[str, object]) -> str:
+    chosen = [name for name, key in SIGMA_SCHEDULE_KEYS.items() if values.get(key)]
     if len(chosen) > 1:
         raise SchedulerError(
-            f"{class_name} takes one ramp of sigmas",
-            received=[RAMP_KEYS[name] for name in chosen],
+            f"{class_name} takes one sigma schedule",
+            received=[SIGMA_SCHEDULE_KEYS[name] for name in chosen],
             expected="at most one of them true",
         )
     return chosen[0] if chosen else ""

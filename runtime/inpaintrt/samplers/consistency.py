@@ -1,4 +1,4 @@
-"""LCM and TCD: samplers for UNets that were distilled to jump to the picture."""
+"""LCM and TCD: samplers for UNets that were distilled to jump to the image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inpaintrt.errors import ParameterError
-from inpaintrt.samplers.ddim import landed, levels_of, transfer
+from inpaintrt.samplers.ddim import levels_of, transfer, with_final_level
 from inpaintrt.samplers.schedule import alphas_cumprod
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["plan_lcm", "plan_tcd"]
+__all__ = ["lcm_schedule", "tcd_schedule"]
 
 SIGMA_DATA = 0.5
 
@@ -32,7 +32,7 @@ class LCM:
         renoises: Whether a row adds fresh noise; the schedule's last one does not.
     """
 
-    stops: tuple[Level, ...]
+    stops: tuple[NoiseLevel, ...]
     skips: tuple[float, ...]
     outs: tuple[float, ...]
     renoises: tuple[bool, ...]
@@ -57,9 +57,9 @@ class TCD:
         stops: Level at which every row arrives by adding noise; None where it stays in the middle.
     """
 
-    starts: tuple[Level, ...]
-    middles: tuple[Level, ...]
-    stops: tuple[Level | None, ...]
+    starts: tuple[NoiseLevel, ...]
+    middles: tuple[NoiseLevel, ...]
+    stops: tuple[NoiseLevel | None, ...]
 
     def step(
         self, i: int, x: FloatArray, _history: History, denoised: FloatArray, noise: FloatArray
@@ -73,46 +73,49 @@ class TCD:
         return kept * x_middle + math.sqrt(max(1.0 - kept**2, 0.0)) * noise, ()
 
 
-def plan_lcm(settings: Settings, span: Span, _eta: float) -> Plan:
+def lcm_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' LCMScheduler."""
-    whole = _distilled_timesteps(settings, span.steps)
-    timesteps = whole[span.begin : span.end]
-    starts = levels_of(settings, whole[span.begin :])
+    full = _distilled_timesteps(settings, step_range)
+    timesteps = full[step_range.begin : step_range.end]
+    starts = levels_of(settings, full[step_range.begin :])
     rows = len(timesteps)
-    stops = landed([*starts[1:], starts[-1]][:rows], span)
+    stops = with_final_level([*starts[1:], starts[-1]][:rows], step_range)
     scaled = settings.timestep_scaling * timesteps
     skips = SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2)
     outs = scaled / np.sqrt(scaled**2 + SIGMA_DATA**2)
-    renoises = tuple(step != span.steps - 1 for step in range(span.begin, span.end))
+    renoises = tuple(step != step_range.steps - 1 for step in range(step_range.begin, step_range.end))
     solver = LCM(stops, tuple(skips.tolist()), tuple(outs.tolist()), renoises)
-    return Plan(timesteps, starts[:rows], solver)
+    return SolverSchedule(timesteps, starts[:rows], solver)
 
 
-def plan_tcd(settings: Settings, span: Span, gamma: float) -> Plan:
+def tcd_schedule(settings: Settings, step_range: StepRange, gamma: float) -> SolverSchedule:
     """Rows of diffusers' TCDScheduler; its eta is the paper's gamma."""
-    whole = _distilled_timesteps(settings, span.steps)
-    timesteps = whole[span.begin : span.end]
-    following = np.append(whole, 0.0)[span.begin + 1 : span.end + 1]
-    if span.landing is not None:
-        following[-1] = _timestep_within(settings, span.landing)
+    full = _distilled_timesteps(settings, step_range)
+    timesteps = full[step_range.begin : step_range.end]
+    following = np.append(full, 0.0)[step_range.begin + 1 : step_range.end + 1]
+    if step_range.final_level is not None:
+        following[-1] = _timestep_within(settings, step_range.final_level)
     middles = levels_of(settings, np.floor((1.0 - gamma) * following))
-    stops: list[Level | None] = list(landed(levels_of(settings, following), span))
-    if span.end == span.steps or (gamma == 0.0 and span.landing is None):
+    stops: list[NoiseLevel | None] = list(with_final_level(levels_of(settings, following), step_range))
+    if step_range.end == step_range.steps or (gamma == 0.0 and step_range.final_level is None):
         stops[-1] = None
     if gamma == 0.0:
         stops[:-1] = [None] * (len(stops) - 1)
     starts = levels_of(settings, timesteps)
-    return Plan(timesteps, starts, TCD(starts, middles, tuple(stops)))
+    return SolverSchedule(timesteps, starts, TCD(starts, middles, tuple(stops)))
 
 
-def _timestep_within(settings: Settings, level: Level) -> float:
+def _timestep_within(settings: Settings, level: NoiseLevel) -> float:
     """The noisiest training timestep that has no more noise than level."""
     table = alphas_cumprod(settings.training)
     return max(float(np.count_nonzero(table >= level.alpha**2)) - 1.0, 0.0)
 
 
-def _distilled_timesteps(settings: Settings, steps: int) -> FloatArray:
-    """An even choice among the timesteps of the distillation, [steps]."""
+def _distilled_timesteps(settings: Settings, step_range: StepRange) -> FloatArray:
+    """An even choice among the timesteps of the distillation, or those that a caller gives, [steps]."""
+    steps, custom = step_range.steps, step_range.custom
+    if custom is not None and custom.timesteps is not None:
+        return np.array(custom.timesteps)
     original = settings.original_inference_steps
     if steps > original:
         raise ParameterError(

@@ -1,4 +1,4 @@
-"""DDIM, DDPM and PNDM: samplers over the whole timesteps of training."""
+"""DDIM, DDPM and PNDM: samplers over the integer timesteps of training."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 
 from inpaintrt.samplers.prediction import raw_weights
 from inpaintrt.samplers.schedule import alphas_cumprod, check_range, spaced_timesteps
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["plan_ddim", "plan_ddpm", "plan_pndm", "predicted_noise", "transfer"]
+__all__ = ["ddim_schedule", "ddpm_schedule", "pndm_schedule", "predicted_noise", "transfer"]
 
-CLEAN = Level(1.0, 0.0)
+CLEAN = NoiseLevel(1.0, 0.0)
 # diffusers keeps DDPM's variance from vanishing, so that its logarithm exists.
 SMALLEST_VARIANCE = 1e-20
 
 
-def predicted_noise(x: FloatArray, denoised: FloatArray, level: Level) -> FloatArray:
-    """The noise that x holds if denoised is its picture."""
+def predicted_noise(x: FloatArray, denoised: FloatArray, level: NoiseLevel) -> FloatArray:
+    """The noise that x holds if denoised is its image."""
     noise: FloatArray = (x - level.alpha * denoised) / level.sigma
     return noise
 
 
-def transfer(x: FloatArray, denoised: FloatArray, start: Level, stop: Level) -> FloatArray:
+def transfer(x: FloatArray, denoised: FloatArray, start: NoiseLevel, stop: NoiseLevel) -> FloatArray:
     """Deterministic step from one level to another (DDIM, arXiv:2010.02502, equation 12 with sigma_t = 0)."""
     return stop.alpha * denoised + stop.sigma * predicted_noise(x, denoised, start)
 
@@ -44,8 +44,8 @@ class DDIM:
         eta: 0 for deterministic steps, 1 for as much fresh noise as DDPM.
     """
 
-    starts: tuple[Level, ...]
-    stops: tuple[Level, ...]
+    starts: tuple[NoiseLevel, ...]
+    stops: tuple[NoiseLevel, ...]
     eta: float
 
     def step(
@@ -58,8 +58,8 @@ class DDIM:
         return stop.alpha * denoised + kept * predicted_noise(x, denoised, start) + fresh * noise, ()
 
 
-def posterior_variance(start: Level, stop: Level) -> float:
-    """Variance of x at stop given x at start and the picture (arXiv:2006.11239, equation 7)."""
+def posterior_variance(start: NoiseLevel, stop: NoiseLevel) -> float:
+    """Variance of x at stop given x at start and the image (arXiv:2006.11239, equation 7)."""
     return (stop.sigma / start.sigma) ** 2 * (1.0 - (start.alpha / stop.alpha) ** 2)
 
 
@@ -73,8 +73,8 @@ class DDPM:
         variances: Variance of the fresh noise of every row.
     """
 
-    starts: tuple[Level, ...]
-    stops: tuple[Level, ...]
+    starts: tuple[NoiseLevel, ...]
+    stops: tuple[NoiseLevel, ...]
     variances: tuple[float, ...]
 
     def step(
@@ -101,9 +101,9 @@ class PNDM:
         prediction_type: What the UNet predicts.
     """
 
-    levels: tuple[Level, ...]
-    starts: tuple[Level, ...]
-    stops: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
+    starts: tuple[NoiseLevel, ...]
+    stops: tuple[NoiseLevel, ...]
     prediction_type: str
 
     def step(
@@ -133,28 +133,30 @@ def _adams_bashforth(newest: FloatArray, older: History) -> FloatArray:
     return total
 
 
-def plan_ddim(settings: Settings, span: Span, eta: float) -> Plan:
+def ddim_schedule(settings: Settings, step_range: StepRange, eta: float) -> SolverSchedule:
     """Rows of diffusers' DDIMScheduler."""
-    timesteps = whole_timesteps(settings, span.steps)[span.begin : span.end]
+    timesteps = integer_timesteps(settings, step_range)[step_range.begin : step_range.end]
     starts = levels_of(settings, timesteps)
-    stops = landed([_level_before(settings, t, span.steps) for t in timesteps.tolist()], span)
-    return Plan(timesteps, starts, DDIM(starts, stops, eta))
+    stops = with_final_level(
+        [_level_before(settings, t, step_range.steps) for t in timesteps.tolist()], step_range
+    )
+    return SolverSchedule(timesteps, starts, DDIM(starts, stops, eta))
 
 
-def plan_ddpm(settings: Settings, span: Span, _eta: float) -> Plan:
-    """Rows of diffusers' DDPMScheduler; the last arrives at the clean picture."""
-    timesteps = whole_timesteps(settings, span.steps)[span.begin :]
+def ddpm_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
+    """Rows of diffusers' DDPMScheduler; the last arrives at the clean image."""
+    timesteps = integer_timesteps(settings, step_range)[step_range.begin :]
     starts = levels_of(settings, timesteps)
-    rows = span.end - span.begin
-    stops = landed([*starts[1:], CLEAN][:rows], span)
+    rows = step_range.end - step_range.begin
+    stops = with_final_level([*starts[1:], CLEAN][:rows], step_range)
     variances = tuple(
         _ddpm_variance(settings, t, start, stop)
         for t, start, stop in zip(timesteps.tolist(), starts, stops, strict=False)
     )
-    return Plan(timesteps[:rows], starts[:rows], DDPM(starts[:rows], stops, variances))
+    return SolverSchedule(timesteps[:rows], starts[:rows], DDPM(starts[:rows], stops, variances))
 
 
-def _ddpm_variance(settings: Settings, timestep: float, start: Level, stop: Level) -> float:
+def _ddpm_variance(settings: Settings, timestep: float, start: NoiseLevel, stop: NoiseLevel) -> float:
     if timestep == 0.0:
         return 0.0
     if settings.variance_type == "fixed_large":
@@ -162,55 +164,62 @@ def _ddpm_variance(settings: Settings, timestep: float, start: Level, stop: Leve
     return max(posterior_variance(start, stop), SMALLEST_VARIANCE)
 
 
-def plan_pndm(settings: Settings, span: Span, _eta: float) -> Plan:
+def pndm_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' PNDMScheduler with skip_prk_steps: the second timestep runs twice.
 
     With strength below 1 diffusers drops rows after the doubling, so that the first two rows that are left
     are taken for the doubled ones although they are not; this is repeated here, since it decides the
-    picture. After another sampler the doubling happens where PNDM begins.
+    image. After another sampler the doubling happens where PNDM begins.
     """
-    whole = whole_timesteps(settings, span.steps)[: span.end]
-    timesteps = _doubled(whole[span.begin :]) if span.joined else _doubled(whole)[span.begin :]
+    full = integer_timesteps(settings, step_range)[: step_range.end]
+    timesteps = (
+        _doubled(full[step_range.begin :]) if step_range.joined else _doubled(full)[step_range.begin :]
+    )
     origins = timesteps.copy()
-    origins[1:2] += settings.training.num_train_timesteps // span.steps
-    stops = landed([_level_before(settings, t, span.steps) for t in origins.tolist()], span)
+    origins[1:2] += settings.training.num_train_timesteps // step_range.steps
+    stops = with_final_level(
+        [_level_before(settings, t, step_range.steps) for t in origins.tolist()], step_range
+    )
     levels = levels_of(settings, timesteps)
     solver = PNDM(levels, levels_of(settings, origins), stops, settings.prediction_type)
     step_of_row = tuple(max(row - 1, 0) for row in range(len(timesteps)))
-    return Plan(timesteps, levels, solver, step_of_row=step_of_row)
+    return SolverSchedule(timesteps, levels, solver, step_of_row=step_of_row)
 
 
 def _doubled(timesteps: FloatArray) -> FloatArray:
     return np.concatenate([timesteps[:2], timesteps[1:]])
 
 
-def whole_timesteps(settings: Settings, steps: int) -> FloatArray:
+def integer_timesteps(settings: Settings, step_range: StepRange) -> FloatArray:
     """Timesteps of the samplers that look levels up in training's table, [steps]."""
     training = settings.training
-    timesteps = spaced_timesteps(settings, steps, points=steps, last=training.num_train_timesteps).round()
+    last = training.num_train_timesteps
+    timesteps = spaced_timesteps(settings, step_range, points=step_range.steps, last=last).round()
     check_range(timesteps, training)
     return timesteps
 
 
-def levels_of(settings: Settings, timesteps: FloatArray) -> tuple[Level, ...]:
+def levels_of(settings: Settings, timesteps: FloatArray) -> tuple[NoiseLevel, ...]:
     """Level of training at every timestep."""
     table = alphas_cumprod(settings.training)
-    return tuple(Level.from_alphas_cumprod(value) for value in table[timesteps.astype(np.int64)].tolist())
+    return tuple(
+        NoiseLevel.from_alphas_cumprod(value) for value in table[timesteps.astype(np.int64)].tolist()
+    )
 
 
-def final_level(settings: Settings) -> Level:
+def level_beyond_training(settings: Settings) -> NoiseLevel:
     """Level that a step beyond timestep 0 arrives at."""
     table = alphas_cumprod(settings.training)
-    return CLEAN if settings.set_alpha_to_one else Level.from_alphas_cumprod(float(table[0]))
+    return CLEAN if settings.set_alpha_to_one else NoiseLevel.from_alphas_cumprod(float(table[0]))
 
 
-def _level_before(settings: Settings, timestep: float, steps: int) -> Level:
+def _level_before(settings: Settings, timestep: float, steps: int) -> NoiseLevel:
     before = int(timestep) - settings.training.num_train_timesteps // steps
     if before < 0:
-        return final_level(settings)
-    return Level.from_alphas_cumprod(float(alphas_cumprod(settings.training)[before]))
+        return level_beyond_training(settings)
+    return NoiseLevel.from_alphas_cumprod(float(alphas_cumprod(settings.training)[before]))
 
 
-def landed(stops: Sequence[Level], span: Span) -> tuple[Level, ...]:
-    """The stops with the last one replaced by the landing of the span, if it has one."""
-    return tuple(stops) if span.landing is None else (*stops[:-1], span.landing)
+def with_final_level(stops: Sequence[NoiseLevel], step_range: StepRange) -> tuple[NoiseLevel, ...]:
+    """The stops with the last one replaced by the final level of the range, if it has one."""
+    return tuple(stops) if step_range.final_level is None else (*stops[:-1], step_range.final_level)

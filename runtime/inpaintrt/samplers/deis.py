@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from inpaintrt.samplers.ddim import predicted_noise
 from inpaintrt.samplers.dpmsolver import multistep_orders
 from inpaintrt.samplers.schedule import sampled_grid
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["plan_deis"]
+__all__ = ["deis_schedule"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class DEIS:
         orders: Order of every row, 1 to 3.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     orders: tuple[int, ...]
 
     def step(
@@ -61,10 +61,10 @@ def _integral(nodes: list[float], k: int, rho: float) -> float:
     return rho * (square - sum(others) * linear + math.prod(others)) / scale
 
 
-def plan_deis(settings: Settings, span: Span, _eta: float) -> Plan:
+def deis_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' DEISMultistepScheduler; its schedule ends at the smallest sigma of training."""
     ending = replace(settings, final_sigmas_type="sigma_min")
     last = settings.training.num_train_timesteps
-    grid = sampled_grid(ending, span.steps, last=last, repeat_last=True).cut(span)
-    orders = multistep_orders(settings, span, last_is_first_order=False)
-    return Plan(grid.timesteps, grid.levels[:-1], DEIS(grid.levels, orders))
+    grid = sampled_grid(ending, step_range, last=last, repeat_last=True).cut(step_range)
+    orders = multistep_orders(settings, step_range, last_is_first_order=False)
+    return SolverSchedule(grid.timesteps, grid.levels[:-1], DEIS(grid.levels, orders))

@@ -11,12 +11,12 @@ from inpaintrt.errors import ParameterError, SchedulerError
 from inpaintrt.samplers.ddim import predicted_noise
 from inpaintrt.samplers.exponential import Weights, half_log_snr, weights
 from inpaintrt.samplers.schedule import alphas_cumprod, sampled_grid
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["FEW_STEPS", "multistep_orders", "plan_multistep", "plan_singlestep"]
+__all__ = ["FEW_STEPS", "multistep_orders", "multistep_schedule", "singlestep_schedule"]
 
 # Below this many steps the last ones are taken at lower order (lower_order_final).
 FEW_STEPS = 15
@@ -33,7 +33,7 @@ class Multistep:
         solver_type: "midpoint" or "heun".
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     orders: tuple[int, ...]
     algorithm_type: str
     solver_type: str
@@ -72,7 +72,7 @@ class Multistep:
 class Singlestep:
     """DPM-Solver++(2S) and its relatives (arXiv:2211.01095, algorithm 1; DPMSolverSinglestepScheduler).
 
-    A row of order 2 or 3 steps anew from where its group of rows began.
+    A row of order 2 or 3 steps again from where its group of rows began.
 
     Args:
         levels: [rows + 1].
@@ -82,7 +82,7 @@ class Singlestep:
         solver_type: "midpoint" or "heun".
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     orders: tuple[int, ...]
     solver_order: int
     algorithm_type: str
@@ -122,25 +122,27 @@ class Singlestep:
         return half_log_snr(self.levels[j]) - half_log_snr(self.levels[i])
 
 
-def _output(algorithm_type: str, x: FloatArray, denoised: FloatArray, level: Level) -> FloatArray:
+def _output(algorithm_type: str, x: FloatArray, denoised: FloatArray, level: NoiseLevel) -> FloatArray:
     return denoised if algorithm_type.endswith("++") else predicted_noise(x, denoised, level)
 
 
-def multistep_orders(settings: Settings, span: Span, *, last_is_first_order: bool) -> tuple[int, ...]:
+def multistep_orders(
+    settings: Settings, step_range: StepRange, *, last_is_first_order: bool
+) -> tuple[int, ...]:
     """Order of every row: as much as the rows so far allow, less at the end of a short schedule.
 
     Args:
         settings: Largest order and lower_order_final.
-        span: The rows.
+        step_range: The rows.
         last_is_first_order: Whether the schedule's last row is of order 1 however long it is.
 
     Returns:
         [rows], 1 to 3.
     """
-    short = settings.lower_order_final and span.steps < FEW_STEPS
+    short = settings.lower_order_final and step_range.steps < FEW_STEPS
     orders = []
-    for row, step in enumerate(range(span.begin, span.end)):
-        left = span.steps - step
+    for row, step in enumerate(range(step_range.begin, step_range.end)):
+        left = step_range.steps - step
         limit = left if short else settings.solver_order
         if left == 1 and last_is_first_order:
             limit = 1
@@ -148,49 +150,49 @@ def multistep_orders(settings: Settings, span: Span, *, last_is_first_order: boo
     return tuple(orders)
 
 
-def plan_multistep(settings: Settings, span: Span, _eta: float) -> Plan:
+def multistep_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' DPMSolverMultistepScheduler."""
     algorithm_type, solver_type = _checked_types("DPMSolverMultistepScheduler", settings)
     rounded = () if settings.training.beta_schedule == "squaredcos_cap_v2" else ("karras", "lu")
     last = settings.training.num_train_timesteps - _clipped(settings)
-    whole = sampled_grid(settings, span.steps, last=last, rounded_ramps=rounded)
-    span = _within(span, len(whole.timesteps))
-    grid = whole.cut(span)
+    full = sampled_grid(settings, step_range, last=last, rounded_schedules=rounded)
+    step_range = _within(step_range, len(full.timesteps))
+    grid = full.cut(step_range)
     ends_low = settings.euler_at_final or settings.final_sigmas_type == "zero"
-    orders = multistep_orders(settings, span, last_is_first_order=ends_low)
+    orders = multistep_orders(settings, step_range, last_is_first_order=ends_low)
     solver = Multistep(grid.levels, orders, algorithm_type, solver_type)
-    return Plan(grid.timesteps, grid.levels[:-1], solver)
+    return SolverSchedule(grid.timesteps, grid.levels[:-1], solver)
 
 
-def _within(span: Span, steps: int) -> Span:
-    """The span in a schedule that is shorter than asked for: "trailing" with lambda_min_clipped."""
-    if span.begin >= steps:
+def _within(step_range: StepRange, steps: int) -> StepRange:
+    """The steps to run of a schedule that is shorter than asked for: "trailing" with lambda_min_clipped."""
+    if step_range.begin >= steps:
         raise ParameterError(
             "the schedule has no step at which to begin",
-            received=f"{steps} steps with lambda_min_clipped, beginning at {span.begin}",
+            received=f"{steps} steps with lambda_min_clipped, beginning at {step_range.begin}",
             expected="a step within the schedule",
             hint="raise the strength, or take another timestep_spacing",
         )
-    return replace(span, steps=steps, end=min(span.end, steps))
+    return replace(step_range, steps=steps, end=min(step_range.end, steps))
 
 
-def plan_singlestep(settings: Settings, span: Span, _eta: float) -> Plan:
+def singlestep_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' DPMSolverSinglestepScheduler."""
     algorithm_type, solver_type = _checked_types("DPMSolverSinglestepScheduler", settings)
     last = settings.training.num_train_timesteps - _clipped(settings)
-    grid = sampled_grid(settings, span.steps, last=last).cut(span)
-    orders = _singlestep_orders(settings, span)
+    grid = sampled_grid(settings, step_range, last=last).cut(step_range)
+    orders = _singlestep_orders(settings, step_range)
     solver = Singlestep(grid.levels, orders, settings.solver_order, algorithm_type, solver_type)
-    return Plan(grid.timesteps, grid.levels[:-1], solver)
+    return SolverSchedule(grid.timesteps, grid.levels[:-1], solver)
 
 
-def _singlestep_orders(settings: Settings, span: Span) -> tuple[int, ...]:
+def _singlestep_orders(settings: Settings, step_range: StepRange) -> tuple[int, ...]:
     """Groups of rows of rising order; a group whose first rows are not run has less order."""
-    largest, steps = settings.solver_order, span.steps
+    largest, steps = settings.solver_order, step_range.steps
     orders = [1 + step % largest for step in range(steps)]
     if settings.final_sigmas_type == "zero" or (settings.lower_order_final and steps % largest == 0):
         orders[-1] = 1
-    return tuple(min(order, row + 1) for row, order in enumerate(orders[span.begin : span.end]))
+    return tuple(min(order, row + 1) for row, order in enumerate(orders[step_range.begin : step_range.end]))
 
 
 def _checked_types(class_name: str, settings: Settings) -> tuple[str, str]:
@@ -199,7 +201,7 @@ def _checked_types(class_name: str, settings: Settings) -> tuple[str, str]:
     solver_type = settings.solver_type if settings.solver_type in ("midpoint", "heun") else "midpoint"
     if not algorithm_type.endswith("++") and settings.final_sigmas_type == "zero":
         raise SchedulerError(
-            f"{class_name} with algorithm_type {algorithm_type!r} cannot step to a clean picture",
+            f"{class_name} with algorithm_type {algorithm_type!r} cannot step to a clean image",
             received={"algorithm_type": algorithm_type, "final_sigmas_type": "zero"},
             expected='final_sigmas_type "sigma_min", or algorithm_type "dpmsolver++" or "sde-dpmsolver++"',
         )

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inpaintrt.samplers.schedule import SigmaGrid, interpolated_grid
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["ancestral_split", "first_noise", "plan_euler", "plan_euler_ancestral", "plan_lms", "scales"]
+__all__ = [
+    "ancestral_split",
+    "euler_ancestral_schedule",
+    "euler_schedule",
+    "first_noise",
+    "lms_schedule",
+    "scales",
+]
 
 LMS_ORDER = 4
 
@@ -84,7 +91,7 @@ class LMS:
     """Linear multistep on sigmas that are not evenly spaced (diffusers LMSDiscreteScheduler, order 4).
 
     Args:
-        sigmas: Noise to signal ratio of the whole schedule, [steps + 1].
+        sigmas: Noise to signal ratio of the full schedule, [steps + 1].
         scales: x / z of the rows that are run, [rows + 1].
         begin: First step that is run.
     """
@@ -99,7 +106,7 @@ class LMS:
         """Run row i (see Solver)."""
         z = x / self.scales[i]
         derivatives = ((z - denoised) / self.sigmas[self.begin + i], *history)[:LMS_ORDER]
-        # diffusers takes the order from the place in the whole schedule: after a strength below 1 the
+        # diffusers takes the order from the place in the full schedule: after a strength below 1 the
         # weights are those of order 4 although only one derivative is known, and the weights of the missing
         # ones are lost.
         weights = lms_weights(self.sigmas, self.begin + i)
@@ -122,46 +129,54 @@ def _lagrange(point: float, known: list[float], k: int) -> float:
     return math.prod((point - other) / (known[k] - other) for j, other in enumerate(known) if j != k)
 
 
-def scales(grid: SigmaGrid, span: Span) -> tuple[float, ...]:
+def scales(grid: SigmaGrid, step_range: StepRange) -> tuple[float, ...]:
     """X / z of every row; at the end of the schedule the latent stays as diffusers leaves it, in scale z."""
     alphas = [level.alpha for level in grid.levels]
-    last = alphas[-1] if span.landing is not None else 1.0
+    last = alphas[-1] if step_range.final_level is not None else 1.0
     return (*alphas[:-1], last)
 
 
-def first_noise(settings: Settings, whole: SigmaGrid, begin: int) -> float:
+def first_noise(settings: Settings, full: SigmaGrid, begin: int) -> float:
     """Diffusers' init_noise_sigma, in variance-preserving scale at step begin."""
-    largest = float(np.max(whole.sigmas))
+    largest = float(np.max(full.sigmas))
     sigma = largest if settings.timestep_spacing in ("linspace", "trailing") else math.sqrt(largest**2 + 1.0)
-    return sigma * Level.from_ratio(float(whole.sigmas[begin])).alpha
+    return sigma * NoiseLevel.from_ratio(float(full.sigmas[begin])).alpha
 
 
-def plan_euler(settings: Settings, span: Span, _eta: float) -> Plan:
+def euler_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' EulerDiscreteScheduler."""
-    whole = interpolated_grid(settings, span.steps)
-    grid = whole.cut(span)
-    solver = Euler(tuple(grid.sigmas.tolist()), scales(grid, span))
-    return Plan(grid.timesteps, grid.levels[:-1], solver, first_noise(settings, whole, span.begin))
+    full = interpolated_grid(settings, step_range)
+    grid = full.cut(step_range)
+    solver = Euler(tuple(grid.sigmas.tolist()), scales(grid, step_range))
+    return SolverSchedule(
+        grid.timesteps, grid.levels[:-1], solver, first_noise(settings, full, step_range.begin)
+    )
 
 
-def plan_euler_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
+def euler_ancestral_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' EulerAncestralDiscreteScheduler."""
-    whole = interpolated_grid(settings, span.steps)
-    grid = whole.cut(span)
-    solver = EulerAncestral(tuple(grid.sigmas.tolist()), scales(grid, span))
-    return Plan(grid.timesteps, grid.levels[:-1], solver, first_noise(settings, whole, span.begin))
+    full = interpolated_grid(settings, step_range)
+    grid = full.cut(step_range)
+    solver = EulerAncestral(tuple(grid.sigmas.tolist()), scales(grid, step_range))
+    return SolverSchedule(
+        grid.timesteps, grid.levels[:-1], solver, first_noise(settings, full, step_range.begin)
+    )
 
 
-def plan_lms(settings: Settings, span: Span, _eta: float) -> Plan:
-    """Rows of diffusers' LMSDiscreteScheduler; its Karras ramp does not read sigma_min and sigma_max."""
-    if settings.ramp == "karras":
+def lms_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
+    """Rows of diffusers' LMSDiscreteScheduler; with Karras sigmas it ignores sigma_min and sigma_max."""
+    if settings.sigma_schedule == "karras":
         settings = replace(settings, sigma_min=None, sigma_max=None)
-    whole = interpolated_grid(settings, span.steps)
-    grid = whole.cut(span)
-    if span.joined:
-        solver = LMS(tuple(grid.sigmas.tolist()), scales(grid, span), 0)
+    full = interpolated_grid(settings, step_range)
+    grid = full.cut(step_range)
+    if step_range.joined:
+        solver = LMS(tuple(grid.sigmas.tolist()), scales(grid, step_range), 0)
     else:
         solver = LMS(
-            (*whole.sigmas[: span.begin].tolist(), *grid.sigmas.tolist()), scales(grid, span), span.begin
+            (*full.sigmas[: step_range.begin].tolist(), *grid.sigmas.tolist()),
+            scales(grid, step_range),
+            step_range.begin,
         )
-    return Plan(grid.timesteps, grid.levels[:-1], solver, first_noise(settings, whole, span.begin))
+    return SolverSchedule(
+        grid.timesteps, grid.levels[:-1], solver, first_noise(settings, full, step_range.begin)
+    )

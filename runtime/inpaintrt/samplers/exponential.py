@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from inpaintrt.samplers.solver import Level
+from inpaintrt.samplers.solver import NoiseLevel
 
 __all__ = ["Weights", "half_log_snr", "weights"]
 
@@ -36,16 +36,16 @@ class Weights:
     noise: float
 
 
-def half_log_snr(level: Level) -> float:
-    """Half the log signal to noise ratio, log(alpha / sigma); infinite for a clean picture."""
+def half_log_snr(level: NoiseLevel) -> float:
+    """Half the log signal to noise ratio, log(alpha / sigma); infinite for a clean image."""
     return math.log(level.alpha / level.sigma) if level.sigma > 0.0 else math.inf
 
 
-def weights(algorithm_type: str, start: Level, stop: Level) -> Weights:
+def weights(algorithm_type: str, start: NoiseLevel, stop: NoiseLevel) -> Weights:
     """Weights of one step.
 
     Args:
-        algorithm_type: diffusers' name: "dpmsolver++" and "sde-dpmsolver++" integrate the picture
+        algorithm_type: diffusers' name: "dpmsolver++" and "sde-dpmsolver++" integrate the image
             (arXiv:2211.01095), "dpmsolver" and "sde-dpmsolver" the noise (arXiv:2206.00927).
         start: Level of x.
         stop: Level to arrive at.
@@ -55,17 +55,17 @@ def weights(algorithm_type: str, start: Level, stop: Level) -> Weights:
     """
     h = half_log_snr(stop) - half_log_snr(start)
     if algorithm_type == "dpmsolver++":
-        return _of_picture(stop.sigma / start.sigma, stop.alpha, h, 0.5, 0.0)
+        return _of_image(stop.sigma / start.sigma, stop.alpha, h, 0.5, 0.0)
     if algorithm_type == "sde-dpmsolver++":
         # diffusers has -0.5 in the second difference where the integral has +0.5.
         noise = stop.sigma * math.sqrt(-math.expm1(-2.0 * h))
-        return _of_picture(stop.sigma / start.sigma * math.exp(-h), stop.alpha, 2.0 * h, -0.5, noise)
+        return _of_image(stop.sigma / start.sigma * math.exp(-h), stop.alpha, 2.0 * h, -0.5, noise)
     twice = 2.0 if algorithm_type == "sde-dpmsolver" else 1.0
     noise = stop.sigma * math.sqrt(math.expm1(2.0 * h)) if algorithm_type == "sde-dpmsolver" else 0.0
     return _of_noise(stop.alpha / start.alpha, -twice * stop.sigma, h, noise)
 
 
-def _of_picture(x: float, alpha: float, h: float, half: float, noise: float) -> Weights:
+def _of_image(x: float, alpha: float, h: float, half: float, noise: float) -> Weights:
     integral = -math.expm1(-h)
     if h == 0.0 or math.isinf(h):
         return Weights(x, alpha * integral, 0.5 * alpha * integral, math.nan, math.nan, noise)

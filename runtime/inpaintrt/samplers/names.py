@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from inpaintrt.errors import SchedulerError
 from inpaintrt.samplers.config import DEFAULTS
-from inpaintrt.samplers.rules import RAMP_KEYS
+from inpaintrt.samplers.rules import SIGMA_SCHEDULE_KEYS
 
 __all__ = ["Choice", "choose", "sampler_names"]
 
@@ -63,16 +63,20 @@ BASES: Mapping[str, Choice] = MappingProxyType(
 
 def _choices() -> Iterator[tuple[str, Choice]]:
     for name, choice in BASES.items():
-        keys = {ramp: key for ramp, key in RAMP_KEYS.items() if key in DEFAULTS[choice.class_name]}
-        yield name, _with_ramp(choice, keys, "")
-        for ramp in keys:
-            yield f"{name}_{ramp}", _with_ramp(choice, keys, ramp)
+        keys = {
+            schedule: key
+            for schedule, key in SIGMA_SCHEDULE_KEYS.items()
+            if key in DEFAULTS[choice.class_name]
+        }
+        yield name, _with_sigma_schedule(choice, keys, "")
+        for schedule in keys:
+            yield f"{name}_{schedule}", _with_sigma_schedule(choice, keys, schedule)
     for class_name in DEFAULTS:
         yield class_name, Choice(class_name)
 
 
-def _with_ramp(choice: Choice, keys: Mapping[str, str], wanted: str) -> Choice:
-    flags = {key: ramp == wanted for ramp, key in keys.items()}
+def _with_sigma_schedule(choice: Choice, keys: Mapping[str, str], wanted: str) -> Choice:
+    flags = {key: schedule == wanted for schedule, key in keys.items()}
     return Choice(choice.class_name, {**choice.overrides, **flags}, choice.fallbacks)
 
 
@@ -87,7 +91,7 @@ def sampler_names() -> tuple[str, ...]:
 def choose(name: str) -> Choice:
     """What a name stands for.
 
-    A short name says everything about its ramp of sigmas: "euler" has none, "euler_karras" has Karras' own,
+    A short name says everything about its sigma schedule: "euler" has none, "euler_karras" has Karras',
     whatever the configuration says. A class name leaves the configuration as it is.
 
     Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from inpaintrt.errors import SchedulerError
-from inpaintrt.samplers.solver import Level
+from inpaintrt.samplers.solver import NoiseLevel
 
 __all__ = ["denoised_weights", "raw_weights"]
 
 
-def denoised_weights(prediction_type: str, level: Level) -> tuple[float, float]:
+def denoised_weights(prediction_type: str, level: NoiseLevel) -> tuple[float, float]:
     """How the denoised estimate is made of x and the UNet's output: denoised = a * x + b * output.
 
     Args:
@@ -27,7 +27,7 @@ def denoised_weights(prediction_type: str, level: Level) -> tuple[float, float]:
         return level.alpha, -level.sigma
     if level.alpha == 0.0:
         raise SchedulerError(
-            "a UNet that predicts noise cannot begin from noise without any picture in it",
+            "a UNet that predicts noise cannot begin from noise without any image in it",
             received={"prediction_type": prediction_type, "rescale_betas_zero_snr": True},
             expected="prediction_type v_prediction or sample",
             hint='choose a sampler such as euler, or timestep_spacing "leading"',
@@ -35,7 +35,7 @@ def denoised_weights(prediction_type: str, level: Level) -> tuple[float, float]:
     return 1.0 / level.alpha, -level.sigma / level.alpha
 
 
-def raw_weights(prediction_type: str, level: Level) -> tuple[float, float]:
+def raw_weights(prediction_type: str, level: NoiseLevel) -> tuple[float, float]:
     """How the UNet's output is got back: output = a * x + b * denoised.
 
     Args:

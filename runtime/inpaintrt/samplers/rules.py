@@ -10,9 +10,9 @@ from types import MappingProxyType
 
 from inpaintrt.errors import SchedulerError
 
-__all__ = ["RAMP_KEYS", "RULES", "Rule", "check_value"]
+__all__ = ["RULES", "SIGMA_SCHEDULE_KEYS", "Rule", "check_value"]
 
-RAMP_KEYS: Mapping[str, str] = MappingProxyType(
+SIGMA_SCHEDULE_KEYS: Mapping[str, str] = MappingProxyType(
     {
         "karras": "use_karras_sigmas",
         "exponential": "use_exponential_sigmas",
@@ -70,10 +70,10 @@ def _above_zero(value: object) -> bool:
     return isinstance(value, int | float) and _is_number(value) and 0.0 < value < math.inf
 
 
-def _whole(least: int) -> Rule:
+def _integer(minimum: int) -> Rule:
     return Rule(
-        lambda value: isinstance(value, int) and _is_int(value) and value >= least,
-        f"a whole number from {least}",
+        lambda value: isinstance(value, int) and _is_int(value) and value >= minimum,
+        f"an integer from {minimum}",
     )
 
 
@@ -93,7 +93,7 @@ SIGMA_END = Rule(lambda value: value is None or _above_zero(value), "a number ab
 
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "num_train_timesteps": _whole(2),
+        "num_train_timesteps": _integer(2),
         "beta_start": BETA,
         "beta_end": BETA,
         "beta_schedule": _only("linear", "scaled_linear", "squaredcos_cap_v2"),
@@ -104,7 +104,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         "prediction_type": _only("epsilon", "v_prediction", "sample"),
         "timestep_spacing": _only("leading", "linspace", "trailing"),
-        "steps_offset": _whole(0),
+        "steps_offset": _integer(0),
         "rescale_betas_zero_snr": _boolean(),
         "set_alpha_to_one": _boolean(),
         "clip_sample": OFF,
@@ -137,11 +137,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "lower_order_final": _boolean(),
         "euler_at_final": _boolean(),
         "predict_x0": _boolean(),
-        "disable_corrector": Rule(
-            lambda value: _is_list_of(value, _is_int), "a list of whole numbers", _tuple
-        ),
+        "disable_corrector": Rule(lambda value: _is_list_of(value, _is_int), "a list of integers", _tuple),
         "solver_p": _only(None),
-        "original_inference_steps": _whole(1),
+        "original_inference_steps": _integer(1),
         "timestep_scaling": Rule(_above_zero, "a number above 0", _number),
     }
 )

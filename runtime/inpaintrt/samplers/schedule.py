@@ -1,8 +1,8 @@
-"""Training schedules, timesteps and sigma ramps, with the numbers that diffusers gets.
+"""Training schedules, timesteps and sigma schedules, with the numbers that diffusers gets.
 
 Where diffusers stores a table in float32, the table here is rounded to float32, too, and then used in
-float64: close to a finished picture 1 - alphas_cumprod is so small that its rounding is visible in the
-timesteps of a ramp.
+float64: close to a finished image 1 - alphas_cumprod is so small that its rounding is visible in the
+timesteps of a sigma schedule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.samplers.beta_distribution import beta_quantile
-from inpaintrt.samplers.solver import FloatArray, Level, Span
+from inpaintrt.samplers.solver import FloatArray, NoiseLevel, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings, Training
@@ -42,7 +42,7 @@ Float32Array = NDArray[np.float32]
 
 @lru_cache(maxsize=32)
 def alphas_cumprod(training: Training) -> FloatArray:
-    """Squared share of the picture at every training timestep.
+    """Squared share of the image at every training timestep.
 
     Args:
         training: The noise schedule that the UNet was trained with.
@@ -101,11 +101,11 @@ def _linspace_float32(start: float, end: float, count: int) -> Float32Array:
     return np.where(np.arange(count) < count // 2, upwards, downwards).astype(np.float32)
 
 
-def _cosine_betas(count: int, largest: float = 0.999) -> Float32Array:
+def _cosine_betas(count: int, maximum: float = 0.999) -> Float32Array:
     """Squared cosine schedule (arXiv:2102.09672, equation 17)."""
     time = np.arange(count + 1) / count
     alpha_bar = np.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-    betas: Float32Array = np.minimum(1.0 - alpha_bar[1:] / alpha_bar[:-1], largest).astype(np.float32)
+    betas: Float32Array = np.minimum(1.0 - alpha_bar[1:] / alpha_bar[:-1], maximum).astype(np.float32)
     return betas
 
 
@@ -115,7 +115,7 @@ def _cumulative_product(alphas: Float32Array) -> Float32Array:
 
 
 def _zero_terminal_snr(betas: Float32Array) -> Float32Array:
-    """Shift and scale so that the last timestep holds no picture (arXiv:2305.08891, algorithm 1)."""
+    """Shift and scale so that the last timestep holds no image (arXiv:2305.08891, algorithm 1)."""
     root = np.sqrt(_cumulative_product(np.float32(1.0) - betas))
     first, last = root[0], root[-1]
     root = (root - last) * (first / (first - last))
@@ -124,21 +124,24 @@ def _zero_terminal_snr(betas: Float32Array) -> Float32Array:
     return (np.float32(1.0) - alphas).astype(np.float32)
 
 
-def spaced_timesteps(settings: Settings, steps: int, *, points: int, last: int) -> FloatArray:
-    """Timesteps of a schedule, from noise to picture (arXiv:2305.08891, table 2).
+def spaced_timesteps(settings: Settings, step_range: StepRange, *, points: int, last: int) -> FloatArray:
+    """Timesteps of a schedule, from noise to image (arXiv:2305.08891, table 2).
 
     For some numbers of steps (61 of 1000, for one) diffusers' "trailing" adds a timestep of -1, which would
-    undo the picture; here it is left out.
+    undo the image; here it is left out.
 
     Args:
         settings: Spacing, offset and number of training timesteps.
-        steps: Number of steps.
+        step_range: The number of steps, or the timesteps that a caller gives, which are returned as they are.
         points: Number of points that "linspace" and "leading" divide the range into: steps, or one more.
         last: One above the largest timestep.
 
     Returns:
         [steps], falling; fractions for "linspace".
     """
+    steps, custom = step_range.steps, step_range.custom
+    if custom is not None and custom.timesteps is not None:
+        return np.array(custom.timesteps)
     if settings.timestep_spacing == "trailing":
         stride = settings.training.num_train_timesteps / steps
         return (np.arange(last, 0, -stride).round() - 1.0)[:steps]
@@ -161,71 +164,75 @@ class SigmaGrid:
     timesteps: FloatArray
     sigmas: FloatArray
 
-    def cut(self, span: Span) -> SigmaGrid:
-        """The rows of a span, arriving at its landing."""
-        sigmas = self.sigmas[span.begin : span.end + 1].copy()
-        if span.landing is not None:
-            sigmas[-1] = span.landing.ratio
-        return SigmaGrid(self.timesteps[span.begin : span.end], sigmas)
+    def cut(self, step_range: StepRange) -> SigmaGrid:
+        """The rows of a step_range, arriving at its final_level."""
+        sigmas = self.sigmas[step_range.begin : step_range.end + 1].copy()
+        if step_range.final_level is not None:
+            sigmas[-1] = step_range.final_level.ratio
+        return SigmaGrid(self.timesteps[step_range.begin : step_range.end], sigmas)
 
     @property
-    def levels(self) -> tuple[Level, ...]:
+    def levels(self) -> tuple[NoiseLevel, ...]:
         """Level of every sigma."""
-        return tuple(Level.from_ratio(ratio) for ratio in self.sigmas.tolist())
+        return tuple(NoiseLevel.from_ratio(ratio) for ratio in self.sigmas.tolist())
 
 
-def interpolated_grid(settings: Settings, steps: int, *, round_karras: bool = False) -> SigmaGrid:
-    """Grid of the schedulers that follow k-diffusion: timesteps may be fractions, a ramp keeps their range.
+def interpolated_grid(settings: Settings, step_range: StepRange, *, round_karras: bool = False) -> SigmaGrid:
+    """Grid of the schedulers that follow k-diffusion: timesteps may be fractions, sigmas keep their range.
 
     Args:
-        settings: Spacing, ramp and training schedule.
-        steps: Number of steps.
-        round_karras: Whether the timesteps of a Karras ramp are rounded (the KDPM2 family).
+        settings: Spacing, sigma schedule and training schedule.
+        step_range: The number of steps, or timesteps or sigmas that a caller gives.
+        round_karras: Whether the timesteps of the Karras schedule are rounded (the KDPM2 family).
 
     Returns:
         The grid; its last sigma is 0, or the smallest of training with final_sigmas_type "sigma_min".
     """
     train = training_sigmas(settings.training)
-    timesteps = (
-        spaced_timesteps(settings, steps, points=steps, last=len(train)).astype(np.float32).astype(np.float64)
-    )
+    steps, custom = step_range.steps, step_range.custom
+    if custom is not None and custom.sigmas is not None:
+        given = np.array(custom.sigmas, dtype=np.float32).astype(np.float64)
+        return SigmaGrid(timesteps_of(given[:-1], train), given)
+    spaced = spaced_timesteps(settings, step_range, points=steps, last=len(train))
+    timesteps = spaced.astype(np.float32).astype(np.float64)
     sigmas = np.interp(timesteps, np.arange(len(train)), train)
-    if settings.ramp:
-        sigmas = _ramp(settings, float(sigmas[-1]), float(sigmas[0]), steps)
+    if settings.sigma_schedule:
+        sigmas = _scheduled_sigmas(settings, float(sigmas[-1]), float(sigmas[0]), steps)
         timesteps = timesteps_of(sigmas, train)
-        if round_karras and settings.ramp == "karras":
+        if round_karras and settings.sigma_schedule == "karras":
             timesteps = timesteps.round()
     return _finished(timesteps, sigmas, float(train[0]) if settings.final_sigmas_type == "sigma_min" else 0.0)
 
 
 def sampled_grid(
     settings: Settings,
-    steps: int,
+    step_range: StepRange,
     *,
     last: int,
-    rounded_ramps: tuple[str, ...] = ("karras",),
+    rounded_schedules: tuple[str, ...] = ("karras",),
     repeat_last: bool = False,
 ) -> SigmaGrid:
-    """Grid of the DPM-Solver, DEIS and UniPC schedulers: whole timesteps, a ramp spans all of training.
+    """Grid of the DPM-Solver, DEIS and UniPC schedulers: integer timesteps, sigmas that span all of training.
 
     Args:
-        settings: Spacing, ramp and training schedule.
-        steps: Number of steps.
+        settings: Spacing, sigma schedule and training schedule.
+        step_range: The number of steps, or timesteps or sigmas that a caller gives.
         last: One above the largest timestep.
-        rounded_ramps: Ramps whose timesteps are rounded; those of the others are cut off.
-        repeat_last: Whether "sigma_min" means the ramp's last sigma again (DEIS and UniPC).
+        rounded_schedules: Sigma schedules whose timesteps are rounded; those of the others are cut off.
+        repeat_last: Whether "sigma_min" means the last sigma of the sigma schedule again (DEIS and UniPC).
 
     Returns:
         The grid; its last sigma is 0, or the smallest of training with final_sigmas_type "sigma_min".
     """
     train = training_sigmas(settings.training)
     final = float(train[0]) if settings.final_sigmas_type == "sigma_min" else 0.0
-    if not settings.ramp:
-        timesteps = spaced_timesteps(settings, steps, points=steps + 1, last=last).round()
+    steps = step_range.steps
+    if not settings.sigma_schedule:
+        timesteps = spaced_timesteps(settings, step_range, points=steps + 1, last=last).round()
         return _finished(timesteps, np.interp(timesteps, np.arange(len(train)), train), final)
-    sigmas = _ramp(settings, float(train[0]), float(train[-1]), steps)
+    sigmas = _scheduled_sigmas(settings, float(train[0]), float(train[-1]), steps)
     timesteps = timesteps_of(sigmas, train)
-    if settings.ramp in rounded_ramps:
+    if settings.sigma_schedule in rounded_schedules:
         timesteps = timesteps.round()
     if repeat_last and final > 0.0:
         final = float(sigmas[-1])
@@ -237,21 +244,27 @@ def _finished(timesteps: FloatArray, sigmas: FloatArray, final: float) -> SigmaG
     return SigmaGrid(timesteps.astype(np.float64), rounded)
 
 
-def _ramp(settings: Settings, smallest: float, largest: float, steps: int) -> FloatArray:
+def _scheduled_sigmas(settings: Settings, smallest: float, largest: float, steps: int) -> FloatArray:
     low = smallest if settings.sigma_min is None else settings.sigma_min
     high = largest if settings.sigma_max is None else settings.sigma_max
-    if settings.ramp == "karras":
+    if settings.sigma_schedule == "karras":
         return _karras(low, high, steps)
-    if settings.ramp == "beta":
-        return low + beta_quantile(1.0 - np.linspace(0.0, 1.0, steps), BETA_SHAPE, BETA_SHAPE) * (high - low)
+    if settings.sigma_schedule == "beta":
+        return low + _beta_fractions(steps) * (high - low)
     return np.exp(np.linspace(math.log(high), math.log(low), steps))
+
+
+@lru_cache(maxsize=32)
+def _beta_fractions(steps: int) -> FloatArray:
+    """Even probabilities of the beta distribution, from 1 to 0 (arXiv:2407.12173)."""
+    return _read_only(beta_quantile(1.0 - np.linspace(0.0, 1.0, steps), BETA_SHAPE, BETA_SHAPE))
 
 
 def _karras(low: float, high: float, steps: int) -> FloatArray:
     """Even steps of the seventh root (arXiv:2206.00364, equation 5)."""
     first, last = high ** (1.0 / KARRAS_RHO), low ** (1.0 / KARRAS_RHO)
-    ramp: FloatArray = (first + np.linspace(0.0, 1.0, steps) * (last - first)) ** KARRAS_RHO
-    return ramp
+    sigmas: FloatArray = (first + np.linspace(0.0, 1.0, steps) * (last - first)) ** KARRAS_RHO
+    return sigmas
 
 
 def timesteps_of(sigmas: FloatArray, train: Float32Array) -> FloatArray:

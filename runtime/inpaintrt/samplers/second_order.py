@@ -1,6 +1,6 @@
 """Heun, KDPM2 and KDPM2 ancestral: two evaluations of the UNet, hence two rows, per step.
 
-The last step has one row, since it arrives at the clean picture.
+The last step has one row, since it arrives at the clean image.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from inpaintrt.samplers.euler import ancestral_split, first_noise
 from inpaintrt.samplers.schedule import SigmaGrid, interpolated_grid, timesteps_of, training_sigmas
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Solver, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, Solver, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["plan_heun", "plan_kdpm2", "plan_kdpm2_ancestral"]
+__all__ = ["heun_schedule", "kdpm2_ancestral_schedule", "kdpm2_schedule"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Stage:
 
     Args:
         start: sigma where the step begins.
-        here: sigma at which the UNet is asked.
+        here: sigma at which the UNet is evaluated.
         target: sigma that the derivative is followed to.
         arrival: sigma of the next row: target, and the fresh noise.
         up: Fresh noise that is added at the target.
@@ -44,16 +44,16 @@ class Stage:
 
     def enter(self, x: FloatArray) -> FloatArray:
         """The latent in variance-exploding scale."""
-        return x / Level.from_ratio(self.here).alpha
+        return x / NoiseLevel.from_ratio(self.here).alpha
 
     def leave(self, z: FloatArray, derivative: FloatArray) -> FloatArray:
         """Follow the derivative from the beginning of the step; the next row's latent without fresh noise."""
-        return Level.from_ratio(self.arrival).alpha * (z + (self.target - self.start) * derivative)
+        return NoiseLevel.from_ratio(self.arrival).alpha * (z + (self.target - self.start) * derivative)
 
     @property
     def fresh_noise(self) -> float:
         """Factor of unit noise in the next row's latent."""
-        return Level.from_ratio(self.arrival).alpha * self.up
+        return NoiseLevel.from_ratio(self.arrival).alpha * self.up
 
 
 @dataclass(frozen=True)
@@ -102,50 +102,52 @@ class Midpoint:
         return x_next, () if stage.finishes else (z,)
 
 
-def plan_heun(settings: Settings, span: Span, _eta: float) -> Plan:
+def heun_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' HeunDiscreteScheduler."""
-    whole = interpolated_grid(settings, span.steps)
-    grid = whole.cut(span)
+    full = interpolated_grid(settings, step_range)
+    grid = full.cut(step_range)
     steps = [_step(start, stop, stop, stop, 0.0) for start, stop in pairwise(grid.sigmas.tolist())]
     arrival = timesteps_of(grid.sigmas[-1:], training_sigmas(settings.training))
     middles = np.concatenate([grid.timesteps[1:], arrival])
     stages, timesteps = _rows(steps, grid.timesteps, middles)
-    return _plan(timesteps, steps, Heun(stages), first_noise(settings, whole, span.begin))
+    return _schedule(timesteps, steps, Heun(stages), first_noise(settings, full, step_range.begin))
 
 
-def plan_kdpm2(settings: Settings, span: Span, _eta: float) -> Plan:
+def kdpm2_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' KDPM2DiscreteScheduler."""
-    whole = interpolated_grid(settings, span.steps, round_karras=True)
-    grid = whole.cut(span)
+    full = interpolated_grid(settings, step_range, round_karras=True)
+    grid = full.cut(step_range)
     steps = [
         _step(start, math.sqrt(start * stop), stop, stop, 0.0)
         for start, stop in pairwise(grid.sigmas.tolist())
     ]
-    return _midpoint_plan(settings, grid, steps, first_noise(settings, whole, span.begin))
+    return _midpoint_schedule(settings, grid, steps, first_noise(settings, full, step_range.begin))
 
 
-def plan_kdpm2_ancestral(settings: Settings, span: Span, _eta: float) -> Plan:
+def kdpm2_ancestral_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' KDPM2AncestralDiscreteScheduler."""
-    whole = interpolated_grid(settings, span.steps, round_karras=True)
-    grid = whole.cut(span)
+    full = interpolated_grid(settings, step_range, round_karras=True)
+    grid = full.cut(step_range)
     steps = []
     for start, stop in pairwise(grid.sigmas.tolist()):
         down, up = ancestral_split(start, stop)
         # Half way to down, in log sigma, is stop itself.
         steps.append(_step(start, stop, down, stop, up))
-    return _midpoint_plan(settings, grid, steps, first_noise(settings, whole, span.begin))
+    return _midpoint_schedule(settings, grid, steps, first_noise(settings, full, step_range.begin))
 
 
 def _step(start: float, middle: float, target: float, arrival: float, up: float) -> tuple[Stage, ...]:
-    """The two rows of a step, or the one of a step to the clean picture."""
+    """The two rows of a step, or the one of a step to the clean image."""
     first = Stage(start, start, middle, middle, 0.0, finishes=False)
     return (first, Stage(start, middle, target, arrival, up, finishes=True)) if middle > 0.0 else (first,)
 
 
-def _midpoint_plan(settings: Settings, grid: SigmaGrid, steps: list[tuple[Stage, ...]], noise: float) -> Plan:
+def _midpoint_schedule(
+    settings: Settings, grid: SigmaGrid, steps: list[tuple[Stage, ...]], noise: float
+) -> SolverSchedule:
     middles = timesteps_of(np.array([step[-1].here for step in steps]), training_sigmas(settings.training))
     stages, timesteps = _rows(steps, grid.timesteps, middles)
-    return _plan(timesteps, steps, Midpoint(stages), noise)
+    return _schedule(timesteps, steps, Midpoint(stages), noise)
 
 
 def _rows(
@@ -157,14 +159,16 @@ def _rows(
     return stages, np.array(timesteps)
 
 
-def _plan(timesteps: FloatArray, steps: list[tuple[Stage, ...]], solver: Solver, noise: float) -> Plan:
-    levels = tuple(Level.from_ratio(stage.here) for step in steps for stage in step)
+def _schedule(
+    timesteps: FloatArray, steps: list[tuple[Stage, ...]], solver: Solver, noise: float
+) -> SolverSchedule:
+    levels = tuple(NoiseLevel.from_ratio(stage.here) for step in steps for stage in step)
     step_of_row = tuple(number for number, step in enumerate(steps) for _ in step)
     anchors = tuple(_anchor(stage, step) for step in steps for stage in step)
-    return Plan(timesteps, levels, solver, noise, step_of_row, anchors)
+    return SolverSchedule(timesteps, levels, solver, noise, step_of_row, anchors)
 
 
 def _anchor(stage: Stage, step: tuple[Stage, ...]) -> tuple[float, float]:
     """Where the step ends: between KDPM2's two rows diffusers' noised original has less noise than x."""
-    alpha = Level.from_ratio(stage.arrival).alpha
+    alpha = NoiseLevel.from_ratio(stage.arrival).alpha
     return alpha, alpha * step[-1].arrival

@@ -1,4 +1,4 @@
-"""What a solver is, what a row of a schedule is, and what a builder hands to the compiler."""
+"""What a solver is, what a row of a schedule is, and what the compiler takes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "History", "Level", "Plan", "Solver", "Span"]
+__all__ = ["CustomSchedule", "FloatArray", "History", "NoiseLevel", "Solver", "SolverSchedule", "StepRange"]
 
 FloatArray: TypeAlias = NDArray[np.float64]
 History: TypeAlias = tuple[FloatArray, ...]
 
 
 @dataclass(frozen=True)
-class Level:
-    """How much picture and how much noise a latent holds: x = alpha * x0 + sigma * eps.
+class NoiseLevel:
+    """How much of the image and how much noise a latent holds: x = alpha * x0 + sigma * eps.
 
     Args:
-        alpha: Share of the picture, 0 to 1.
+        alpha: Share of the image, 0 to 1.
         sigma: Share of unit Gaussian noise, with alpha^2 + sigma^2 = 1.
     """
 
@@ -28,13 +28,13 @@ class Level:
     sigma: float
 
     @classmethod
-    def from_ratio(cls, ratio: float) -> Level:
+    def from_ratio(cls, ratio: float) -> NoiseLevel:
         """The level with sigma / alpha = ratio, which diffusers calls sigma in its sigma-based schedulers."""
         alpha = 1.0 / math.sqrt(ratio * ratio + 1.0)
         return cls(alpha, ratio * alpha)
 
     @classmethod
-    def from_alphas_cumprod(cls, value: float) -> Level:
+    def from_alphas_cumprod(cls, value: float) -> NoiseLevel:
         """The level with alpha^2 = value, which diffusers calls alphas_cumprod."""
         return cls(math.sqrt(value), math.sqrt(1.0 - value))
 
@@ -66,30 +66,50 @@ class Solver(Protocol):
 
 
 @dataclass(frozen=True)
-class Span:
+class CustomSchedule:
+    """Timesteps or sigmas in place of a scheduler's own; one of the two.
+
+    Args:
+        timesteps: Timestep of every step, [steps].
+        sigmas: Noise to signal ratio at every step, and the one that the last step arrives at, [steps + 1].
+    """
+
+    timesteps: tuple[float, ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.sigmas) - 1 if self.sigmas is not None else len(self.timesteps or ())
+
+
+@dataclass(frozen=True)
+class StepRange:
     """Which steps of a schedule are run.
 
     Args:
-        steps: Number of steps of the whole schedule.
+        steps: Number of steps of the full schedule.
         begin: First step that is run.
         end: Step before which to stop.
-        landing: Level at which the last row must arrive; None where the schedule's own next level is right.
+        final_level: Level at which the last row must arrive; None for the schedule's own next level.
         joined: Whether another sampler ran the steps before begin.
+        custom: Timesteps or sigmas of the full schedule, where the caller gives them.
     """
 
     steps: int
     begin: int
     end: int
-    landing: Level | None = None
+    final_level: NoiseLevel | None = None
     joined: bool = False
+    custom: CustomSchedule | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
+class SolverSchedule:
     """A solver with the rows that it runs, ready to be compiled.
 
     Args:
-        timesteps: What the UNet is told, [rows].
+        timesteps: Timestep input of the UNet, [rows].
         levels: Level of x when the UNet sees it, one per row.
         solver: The solver.
         first_noise: Factor of pure first noise, and of latents that a caller hands in.
@@ -100,7 +120,7 @@ class Plan:
     """
 
     timesteps: FloatArray
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     solver: Solver
     first_noise: float = 1.0
     step_of_row: tuple[int, ...] | None = None
@@ -112,6 +132,6 @@ class Plan:
         return self.step_of_row if self.step_of_row is not None else tuple(range(len(self.levels)))
 
     @property
-    def last_step_level(self) -> Level:
+    def last_step_level(self) -> NoiseLevel:
         """Level at which the last step begins."""
         return self.levels[self.steps.index(self.steps[-1])]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from inpaintrt.errors import ParameterError
 from inpaintrt.samplers.prediction import denoised_weights
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule
 
-__all__ = ["STATE_TENSORS", "Init", "Table", "compile_plan", "join"]
+__all__ = ["STATE_TENSORS", "Init", "Table", "compile_schedule", "join"]
 
 STATE_TENSORS = 6
 GUIDED = STATE_TENSORS
@@ -52,8 +52,8 @@ class Table:
     finite.
 
     Args:
-        name: What was asked for.
-        timesteps: What the UNet is told, float32 [rows].
+        name: Name of the sampler or hybrid.
+        timesteps: Timestep input of the UNet, float32 [rows].
         update: Matrices, float64 [rows, STATE_TENSORS, STATE_TENSORS + 2]; the columns are the state
             tensors, the UNet's output after guidance, and unit Gaussian noise.
         uses_noise: Whether a row needs noise, bool [rows].
@@ -118,18 +118,22 @@ class Table:
         return gated
 
 
-def compile_plan(
-    name: str, plan: Plan, prediction_type: str, init: Init, landing: Level | None = None
+def compile_schedule(
+    name: str,
+    schedule: SolverSchedule,
+    prediction_type: str,
+    init: Init,
+    final_level: NoiseLevel | None = None,
 ) -> Table:
     """Call a solver with basis vectors in place of latents; what comes back are the rows of the matrices.
 
     Args:
         name: Name of the table.
-        plan: The solver and its rows.
+        schedule: The solver and its rows.
         prediction_type: What the UNet predicts.
         init: What the first state holds.
-        landing: Level at which another sampler goes on after the last row; None where the last row ends the
-            schedule.
+        final_level: Level at which another sampler continues after the last row; None where the last row ends
+            the schedule.
 
     Returns:
         The table.
@@ -138,54 +142,51 @@ def compile_plan(
         SchedulerError: The UNet predicts noise where x holds nothing else.
         ParameterError: A step of the schedule is empty, so that the solver divides by zero.
     """
-    update = np.zeros((len(plan.levels), STATE_TENSORS, STATE_TENSORS + 2))
+    update = np.zeros((len(schedule.levels), STATE_TENSORS, STATE_TENSORS + 2))
     basis = np.eye(STATE_TENSORS + 2)
-    history: History = ()
-    for i, level in enumerate(plan.levels):
-        of_x, of_output = denoised_weights(prediction_type, level)
-        denoised = of_x * basis[0] + of_output * basis[GUIDED]
-        x_next, history = _checked_step(plan, i, basis, len(history), denoised)
-        update[i, 0] = x_next
-        update[i, STATE_TENSORS - 1] = denoised
-        for slot, tensor in enumerate(history, start=1):
-            update[i, slot] = tensor
+    known = 0
+    with np.errstate(all="ignore"):
+        for i, level in enumerate(schedule.levels):
+            of_x, of_output = denoised_weights(prediction_type, level)
+            denoised = of_x * basis[0] + of_output * basis[GUIDED]
+            x_next, history = _step(schedule, i, basis, known, denoised)
+            known = len(history)
+            update[i, : known + 1] = (x_next, *history)
+            update[i, STATE_TENSORS - 1] = denoised
+            if not np.isfinite(update[i]).all():
+                raise _empty_step(schedule, i)
     uses_noise = np.any(update[:, :, NOISE] != 0.0, axis=1)
     return Table(
         name,
-        plan.timesteps.astype(np.float32),
+        schedule.timesteps.astype(np.float32),
         update,
         uses_noise,
-        _anchor(plan, landing),
-        np.array(plan.steps, dtype=np.int64),
+        _anchor(schedule, final_level),
+        np.array(schedule.steps, dtype=np.int64),
         init,
     )
 
 
-def _anchor(plan: Plan, landing: Level | None) -> FloatArray:
-    following = plan.anchors or tuple((level.alpha, level.sigma) for level in plan.levels[1:])
-    last = (1.0, 0.0) if landing is None else (landing.alpha, landing.sigma)
-    return np.array([*following[: len(plan.levels) - 1], last])
+def _anchor(schedule: SolverSchedule, final_level: NoiseLevel | None) -> FloatArray:
+    following = schedule.anchors or tuple((level.alpha, level.sigma) for level in schedule.levels[1:])
+    last = (1.0, 0.0) if final_level is None else (final_level.alpha, final_level.sigma)
+    return np.array([*following[: len(schedule.levels) - 1], last])
 
 
-def _checked_step(
-    plan: Plan, i: int, basis: FloatArray, known: int, denoised: FloatArray
+def _step(
+    schedule: SolverSchedule, i: int, basis: FloatArray, known: int, denoised: FloatArray
 ) -> tuple[FloatArray, History]:
+    history = tuple(basis[1 : 1 + known])
     try:
-        with np.errstate(all="ignore"):
-            x_next, history = plan.solver.step(
-                i, basis[0], tuple(basis[1 : 1 + known]), denoised, basis[NOISE]
-            )
+        return schedule.solver.step(i, basis[0], history, denoised, basis[NOISE])
     except (ArithmeticError, np.linalg.LinAlgError):
-        raise _empty_step(plan, i) from None
-    if not all(np.isfinite(tensor).all() for tensor in (x_next, *history)):
-        raise _empty_step(plan, i)
-    return x_next, history
+        raise _empty_step(schedule, i) from None
 
 
-def _empty_step(plan: Plan, i: int) -> ParameterError:
+def _empty_step(schedule: SolverSchedule, i: int) -> ParameterError:
     return ParameterError(
-        f"row {i} of {len(plan.levels)} has no finite step: the noise does not fall as the sampler needs",
-        received=plan.timesteps[max(i - 1, 0) : i + 2].tolist(),
+        f"row {i} of {len(schedule.levels)} has no finite step: the noise does not fall as the sampler needs",
+        received=schedule.timesteps[max(i - 1, 0) : i + 2].tolist(),
         expected="timesteps with different amounts of noise, and a last one that the sampler can step from",
         hint="take fewer steps, another timestep_spacing, or another final_sigmas_type",
     )

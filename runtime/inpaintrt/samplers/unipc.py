@@ -11,12 +11,12 @@ import numpy as np
 from inpaintrt.samplers.ddim import predicted_noise
 from inpaintrt.samplers.exponential import half_log_snr
 from inpaintrt.samplers.schedule import sampled_grid
-from inpaintrt.samplers.solver import FloatArray, History, Level, Plan, Span
+from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule, StepRange
 
 if TYPE_CHECKING:
     from inpaintrt.samplers.config import Settings
 
-__all__ = ["plan_unipc"]
+__all__ = ["unipc_schedule"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class UniPC:
         orders: Order of every row, 1 to 3.
         corrects: Whether a row first corrects the x that the row before predicted.
         solver_type: "bh1" or "bh2", the function B(h) of the paper.
-        predict_x0: Whether the picture is integrated, else the noise.
+        predict_x0: Whether the image is integrated, else the noise.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[NoiseLevel, ...]
     orders: tuple[int, ...]
     corrects: tuple[bool, ...]
     solver_type: str
@@ -80,8 +80,12 @@ def _shares(nodes: list[float], signed: float, b_of_h: float) -> list[float]:
     """Solve for the paper's rho: powers of the nodes against the phi functions; one node has share 1/2."""
     if len(nodes) == 1:
         return [0.5]
+    values = [phi / b_of_h for phi in _phis(signed, len(nodes))]
+    if len(nodes) == 2:
+        second = (values[1] - nodes[0] * values[0]) / (nodes[1] - nodes[0])
+        return [values[0] - second, second]
     powers = np.vander(np.array(nodes), increasing=True).T
-    return list(np.linalg.solve(powers, np.array(_phis(signed, len(nodes))) / b_of_h).tolist())
+    return list(np.linalg.solve(powers, np.array(values)).tolist())
 
 
 def _phis(signed: float, count: int) -> list[float]:
@@ -96,20 +100,20 @@ def _phis(signed: float, count: int) -> list[float]:
     return phis
 
 
-def plan_unipc(settings: Settings, span: Span, _eta: float) -> Plan:
+def unipc_schedule(settings: Settings, step_range: StepRange, _eta: float) -> SolverSchedule:
     """Rows of diffusers' UniPCMultistepScheduler."""
     grid = sampled_grid(
-        settings, span.steps, last=settings.training.num_train_timesteps, repeat_last=True
-    ).cut(span)
-    steps = range(span.begin, span.end)
+        settings, step_range, last=settings.training.num_train_timesteps, repeat_last=True
+    ).cut(step_range)
+    steps = range(step_range.begin, step_range.end)
     solver = UniPC(
         grid.levels,
-        tuple(_order(settings, row, span.steps - step) for row, step in enumerate(steps)),
+        tuple(_order(settings, row, step_range.steps - step) for row, step in enumerate(steps)),
         tuple(row > 0 and step - 1 not in settings.disable_corrector for row, step in enumerate(steps)),
         settings.solver_type if settings.solver_type == "bh1" else "bh2",
         settings.predict_x0,
     )
-    return Plan(grid.timesteps, grid.levels[:-1], solver)
+    return SolverSchedule(grid.timesteps, grid.levels[:-1], solver)
 
 
 def _order(settings: Settings, row: int, left: int) -> int:

@@ -16,7 +16,13 @@ from inpaintrt.files import parameters_text
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt.request import make_request
 from inpaintrt_server.apis.decoding import in_image_thread
-from inpaintrt_server.apis.inpaint_fields import LIST_FIELDS, InpaintFields, InpaintJson, InpaintResult
+from inpaintrt_server.apis.inpaint_fields import (
+    LIST_FIELDS,
+    ONLY_LIST_FIELDS,
+    InpaintFields,
+    InpaintJson,
+    InpaintResult,
+)
 from inpaintrt_server.batching.events import Finished, Started, Stepped
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.bodies import checked, content_type, read_form, read_json
@@ -115,16 +121,16 @@ def _from_form(form: Form) -> tuple[InpaintFields, bytes | None, bytes | None]:
 
 def _field_value(name: str, texts: tuple[str, ...]) -> object:
     if len(texts) == 1:
-        return _json_list(texts[0]) if name in LIST_FIELDS else texts[0]
+        return _list_or_text(name, texts[0]) if name in LIST_FIELDS else texts[0]
     if name not in LIST_FIELDS:
         raise FieldError(f"the field {name!r} comes more than once", field=name, expected="one value")
     return texts
 
 
-def _json_list(text: str) -> object:
+def _list_or_text(name: str, text: str) -> object:
     """A list may come as one JSON array, too; what is none is checked as it is."""
     if not text.lstrip().startswith("["):
-        return text
+        return [text] if name in ONLY_LIST_FIELDS else text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -247,6 +253,8 @@ def _request_body(settings: ServerSettings) -> dict[str, Any]:
         "prompt": {"maxLength": settings.max_prompt},
         "negative_prompt": {"maxLength": settings.max_prompt},
         "num_inference_steps": {"maximum": settings.max_steps},
+        "timesteps": {"maxItems": settings.max_steps},
+        "sigmas": {"maxItems": settings.max_steps + 1},
         "num_images_per_prompt": {"maximum": settings.max_results},
     }
     return {

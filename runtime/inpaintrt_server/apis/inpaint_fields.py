@@ -14,7 +14,7 @@ from inpaintrt.validation import alternatives
 from inpaintrt_server.http.result_files import DEFAULT_QUALITY, OutputFormat
 from inpaintrt_server.http.timing import TimingsBody
 
-__all__ = ["LIST_FIELDS", "InpaintFields", "InpaintJson", "InpaintResult"]
+__all__ = ["LIST_FIELDS", "ONLY_LIST_FIELDS", "InpaintFields", "InpaintJson", "InpaintResult"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -44,12 +44,19 @@ def _kinds() -> dict[str, inspect.Type]:
 
 _KINDS = _kinds()
 
+_LISTS = inspect.ListType | inspect.TupleType
+
 LIST_FIELDS = tuple(
-    name
-    for name, kind in _KINDS.items()
-    if any(isinstance(part, inspect.ListType | inspect.TupleType) for part in alternatives(kind))
+    name for name, kind in _KINDS.items() if any(isinstance(part, _LISTS) for part in alternatives(kind))
 )
 """Fields that a form may bring more than once, or as one JSON array."""
+
+ONLY_LIST_FIELDS = tuple(
+    name
+    for name in LIST_FIELDS
+    if all(isinstance(part, _LISTS | inspect.NoneType) for part in alternatives(_KINDS[name]))
+)
+"""Those of them that are lists even where a form brings them once."""
 
 
 def _annotation(kind: inspect.Type) -> Any:  # noqa: ANN401 -- a type as pydantic reads it
@@ -62,7 +69,10 @@ def _annotation(kind: inspect.Type) -> Any:  # noqa: ANN401 -- a type as pydanti
         case inspect.TupleType():
             return tuple[tuple(map(_annotation, kind.item_types))]  # type: ignore[misc]
         case inspect.ListType():
-            return list[_annotation(kind.item_type)]  # type: ignore[misc]
+            return Annotated[
+                list[_annotation(kind.item_type)],  # type: ignore[misc]
+                Field(min_length=kind.min_length, max_length=kind.max_length),
+            ]
         case inspect.IntType() | inspect.FloatType():
             number = int if isinstance(kind, inspect.IntType) else float
             return Annotated[
@@ -96,7 +106,7 @@ def _with_options(model: type[_Model]) -> type[_Model]:
 
 @_with_options
 class InpaintFields(BaseModel):
-    """Every option of the pipeline but first latents and other output types, and how to answer."""
+    """Every option of the pipeline but arrays and other output types, and how to answer."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

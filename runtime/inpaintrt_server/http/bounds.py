@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inpaintrt.errors import InputError, ParameterError, PromptError
+from inpaintrt.options import Options
 from inpaintrt.request import Request
 from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.refusals import ImageTooLargeError
@@ -29,13 +30,24 @@ def check_bounds(request: Request, upload: Upload | None, context: Context) -> N
     """
     settings = context.settings
     _check_prompts(request, settings)
-    steps, results = request.options["num_inference_steps"], len(request.prompts)
-    _check("there are too many steps", steps, settings.max_steps, "steps", "num_inference_steps")
+    parameter, steps = _steps(request.options)
+    _check("there are too many steps", steps, settings.max_steps, "steps", parameter)
+    results = len(request.prompts)
     what = "too many results are asked for"
     _check(what, results, settings.max_results, "results", "num_images_per_prompt")
     if upload is not None:
         _check_canvas(request, upload, settings)
     _check_run(request, upload, context)
+
+
+def _steps(options: Options) -> tuple[str, int]:
+    """The option that says how many steps there are, and their number."""
+    timesteps, sigmas = options["timesteps"], options["sigmas"]
+    if timesteps is not None:
+        return "timesteps", len(timesteps)
+    if sigmas is not None:
+        return "sigmas", len(sigmas) - 1
+    return "num_inference_steps", options["num_inference_steps"]
 
 
 def _check_prompts(request: Request, settings: ServerSettings) -> None:

@@ -146,9 +146,13 @@ def test_a_nonfinite_request_is_noted_and_changes_no_other(engine: DeviceEngine,
     contexts[:, 0] = -np.inf
     slots.join(replace(program, per_row={"context": contexts}), latents, residents)
     slots.join(*_request(1))
+    noted = []
     while slots.active:
         slots.step()
+        noted.append(slots.nonfinite())
     assert [slots.finite(slot) for slot in range(3)] == [True, False, True]
+    assert noted[0] == (), "a slot with steps left is not read, since that waits for the device"
+    assert noted[-1] == (1,)
     for slot, seed in ((0, 0), (2, 1)):
         _assert_close(slots.leave(slot), _alone(reference, _request(seed)))
 

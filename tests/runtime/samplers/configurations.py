@@ -14,7 +14,7 @@ SPACINGS: tuple[Options, ...] = (
     {"timestep_spacing": "linspace"},
     {"timestep_spacing": "trailing"},
 )
-RAMPS: tuple[Options, ...] = (
+SIGMA_SCHEDULES: tuple[Options, ...] = (
     {},
     {"use_karras_sigmas": True},
     {"use_exponential_sigmas": True},
@@ -25,30 +25,30 @@ VELOCITY: Options = {"prediction_type": "v_prediction"}
 SAMPLE: Options = {"prediction_type": "sample"}
 PLAIN: tuple[Options, ...] = ({},)
 
-# Per class: options that the tests need, spacings, ramps, prediction types.
+# Per class: options that the tests need, spacings, sigma_schedules, prediction types.
 Family = tuple[Options, tuple[Options, ...], tuple[Options, ...], tuple[Options, ...]]
 UNCLIPPED: Options = {"clip_sample": False}
 FAMILIES: Mapping[str, Family] = {
     "DDIMScheduler": (UNCLIPPED, SPACINGS, PLAIN, (EPSILON, VELOCITY, SAMPLE)),
     "DDPMScheduler": (UNCLIPPED, SPACINGS, PLAIN, (EPSILON, VELOCITY, SAMPLE)),
-    "DEISMultistepScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
+    "DEISMultistepScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
     "DPMSolverMultistepScheduler": (
         {},
         SPACINGS,
-        (*RAMPS, {"use_lu_lambdas": True}),
+        (*SIGMA_SCHEDULES, {"use_lu_lambdas": True}),
         (EPSILON, VELOCITY, SAMPLE),
     ),
-    "DPMSolverSinglestepScheduler": ({}, PLAIN, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
+    "DPMSolverSinglestepScheduler": ({}, PLAIN, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
     "EulerAncestralDiscreteScheduler": ({}, SPACINGS, PLAIN, (EPSILON, VELOCITY)),
-    "EulerDiscreteScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
-    "HeunDiscreteScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
-    "KDPM2AncestralDiscreteScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY)),
-    "KDPM2DiscreteScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY)),
+    "EulerDiscreteScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
+    "HeunDiscreteScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
+    "KDPM2AncestralDiscreteScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY)),
+    "KDPM2DiscreteScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY)),
     "LCMScheduler": ({}, PLAIN, PLAIN, (EPSILON, VELOCITY, SAMPLE)),
-    "LMSDiscreteScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
+    "LMSDiscreteScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
     "PNDMScheduler": ({"skip_prk_steps": True}, SPACINGS, PLAIN, (EPSILON, VELOCITY)),
     "TCDScheduler": ({}, PLAIN, PLAIN, (EPSILON, VELOCITY, SAMPLE)),
-    "UniPCMultistepScheduler": ({}, SPACINGS, RAMPS, (EPSILON, VELOCITY, SAMPLE)),
+    "UniPCMultistepScheduler": ({}, SPACINGS, SIGMA_SCHEDULES, (EPSILON, VELOCITY, SAMPLE)),
 }
 
 
@@ -60,9 +60,9 @@ def configuration(class_name: str, *parts: Mapping[str, object]) -> Options:
 
 
 def options_of_every_class() -> Iterator[Options]:
-    for class_name, (_, spacings, ramps, predictions) in FAMILIES.items():
-        for spacing, ramp, prediction in product(spacings, ramps, predictions):
-            yield configuration(class_name, spacing, ramp, prediction)
+    for class_name, (_, spacings, sigma_schedules, predictions) in FAMILIES.items():
+        for spacing, sigma_schedule, prediction in product(spacings, sigma_schedules, predictions):
+            yield configuration(class_name, spacing, sigma_schedule, prediction)
 
 
 def label(value: object) -> str:

@@ -8,13 +8,14 @@ and not float32.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import retrieve_timesteps
 from numpy.typing import NDArray
 
 from inpaintrt.samplers import STATE_TENSORS, Table
@@ -64,23 +65,24 @@ def diffusers_scheduler(config: Mapping[str, object], class_name: str | None = N
 
 def run_diffusers(
     scheduler: Any,
-    steps: int,
+    steps: int | None,
     *,
     strength: float = 1.0,
     eta: float = 0.0,
     latents: FloatArray | None = None,
     mask: FloatArray | None = None,
+    given: Mapping[str, Sequence[float]] | None = None,
 ) -> Run:
     """Sample with diffusers, in the order of StableDiffusionInpaintPipeline.__call__.
 
     With a mask, 1 where the image is painted, the UNet counts as one of 4 channels: what the mask leaves out
-    is the noised original after every step.
+    is the noised original after every step. `given` holds timesteps or sigmas.
     """
-    scheduler.set_timesteps(steps)
+    _, count = retrieve_timesteps(scheduler, steps, **(given or {}))
     for name in DOUBLED:
         if hasattr(scheduler, name):
             setattr(scheduler, name, getattr(scheduler, name).double())
-    begin = max(steps - min(int(steps * strength), steps), 0) * scheduler.order
+    begin = max(count - min(int(count * strength), count), 0) * scheduler.order
     timesteps = scheduler.timesteps[begin:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)

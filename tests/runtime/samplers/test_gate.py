@@ -71,7 +71,7 @@ def check(
 
 
 @pytest.mark.parametrize("config", list(options_of_every_class()), ids=label)
-def test_every_spacing_ramp_and_prediction_type(config: Options) -> None:
+def test_every_spacing_sigma_schedule_and_prediction_type(config: Options) -> None:
     check(config, 7)
 
 

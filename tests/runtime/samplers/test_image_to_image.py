@@ -9,7 +9,14 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 
 from inpaintrt.samplers import compile_table
-from runtime.samplers.configurations import FAMILIES, RAMPS, SPACINGS, VELOCITY, configuration, label
+from runtime.samplers.configurations import (
+    FAMILIES,
+    SIGMA_SCHEDULES,
+    SPACINGS,
+    VELOCITY,
+    configuration,
+    label,
+)
 from runtime.samplers.reference import (
     IMAGE,
     SHAPE,
@@ -51,10 +58,10 @@ def first_latents(config: dict[str, object], steps: int, strength: float) -> tup
 @pytest.mark.parametrize("class_name", FAMILIES)
 @pytest.mark.parametrize("strength", [1.0, 0.8, 0.2])
 def test_the_image_is_in_the_first_latents_at_every_strength(class_name: str, strength: float) -> None:
-    _, spacings, ramps, _ = FAMILIES[class_name]
+    _, spacings, sigma_schedules, _ = FAMILIES[class_name]
     for spacing in spacings:
-        for ramp in ramps:
-            config = configuration(class_name, spacing, ramp, VELOCITY, {"steps_offset": 1})
+        for sigma_schedule in sigma_schedules:
+            config = configuration(class_name, spacing, sigma_schedule, VELOCITY, {"steps_offset": 1})
             expected, noise = first_latents(config, 10, strength)
             init = compile_table(config, None, 10, strength=strength, from_image=True).init
             received = init.signal * IMAGE + init.noise * noise
@@ -64,7 +71,9 @@ def test_the_image_is_in_the_first_latents_at_every_strength(class_name: str, st
 
 @pytest.mark.parametrize("class_name", FAMILIES)
 def test_only_full_strength_differs_from_inpainting(class_name: str) -> None:
-    config = configuration(class_name, SPACINGS[0] if len(FAMILIES[class_name][1]) > 1 else RAMPS[0])
+    config = configuration(
+        class_name, SPACINGS[0] if len(FAMILIES[class_name][1]) > 1 else SIGMA_SCHEDULES[0]
+    )
     assert compile_table(config, None, 5).init.signal == 0.0
     image_to_image = compile_table(config, None, 5, from_image=True)
     np.testing.assert_array_equal(image_to_image.update, compile_table(config, None, 5).update)

@@ -74,7 +74,7 @@ def test_short_names(name: str, class_name: str, options: Mapping[str, object]) 
     assert_same(compile_table(STABLE_DIFFUSION, name, 8), compile_table(wanted, class_name, 8))
 
 
-def test_a_short_name_says_all_about_the_ramp() -> None:
+def test_a_short_name_says_all_about_the_sigma_schedule() -> None:
     karras = {**BETAS, "_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True}
     plain = {**BETAS, "_class_name": "EulerDiscreteScheduler"}
     assert_same(compile_table(karras, "euler", 8), compile_table(plain, None, 8))

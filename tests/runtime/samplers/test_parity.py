@@ -13,7 +13,7 @@ from inpaintrt.samplers import compile_table
 from runtime.samplers.configurations import (
     EPSILON,
     FAMILIES,
-    RAMPS,
+    SIGMA_SCHEDULES,
     SPACINGS,
     VELOCITY,
     Options,
@@ -65,7 +65,7 @@ def check(config: Mapping[str, object], steps: int, strength: float = 1.0, eta: 
 
 
 @pytest.mark.parametrize("config", list(options_of_every_class()), ids=label)
-def test_every_spacing_ramp_and_prediction_type(config: Options) -> None:
+def test_every_spacing_sigma_schedule_and_prediction_type(config: Options) -> None:
     check(config, 7)
     check(config, 9, strength=0.6)
 
@@ -214,24 +214,26 @@ def test_deis(solver_order: int, lower_order_final: bool, steps: int) -> None:
 
 
 @pytest.mark.parametrize("class_name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler"])
-@pytest.mark.parametrize("ramp", RAMPS, ids=label)
+@pytest.mark.parametrize("sigma_schedule", SIGMA_SCHEDULES, ids=label)
 @pytest.mark.parametrize("steps", [6, 16])
-def test_a_ramp_whose_last_step_is_empty(class_name: str, ramp: Options, steps: int) -> None:
-    check(configuration(class_name, ramp, {"final_sigmas_type": "sigma_min"}), steps)
+def test_a_sigma_schedule_whose_last_step_is_empty(
+    class_name: str, sigma_schedule: Options, steps: int
+) -> None:
+    check(configuration(class_name, sigma_schedule, {"final_sigmas_type": "sigma_min"}), steps)
 
 
-@pytest.mark.parametrize("ramp", RAMPS, ids=label)
-def test_euler_ends_with_the_smallest_sigma(ramp: Options) -> None:
+@pytest.mark.parametrize("sigma_schedule", SIGMA_SCHEDULES, ids=label)
+def test_euler_ends_with_the_smallest_sigma(sigma_schedule: Options) -> None:
     """The latent that the VAE gets is then in diffusers' own scale."""
     ending: Options = {"final_sigmas_type": "sigma_min"}
-    check(configuration("EulerDiscreteScheduler", ending, ramp), 6)
+    check(configuration("EulerDiscreteScheduler", ending, sigma_schedule), 6)
 
 
 @pytest.mark.parametrize("class_name", [name for name, family in FAMILIES.items() if len(family[2]) > 1])
-@pytest.mark.parametrize("ramp", RAMPS[1:], ids=label)
-def test_ends_of_a_ramp(class_name: str, ramp: Options) -> None:
+@pytest.mark.parametrize("sigma_schedule", SIGMA_SCHEDULES[1:], ids=label)
+def test_ends_of_a_sigma_schedule(class_name: str, sigma_schedule: Options) -> None:
     ends: Options = {"sigma_min": 0.1, "sigma_max": 9.0}
-    check(configuration(class_name, ends, ramp), 6)
+    check(configuration(class_name, ends, sigma_schedule), 6)
 
 
 @pytest.mark.parametrize("class_name", ["LCMScheduler", "TCDScheduler"])
@@ -272,7 +274,7 @@ def test_kdpm2_ancestral_from_nearly_pure_noise() -> None:
     assert compile_table(config, None, 10).timesteps[:4].tolist() == [999.0, 888.0, 888.0, 777.0]
 
 
-def test_unipc_bh1_reaches_the_clean_picture() -> None:
+def test_unipc_bh1_reaches_the_clean_image() -> None:
     """diffusers' result is not a number here: it multiplies an infinite B(h) by zero."""
     config = configuration("UniPCMultistepScheduler", {"solver_type": "bh1"})
     assert not np.isfinite(run_diffusers(diffusers_scheduler(config), 6).latent).all()

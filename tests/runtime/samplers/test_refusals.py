@@ -86,9 +86,9 @@ def test_a_key_that_no_scheduler_knows() -> None:
         compile_table(configuration(EULER, sigma_data=0.5), None, 5)
 
 
-def test_two_ramps() -> None:
+def test_two_sigma_schedules() -> None:
     config = configuration(EULER, use_karras_sigmas=True, use_beta_sigmas=True)
-    with pytest.raises(SchedulerError, match="one ramp"):
+    with pytest.raises(SchedulerError, match="one sigma schedule"):
         compile_table(config, None, 5)
 
 
@@ -104,8 +104,8 @@ def test_trained_betas_of_another_length() -> None:
 
 
 @pytest.mark.parametrize("class_name", [MULTISTEP, SINGLESTEP])
-def test_dpmsolver_cannot_step_to_a_clean_picture(class_name: str) -> None:
-    with pytest.raises(SchedulerError, match="cannot step to a clean picture"):
+def test_dpmsolver_cannot_step_to_a_clean_image(class_name: str) -> None:
+    with pytest.raises(SchedulerError, match="cannot step to a clean image"):
         compile_table(configuration(class_name, algorithm_type="dpmsolver"), None, 5)
 
 

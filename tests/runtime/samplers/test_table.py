@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from inpaintrt.samplers import STATE_TENSORS, Init, Table, compile_table, sampler_names
 from inpaintrt.samplers.config import resolve
-from inpaintrt.samplers.dpmsolver import plan_multistep
+from inpaintrt.samplers.dpmsolver import multistep_schedule
 from inpaintrt.samplers.names import choose
-from inpaintrt.samplers.solver import Plan, Span
-from inpaintrt.samplers.table import compile_plan
+from inpaintrt.samplers.solver import SolverSchedule, StepRange
+from inpaintrt.samplers.table import compile_schedule
 from runtime.samplers.reference import BETAS, FIRST_NOISE, IMAGE, SHAPE, SIZE, relative_error, unet
 
 CONFIG: Mapping[str, object] = {
@@ -28,7 +28,7 @@ WITH_NOISE = ("ddpm", "dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_sde", "euler_a", "k
 DETERMINISTIC = [name for name in SHORT_NAMES if not name.startswith((*WITH_NOISE, "tcd"))]
 
 FloatArray = NDArray[np.float64]
-PICTURE = np.random.default_rng(0).normal(size=5)
+CLEAN = np.random.default_rng(0).normal(size=5)
 EPSILON = np.random.default_rng(1).normal(size=5)
 
 
@@ -42,23 +42,23 @@ def levels(table: Table) -> list[tuple[float, float]]:
 def run_perfect_unet(table: Table) -> tuple[list[FloatArray], FloatArray]:
     """Latents before every row, and the last one, for a UNet that knows the noise it is to find."""
     alpha, sigma = levels(table)[0]
-    state = np.zeros((STATE_TENSORS, PICTURE.size))
-    state[0] = alpha * PICTURE + sigma * EPSILON
+    state = np.zeros((STATE_TENSORS, CLEAN.size))
+    state[0] = alpha * CLEAN + sigma * EPSILON
     seen = []
     for update in table.update:
         seen.append(state[0])
-        state = update @ np.concatenate([state, EPSILON[None], np.zeros((1, PICTURE.size))])
+        state = update @ np.concatenate([state, EPSILON[None], np.zeros((1, CLEAN.size))])
     return seen, state[0]
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_every_latent_is_at_its_level(name: str) -> None:
-    """Where picture and noise are known, every deterministic solver of any order is exact."""
+    """Where image and noise are known, every deterministic solver of any order is exact."""
     table = compile_table(CONFIG, name, 12)
     seen, last = run_perfect_unet(table)
     for x, (alpha, sigma) in zip(seen, levels(table), strict=True):
-        np.testing.assert_allclose(x, alpha * PICTURE + sigma * EPSILON, rtol=0.0, atol=1e-6)
-    leftover = (last - PICTURE) / EPSILON
+        np.testing.assert_allclose(x, alpha * CLEAN + sigma * EPSILON, rtol=0.0, atol=1e-6)
+    leftover = (last - CLEAN) / EPSILON
     np.testing.assert_allclose(leftover, leftover[0], rtol=0.0, atol=2e-3)
     assert abs(leftover[0]) < 0.03
 
@@ -84,8 +84,8 @@ def test_a_hybrid_hands_over_at_one_level(name: str, rows: int) -> None:
     assert table.name == name
     seen, last = run_perfect_unet(table)
     for x, (alpha, sigma) in zip(seen, levels(table), strict=True):
-        np.testing.assert_allclose(x, alpha * PICTURE + sigma * EPSILON, rtol=0.0, atol=1e-6)
-    np.testing.assert_allclose(last, PICTURE, atol=0.1)
+        np.testing.assert_allclose(x, alpha * CLEAN + sigma * EPSILON, rtol=0.0, atol=1e-6)
+    np.testing.assert_allclose(last, CLEAN, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -189,17 +189,17 @@ def test_the_first_state() -> None:
     assert 0.3 < partial.signal < 0.7
 
 
-def plan_for_threads() -> tuple[Plan, str]:
+def schedule_for_threads() -> tuple[SolverSchedule, str]:
     settings = resolve(CONFIG, choose("dpmpp_3m_karras").class_name, overrides={"solver_order": 3})
-    return plan_multistep(settings, Span(30, 0, 30), 0.0), settings.prediction_type
+    return multistep_schedule(settings, StepRange(30, 0, 30), 0.0), settings.prediction_type
 
 
 def test_two_threads_share_a_solver() -> None:
-    plan, prediction_type = plan_for_threads()
-    expected = compile_plan("alone", plan, prediction_type, Init(0.0, 1.0, 1.0)).update
+    schedule, prediction_type = schedule_for_threads()
+    expected = compile_schedule("alone", schedule, prediction_type, Init(0.0, 1.0, 1.0)).update
 
     def compile_again(_: int) -> FloatArray:
-        return compile_plan("shared", plan, prediction_type, Init(0.0, 1.0, 1.0)).update
+        return compile_schedule("shared", schedule, prediction_type, Init(0.0, 1.0, 1.0)).update
 
     with ThreadPoolExecutor(2) as pool:
         for received in pool.map(compile_again, range(20)):

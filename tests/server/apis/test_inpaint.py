@@ -213,6 +213,34 @@ def test_a_form_may_bring_lists(client: httpx.Client) -> None:
         assert client.post("/v1/inpaint", data={**form, "seed": text}, files=files()).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("texts", "steps"), [(["900", "400.5"], 2), ("[900, 400, 20]", 3), ("900", 1), (["900"], 1)]
+)
+def test_a_form_may_bring_timesteps(client: httpx.Client, texts: str | list[str], steps: int) -> None:
+    form = {**FORM, "timesteps": texts, "scheduler": "euler", "response_format": "json"}
+    answer = client.post("/v1/inpaint", data=form, files=files())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["timings"]["steps"] == steps
+
+
+def test_sigmas_give_the_picture_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
+    sigmas = [9.0, 3.0, 0.8, 0.2, 0.0]
+    answer = client.post(
+        "/v1/inpaint", json=as_json(sigmas=sigmas, scheduler="euler", stream=True, previews=1)
+    )
+    names = [name for name, _ in _events(answer)]
+    assert (names.count("step"), names.count("preview")) == (4, 1)
+    images: list[str] = _events(answer)[-1][1]["images"]  # type: ignore[assignment]
+    expected = InpaintPipeline(demo)(
+        str(FORM["prompt"]), SCENE.image, SCENE.mask, sigmas=sigmas, scheduler="euler", seed=7
+    )
+    assert largest_difference(opened(base64.b64decode(images[0])), expected.images[0]) <= 1
+    published = client.get("/openapi.json").json()["paths"]["/v1/inpaint"]["post"]["requestBody"]["content"]
+    lists = published["multipart/form-data"]["schema"]["properties"]
+    assert lists["timesteps"]["maxItems"] == 200
+    assert lists["sigmas"].items() >= {"minItems": 2, "maxItems": 201}.items()
+
+
 def test_a_data_url_is_base64(client: httpx.Client) -> None:
     body = as_json(image=f"data:image/png;base64,{base64_of(SCENE.image)}")
     assert client.post("/v1/inpaint", json=body).status_code == 200
@@ -227,7 +255,8 @@ def test_the_time_is_told_in_a_header(client: httpx.Client) -> None:
 
 def test_options_are_those_of_the_pipeline() -> None:
     ours = InpaintFields(prompt="a house").options()
-    assert OPTIONS.keys() - ours.keys() == {"latents", "output_type"}
+    arrays = {"latents", "prompt_embeds", "negative_prompt_embeds"}
+    assert OPTIONS.keys() - ours.keys() == {*arrays, "output_type"}
     assert ours == {name: option.default for name, option in OPTIONS.items() if name in ours}
 
 

@@ -40,6 +40,8 @@ KINDS: list[dict[str, Any]] = [
         "seed": 11,
     },
     {"num_inference_steps": 4, "compat": "diffusers", "height": 64, "width": 64, "seed": 12},
+    {"timesteps": [999, 800, 400.5, 90], "scheduler": "heun", "strength": 0.7, "seed": 14},
+    {"sigmas": [9.0, 4.0, 1.0, 0.3, 0.0], "scheduler": "euler", "seed": 15},
     {"num_inference_steps": 30, "scheduler": "lcm", "guidance_scale": 2.0, "seed": 13, "mask_blur": 2.0},
 ]
 

@@ -19,7 +19,7 @@ def test_previews_come_in_order_at_the_steps_asked_for_and_are_the_pipelines(
     assert [step.index for step in steps] == list(range(1, 9))
     assert [step.index for step in steps if step.previews] == [2, 5]
     stream = InpaintPipeline(demo).stream(
-        request.prompts[0], request.images[0], request.masks[0], **request.options
+        str(request.prompts[0]), request.images[0], request.masks[0], **request.options
     )
     for event in stream:
         if event.index in (2, 5):

@@ -136,7 +136,7 @@ def ask(
 def paint_alone(loaded: LoadedBundle, request: Request) -> list[Image.Image]:
     """What the pipeline makes of a request."""
     output = InpaintPipeline(loaded)(
-        request.prompts[0], request.images[0], request.masks[0], **request.options
+        str(request.prompts[0]), request.images[0], request.masks[0], **request.options
     )
     assert isinstance(output.images, list)
     return output.images
