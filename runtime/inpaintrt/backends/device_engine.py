@@ -90,13 +90,15 @@ class DeviceEngine:
     """
 
     def __init__(self, network: Network, device: Device, staging: Staging) -> None:
-        self._network: Network | None = network
+        self._network = network
         self.inputs, self.outputs = network.inputs, network.outputs
         self.profiles = network.profiles
         self.device, self._staging = device, staging
         self._memory: dict[str, GrowingMemory] = {}
         self._runs: dict[object, _Run] = {}
         self._resident: weakref.ref[DeviceState] | None = None
+        # Called at the latest when Python exits: a library that outlives the device's context may crash.
+        self._release = weakref.finalize(self, _release, network, device, self._runs, self._memory)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network once, from host to host.
@@ -136,13 +138,7 @@ class DeviceEngine:
 
     def close(self) -> None:
         """Release the network and its memory on the device."""
-        if self._network is not None:
-            with self.device.use():
-                self.device.synchronise()
-                self._runs.clear()
-                self._memory.clear()
-                self._network.close()
-                self._network = None
+        self._release()
 
     def fit(self, shapes: Shapes) -> Shapes:
         """What `Network.fit` says."""
@@ -229,14 +225,27 @@ class DeviceEngine:
         key = (epoch, tuple(shapes.items()), tuple(addresses.items()))
         if key not in self._runs:
             # What was bound to buffers or to a load that are no more.
-            self._runs = {old: run for old, run in self._runs.items() if run.holds(epoch, addresses)}
+            for old in [old for old, run in self._runs.items() if not run.holds(epoch, addresses)]:
+                del self._runs[old]
             self._runs[key] = _Run(network.bind(shapes, addresses), epoch, addresses)
         self._runs[key](self.device if network.records else None)
 
     def _open_network(self) -> Network:
-        if self._network is None:
+        if not self._release.alive:
             raise EngineRunError("the engine is closed", hint="open the bundle again")
         return self._network
+
+
+def _release(
+    network: Network, device: Device, runs: dict[object, _Run], memory: dict[str, GrowingMemory]
+) -> None:
+    with device.use():
+        try:
+            device.synchronise()
+        finally:
+            runs.clear()
+            memory.clear()
+            network.close()
 
 
 class _Run:

@@ -1,5 +1,8 @@
 """What an engine on a device does around its network, on a device whose stream runs late."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -250,3 +253,36 @@ def test_inputs_are_checked_and_a_closed_engine_says_so(engine: DeviceEngine) ->
     engine.close()
     with pytest.raises(EngineRunError, match="closed"):
         engine.open_state(1, *SHAPE[1:])
+
+
+def test_an_engine_is_released_once(engine: DeviceEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = engine._network
+    closed: list[str] = []
+    monkeypatch.setattr(network, "close", lambda: closed.append("network"))
+    engine.close()
+    engine.close()
+    assert closed == ["network"]
+
+
+def test_engines_are_released_before_python_exits(tmp_path: Path) -> None:
+    """A library that outlives the context of its device may crash."""
+    inputs = small_step_inputs()
+    onnx.save(compose_step(convolution(), inputs), tmp_path / "step.onnx")
+    program = """
+import sys
+from pathlib import Path
+from runtime.backends.host_device import HostDevice, LateNetwork, host_engine
+from runtime.networks import small_step_inputs, step_build
+engine = host_engine(Path(sys.argv[1]), step_build(small_step_inputs()))
+LateNetwork.close = lambda self: print("closed", len(engine._runs), len(engine._memory))
+HostDevice.synchronise = lambda self: print("waited")
+print("end of the program")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "step.onnx")],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["end of the program", "waited", "closed 0 0"]
