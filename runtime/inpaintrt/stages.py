@@ -149,6 +149,21 @@ class Stages:
         embeddings: NDArray[np.floating] = engine.run(inputs)["last_hidden_state"]
         return embeddings
 
+    def warm_up(self) -> None:
+        """Run text encoder and VAE at the first size, once to choose kernels and once to record launches.
+
+        Raises:
+            EngineError: One of them failed.
+        """
+        architecture = self.manifest.architecture
+        height, width = self.sizes[0] if self.sizes else architecture.native_resolution
+        factor = architecture.vae_scale_factor
+        latent_shape = (architecture.latent_channels, height // factor, width // factor)
+        for _ in range(2):
+            self._encode_tokens(np.zeros((1, self.manifest.tokenizer.max_length), np.int64), 0)
+            self._vae.encode(np.zeros((1, 3, height, width), np.float32))
+            self._vae.decode(np.zeros(latent_shape, np.float32))
+
     def encode_prompts(self, request: Request) -> Contexts:
         """Encode all prompts of a request, those that guidance needs included.
 

@@ -139,6 +139,11 @@ class Slots:
         return tuple(slot for slot, _ in self._running())
 
     @property
+    def on_host(self) -> bool:
+        """Whether the state is in main memory, where reading it waits for nothing."""
+        return self._state.on_host
+
+    @property
     def clock(self) -> Clock:
         """The clock of what computes the steps, which on a device are not done when `step` returns."""
         state: object = self._state

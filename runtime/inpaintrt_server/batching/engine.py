@@ -23,6 +23,7 @@ __all__ = ["EngineStage", "Faults", "Group", "GroupKey", "Groups", "StepEngine"]
 EngineStage: TypeAlias = Literal["encode", "step", "decode"]
 
 _PROBE_STEPS = 4
+_ROWS_OF_A_SLOT = 2  # with guidance
 
 
 class GroupKey(NamedTuple):
@@ -108,21 +109,50 @@ class StepEngine:
             Exception: Whatever the engine raises.
             EngineRunError: The estimate is not finite.
         """
+        slots = self._open_plain()
+        slot = self._join_zeros(slots, contexts=1)
+        slots.step()
+        if not slots.finite(slot):
+            raise EngineRunError("the network gives NaN or infinite values for an image of zeros")
+
+    def warm_up(self) -> None:
+        """Run everything once with 1, 2, 4, ... rows, where the state is on a device.
+
+        There the first run of a shape chooses kernels and the next one may record them, which takes seconds.
+        On a CPU a first run costs little more than any other.
+
+        Raises:
+            Exception: Whatever the engines raise.
+        """
+        if self._open_plain().on_host:
+            return
+        self._stages.warm_up()
+        rows = 1
+        while rows <= _ROWS_OF_A_SLOT * self.slots and self.takes(self._plain, rows):
+            slots = self._open_plain()
+            contexts = min(rows, _ROWS_OF_A_SLOT)
+            for _ in range(rows // contexts):
+                self._join_zeros(slots, contexts)
+            for _ in range(_PROBE_STEPS):
+                slots.step()
+            rows *= 2
+
+    def _open_plain(self) -> Slots:
+        return self.open(self._plain.latent_shape)
+
+    def _join_zeros(self, slots: Slots, contexts: int) -> int:
+        """Have a slot denoise zeros; its number."""
         shape = self._plain.latent_shape
         architecture = self._stages.manifest.architecture
-        context = np.zeros((1, self._plain.tokens, architecture.context_width), np.float32)
+        context = np.zeros((contexts, self._plain.tokens, architecture.context_width), np.float32)
         program = Program(
             compile_table(self._stages.manifest.scheduler, "ddim", _PROBE_STEPS),
-            np.ones((_PROBE_STEPS, 1), np.float32),
+            np.full((_PROBE_STEPS, contexts), 1 / contexts, np.float32),
             sd.per_row(architecture, context, 1),
             noise=lambda _: np.zeros(shape, np.float32),
             thresholds=np.zeros(_PROBE_STEPS, np.float32),
         )
-        slots = self.open(shape)
-        slot = slots.join(program, np.zeros(shape, np.float32), {})
-        slots.step()
-        if not slots.finite(slot):
-            raise EngineRunError("the network gives NaN or infinite values for an image of zeros")
+        return slots.join(program, np.zeros(shape, np.float32), {})
 
 
 class Faults:

@@ -165,18 +165,21 @@ class BatchingService:
         self._commands = CommandQueue()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-images")
         self._cache = ImageCache(settings.picture_cache)
-        self._scheduler = self._make_scheduler(tokens=loaded.tokenizer.max_length)
+        self._engine = StepEngine(
+            self.stages,
+            slots=settings.slots,
+            row_buckets=settings.row_buckets,
+            tokens=loaded.tokenizer.max_length,
+        )
+        self._scheduler = self._make_scheduler()
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)
         self._ready = self._stopping = False
         self._gone: Exception | None = None
 
-    def _make_scheduler(self, tokens: int) -> Scheduler:
+    def _make_scheduler(self) -> Scheduler:
         settings = self.settings
-        engine = StepEngine(
-            self.stages, slots=settings.slots, row_buckets=settings.row_buckets, tokens=tokens
-        )
         return Scheduler(
-            engine,
+            self._engine,
             budget=self.budget,
             commands=self._commands,
             pool=self._pool,
@@ -296,6 +299,7 @@ class BatchingService:
         """The engine's thread."""
         try:
             self._scheduler.faults.check()
+            self._engine.warm_up()
             self._ready = True
             while not self._stopping:
                 self._scheduler.tick()

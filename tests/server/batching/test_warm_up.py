@@ -1,0 +1,49 @@
+"""On a device the server runs every shape that its steps will have before it says that it is ready."""
+
+import time
+from pathlib import Path
+
+from inpaintrt.loading import LoadedBundle, load_bundle
+from inpaintrt.store import find_bundle
+from inpaintrt_export.builds.settings import BuildSettings
+from inpaintrt_server.batching import BatchingService
+from runtime.backends.bench import Bench
+from server.batching.conftest import MakeService
+from server.batching.tools import Ear, ask, hand_in, with_engine
+
+PATIENCE = 120.0
+
+
+def _wait_ready(service: BatchingService) -> None:
+    ends = time.monotonic() + PATIENCE
+    while not service.snapshot.ready:
+        assert not service.snapshot.engine_lost
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_requests_record_nothing_once_the_server_is_ready(
+    tmp_path: Path, demo: LoadedBundle, make_service: MakeService
+) -> None:
+    bench = Bench(find_bundle("demo"), tmp_path, settings=BuildSettings("tensorrt", max_batch=2))
+    on_cpu = load_bundle(find_bundle("demo"))
+    service = make_service(LoadedBundle(on_cpu.manifest, bench.engines, on_cpu.tokenizer), slots=2)
+    _wait_ready(service)
+    recorded = bench.device.recordings
+    assert recorded > 0
+    ears = [Ear(), Ear()]
+    for seed, ear in enumerate(ears):
+        hand_in(service, ask(num_inference_steps=4, seed=seed), ear)
+    for ear in ears:
+        ear.finished()
+    assert bench.device.recordings == recorded
+
+
+def test_on_a_cpu_only_the_probe_runs(demo: LoadedBundle, make_service: MakeService) -> None:
+    runs: list[str] = []
+    watched = demo
+    for component in demo.engines:
+        watched = with_engine(watched, component, lambda _, name=component: runs.append(name))
+    service = make_service(watched, slots=2)
+    _wait_ready(service)
+    assert runs == ["denoiser"]
