@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import RLock
@@ -16,6 +17,9 @@ __all__ = ["CudaDevice", "Gpu", "driver_version", "find_gpu", "gpu_target"]
 
 _OUT_OF_MEMORY = "OUT_OF_MEMORY"
 _MILLISECONDS = 1000  # of a second
+# ONNX Runtime captures CUDA graphs in a mode in which an allocation by any other thread spoils the capture:
+# all pipelines of the process that use the same GPU share its lock.
+_LOCKS: defaultdict[int, RLock] = defaultdict(RLock)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class CudaDevice:
         self.gpu = find_gpu(index)
         self.allocations = 0
         self.synchronisations = 0
-        self._lock = RLock()
+        self._lock = _LOCKS[index]
         self._core = _module("cuda.core")
         self._driver = _module("cuda.bindings.driver")
         with _unavailable(index):
@@ -176,9 +180,11 @@ class CudaDevice:
             builder = self._stream.create_graph_builder().begin_building("thread_local")
             try:
                 work()
-            finally:
-                builder.end_building()
-            graph = builder.complete()
+            except BaseException:
+                with contextlib.suppress(_cuda_error()):  # it says again that the capture failed
+                    builder.end_building()
+                raise
+            graph = builder.end_building().complete()
 
         def launch() -> None:
             with _failing("launching a CUDA graph"):

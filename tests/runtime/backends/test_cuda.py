@@ -47,3 +47,45 @@ def test_an_exception_of_cuda_core_is_an_error_with_a_name() -> None:
         raise cuda._cuda_error()("CUDA_ERROR_OUT_OF_MEMORY: the API call failed")
     with pytest.raises(EngineUnavailableError, match="no usable NVIDIA GPU 3"), cuda._unavailable(3):
         raise cuda._cuda_error()("CUDA_ERROR_NO_DEVICE")
+
+
+class _Builder:
+    """cuda-core's builder of graphs, which cannot end a capture that an error has invalidated."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def begin_building(self, mode: str) -> "_Builder":
+        self.calls.append(mode)
+        return self
+
+    def end_building(self) -> "_Builder":
+        self.calls.append("end")
+        raise cuda._cuda_error()("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
+
+
+class _Stream:
+    def __init__(self, builder: _Builder) -> None:
+        self._builder = builder
+
+    def create_graph_builder(self) -> _Builder:
+        return self._builder
+
+
+def test_what_failed_in_a_capture_is_the_error() -> None:
+    pytest.importorskip("cuda.core")
+    device = object.__new__(CudaDevice)
+    builder = _Builder()
+    device._stream = _Stream(builder)
+
+    def work() -> None:
+        raise EngineRunError("the library failed")
+
+    with pytest.raises(EngineRunError, match="the library failed"):
+        device.capture(work)
+    assert builder.calls == ["thread_local", "end"]
+
+
+def test_pipelines_on_one_gpu_share_its_lock() -> None:
+    assert cuda._LOCKS[0] is cuda._LOCKS[0]
+    assert cuda._LOCKS[0] is not cuda._LOCKS[1]
