@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from inpaintrt.backends import backend_names
 from inpaintrt.backends.cuda import Gpu, driver_version, find_gpu
 from inpaintrt.backends.tensorrt_library import PlanBackend, load_library
+from inpaintrt.bundle import load_manifest
 from inpaintrt.errors import EngineUnavailableError
+from inpaintrt.store import find_bundle
 
 __all__ = ["BackendHealth", "Diagnosis", "examine"]
 
@@ -55,7 +57,7 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at GPU, driver and libraries; nothing is loaded onto the GPU."""
+    """Look at GPU, driver and libraries; ONNX Runtime's CUDA provider loads the demo's text encoder."""
     gpu, driver, detail = _examine_gpu()
     checks: dict[str, Callable[[], str]] = {
         "onnxruntime": _onnxruntime,
@@ -93,7 +95,11 @@ def _onnxruntime_cuda(gpu: Gpu | None, detail: str | None) -> str:
             f"onnxruntime {module.onnxruntime.__version__} has no CUDA provider",
             hint="pip uninstall onnxruntime, then pip install 'inpaintrt[cuda]'; never both",
         )
-    return f"onnxruntime-gpu {module.onnxruntime.__version__}, {_need_gpu(gpu, detail).name}"
+    found = _need_gpu(gpu, detail)
+    demo = find_bundle("demo")
+    network = load_manifest(demo).exported["text_encoder"].file
+    importlib.import_module("inpaintrt.backends.onnxruntime_cuda").check_start(demo / network, found.index)
+    return f"onnxruntime-gpu {module.onnxruntime.__version__}, {found.name}"
 
 
 def _plans(backend: PlanBackend, gpu: Gpu | None, detail: str | None) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,21 @@ from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
 from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
 from inpaintrt.bundle import Build, Manifest, choose_builds
-from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
+from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
 
-__all__ = ["OrtNetwork", "check_placement", "open_engines", "provider_options"]
+__all__ = ["OrtNetwork", "check_placement", "check_start", "open_engines", "provider_options"]
 
 _log = logging.getLogger(__name__)
 
 _CUDA = "CUDAExecutionProvider"
 _BACKEND = "onnxruntime-cuda"
-_OPTIONS = ("device", "max_rows", "cuda_graph", "variants")
+_OPTIONS = ("device", "max_rows", "cuda_graph", "variants", "prefer_nhwc")
+# In the order in which they need each other; cuDNN is loaded last, by file name.
+_CUDA_LIBRARIES = ("cudart", "nvrtc", "cublasLt", "cublas", "curand", "cufft")
+_CUDNN = "cudnn/lib/libcudnn.so.9"
+# ONNX Runtime keeps cuBLAS and cuDNN handles and recorded CUDA graphs for each thread that calls it, and
+# releases none of them while graphs are on: all calls of the process come from this one.
+_THREAD = ThreadPoolExecutor(1, thread_name_prefix="inpaintrt-onnxruntime-cuda")
 # Errors are raised; printed as well, they would be lines of their own between those of a log.
 _FATAL_ONLY = 4
 _MOST_NAMES = 5
@@ -153,7 +163,7 @@ class OrtNetwork:
 
         def enqueue() -> None:
             try:
-                self._session.run_with_iobinding(binding, options)
+                _THREAD.submit(self._session.run_with_iobinding, binding, options).result()
             except FAILURES as error:
                 raise EngineRunError(
                     f"ONNX Runtime {onnxruntime.__version__} failed while running",
@@ -171,23 +181,25 @@ class OrtNetwork:
         self._session = None
 
 
-def provider_options(device: int, stream: int, *, cuda_graph: bool) -> dict[str, str]:
-    """What the CUDA provider is told.
+def provider_options(
+    device: int, stream: int, *, cuda_graph: bool, prefer_nhwc: bool = False
+) -> dict[str, str]:
+    """Options of the CUDA provider.
 
-    Memory is asked for as it is needed rather than in doubling blocks, and convolutions run channels-last,
-    which is the layout of tensor cores.
+    Memory is allocated as it is needed rather than in doubling blocks.
 
     Args:
         device: The GPU's number.
         stream: Address of the stream that everything is launched on.
         cuda_graph: Record launches, and replay them.
+        prefer_nhwc: Run convolutions channels-last, which is the layout of tensor cores.
     """
     return {
         "device_id": str(device),
         "user_compute_stream": str(stream),
         "enable_cuda_graph": str(int(cuda_graph)),
         "arena_extend_strategy": "kSameAsRequested",
-        "prefer_nhwc": "1",
+        "prefer_nhwc": str(int(prefer_nhwc)),
     }
 
 
@@ -197,20 +209,25 @@ def open_engines(
     """Load the components of a bundle, in their variants for this backend where there are any.
 
     The options are `device`, the GPU's number; `max_rows`, the largest number of UNet rows in a step;
-    `cuda_graph`, whether launches are recorded; and `variants`, whether variants are taken.
+    `cuda_graph`, whether launches are recorded; `prefer_nhwc`, whether convolutions run channels-last; and
+    `variants`, whether variants are taken.
 
     Raises:
         ParameterError: An option is unknown or out of range.
         EngineUnavailableError: onnxruntime-gpu or the GPU is not there, or it cannot run a component.
     """
     check_options(backend, options, _OPTIONS)
+    cuda_graph = flag(options, "cuda_graph", default=True)
+    prefer_nhwc = flag(options, "prefer_nhwc", default=False)
+    _check_layout(cuda_graph=cuda_graph, prefer_nhwc=prefer_nhwc)
     _check_provider()
     builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
     device = CudaDevice(integer(options, "device", 0, minimum=0))
-    onnxruntime.preload_dlls()
+    _load_cuda_libraries()
     most = integer(options, "max_rows", 16, minimum=1)
-    cuda_graph = flag(options, "cuda_graph", default=True)
-    settings = provider_options(device.gpu.index, device.stream, cuda_graph=cuda_graph)
+    settings = provider_options(
+        device.gpu.index, device.stream, cuda_graph=cuda_graph, prefer_nhwc=prefer_nhwc
+    )
     engines = {}
     with device.use():
         staging = Staging(device)
@@ -227,6 +244,59 @@ def open_engines(
             )
             engines[name] = DeviceEngine(network, device, staging)
     return engines
+
+
+def check_start(path: Path, device: int = 0) -> None:
+    """Check that the CUDA provider starts, by loading a network into it.
+
+    Args:
+        path: An ONNX file, the smaller the better.
+        device: The GPU's number.
+
+    Raises:
+        EngineUnavailableError: This ONNX Runtime has no such provider, or CUDA's libraries are missing.
+    """
+    _check_provider()
+    _load_cuda_libraries()
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = _FATAL_ONLY
+    _check_started(open_session(path, settings, [(_CUDA, {"device_id": str(device)})]), _CUDA)
+
+
+def _check_layout(*, cuda_graph: bool, prefer_nhwc: bool) -> None:
+    """With channels-last convolutions ONNX Runtime computes shapes on the GPU and copies them back."""
+    if cuda_graph and prefer_nhwc:
+        raise ParameterError(
+            "ONNX Runtime records no CUDA graph of a network that runs channels-last",
+            received="prefer_nhwc=True, cuda_graph=True",
+            expected="one of the two",
+            hint="pass cuda_graph=False as well",
+        )
+
+
+def _load_cuda_libraries() -> None:
+    """Load CUDA's libraries and cuDNN from wherever they were installed.
+
+    ONNX Runtime looks for them in its own site-packages folder and on the loader's path only, and so misses
+    those of a second one (`pip install --target`, or a virtual environment on top of another).
+    """
+    pathfinder = importlib.import_module("cuda.pathfinder")
+    for name in _CUDA_LIBRARIES:
+        with contextlib.suppress(pathfinder.DynamicLibNotFoundError):
+            pathfinder.load_nvidia_dynamic_lib(name)
+    for folder in _nvidia_packages():
+        if (folder / _CUDNN).is_file():
+            ctypes.CDLL(str(folder / _CUDNN))
+            break
+    onnxruntime.preload_dlls()
+
+
+def _nvidia_packages() -> list[Path]:
+    """The folders `nvidia` of all site-packages folders."""
+    try:
+        return [Path(folder) for folder in importlib.import_module("nvidia").__path__]
+    except ImportError:
+        return []
 
 
 def _check_started(session: onnxruntime.InferenceSession, provider: str) -> None:

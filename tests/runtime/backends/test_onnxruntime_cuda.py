@@ -1,5 +1,7 @@
 """ONNX Runtime on buffers of our own; the CUDA provider itself needs a GPU."""
 
+import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -7,10 +9,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from inpaintrt.backends import open_engines
+from inpaintrt.backends import onnxruntime_cuda, open_engines
 from inpaintrt.backends.onnxruntime_cuda import (
     OrtNetwork,
     check_placement,
+    check_start,
     provider_options,
 )
 from inpaintrt.bundle import Manifest, choose_builds, load_manifest, network_digest
@@ -132,10 +135,81 @@ KNOWN_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("cuda_graph", [True, False])
-def test_the_provider_is_told_what_it_knows(cuda_graph: bool) -> None:
-    options = provider_options(1, 0x7F00, cuda_graph=cuda_graph)
+@pytest.mark.parametrize(("cuda_graph", "prefer_nhwc"), [(True, False), (False, False), (False, True)])
+def test_the_provider_gets_options_that_it_knows(cuda_graph: bool, prefer_nhwc: bool) -> None:
+    options = provider_options(1, 0x7F00, cuda_graph=cuda_graph, prefer_nhwc=prefer_nhwc)
     assert set(options) == KNOWN_OPTIONS
     assert (options["device_id"], options["user_compute_stream"]) == ("1", "32512")
     assert options["enable_cuda_graph"] == str(int(cuda_graph))
-    assert options["prefer_nhwc"] == "1"
+    assert options["prefer_nhwc"] == str(int(prefer_nhwc))
+
+
+def test_convolutions_are_not_channels_last_unless_asked_for() -> None:
+    assert provider_options(0, 0, cuda_graph=True)["prefer_nhwc"] == "0"
+
+
+def test_channels_last_with_cuda_graphs_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(ParameterError, match=r"(?s)channels-last.*prefer_nhwc=True.*cuda_graph=False"):
+        open_engines("onnxruntime-cuda", tiny_bundle, load_manifest(tiny_bundle), {"prefer_nhwc": True})
+
+
+@pytest.mark.skipif(GPU in onnxruntime.get_available_providers(), reason="onnxruntime-gpu is installed")
+def test_a_start_is_not_possible_without_the_provider(tiny_bundle: Path) -> None:
+    path = tiny_bundle / load_manifest(tiny_bundle).exported["text_encoder"].file
+    with pytest.raises(EngineUnavailableError, match="no CUDA provider"):
+        check_start(path)
+
+
+@pytest.mark.skipif(GPU in onnxruntime.get_available_providers(), reason="onnxruntime-gpu is installed")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_start_without_cuda_libraries_is_an_error(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cuda.pathfinder")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [GPU, CPU])
+    path = tiny_bundle / load_manifest(tiny_bundle).exported["text_encoder"].file
+    with pytest.raises(EngineUnavailableError, match="cannot start its CUDA"):
+        check_start(path)
+
+
+def test_cudnn_is_found_in_every_site_packages_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        (folder / "nvidia").mkdir(parents=True)
+        monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "nvidia", raising=False)
+    found = onnxruntime_cuda._nvidia_packages()
+    assert {folder / "nvidia" for folder in folders} <= set(found)
+
+
+def test_all_runs_come_from_one_thread(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime keeps handles and recorded graphs for every thread that calls it."""
+    network = _network(tiny_bundle, "text_encoder")
+    ids, skip = np.zeros((1, 77), np.int64), np.zeros(1, np.int64)
+    output = np.empty((1, 77, 16), np.float32)
+    addresses = {
+        "input_ids": ids.ctypes.data,
+        "clip_skip": skip.ctypes.data,
+        "last_hidden_state": output.ctypes.data,
+    }
+    run = network.bind({"input_ids": ids.shape, "clip_skip": skip.shape}, addresses)
+    session = network._session
+    threads: list[int] = []
+
+    class Watched:
+        def run_with_iobinding(self, *arguments: object) -> None:
+            threads.append(threading.get_ident())
+            session.run_with_iobinding(*arguments)
+
+    monkeypatch.setattr(network, "_session", Watched())
+    callers = [threading.Thread(target=run) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    run()
+    assert len(threads) == 4
+    assert len(set(threads)) == 1
+    assert threading.get_ident() not in threads
