@@ -1,8 +1,11 @@
 """On a device the server runs every shape that its steps will have before it says that it is ready."""
 
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from inpaintrt.backends import Array
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.store import find_bundle
 from inpaintrt_export.builds.settings import BuildSettings
@@ -39,11 +42,16 @@ def test_requests_record_nothing_once_the_server_is_ready(
     assert bench.device.recordings == recorded
 
 
+def _note(runs: list[str], component: str, inputs: Mapping[str, Array]) -> None:
+    del inputs
+    runs.append(component)
+
+
 def test_on_a_cpu_only_the_probe_runs(demo: LoadedBundle, make_service: MakeService) -> None:
     runs: list[str] = []
     watched = demo
     for component in demo.engines:
-        watched = with_engine(watched, component, lambda _, name=component: runs.append(name))
+        watched = with_engine(watched, component, partial(_note, runs, component))
     service = make_service(watched, slots=2)
     _wait_ready(service)
     assert runs == ["denoiser"]
