@@ -1,4 +1,4 @@
-"""Export of inpainting checkpoints to bundles."""
+"""Export of Stable Diffusion checkpoints to bundles."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from inpaintrt.bundle import PRECISIONS, Precision, load_manifest
+from inpaintrt.bundle import PRECISIONS, Precision, PredictionType, load_manifest
 from inpaintrt_export.builds.command import build
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def register(app: click.Group) -> None:
 @click.option("--variant", help="Variant of the weights, e.g. fp16.")
 @click.option("--allow-pickle", is_flag=True, help="Read pickled weights, which can execute code.")
 @_tokenizer_option
+@click.option(
+    "--prediction-type",
+    type=click.Choice(get_args(PredictionType)),
+    help="What the UNet predicts, if the checkpoint does not say so: "
+    "single files of SD 2.x are taken for v_prediction.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of a synthetic checkpoint's weights.")
 @_force_option
 def export(
@@ -68,13 +74,14 @@ def export(
     variant: str | None,
     allow_pickle: bool,
     tokenizer: Path | None,
+    prediction_type: PredictionType | None,
     seed: int,
     force: bool,
 ) -> None:
     """Turn a checkpoint into a bundle, and compare every network with PyTorch.
 
     SOURCE is a diffusers folder, owner/name on the Hub, a .safetensors file, or
-    synthetic:NAME (sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-lcm, tiny-text-to-image).
+    synthetic:NAME (sd15, sd15-inpaint, sd2, sd2-base, sd2-inpaint, tiny, tiny-text-to-image).
     """
     from inpaintrt_export.exporter import export_bundle
 
@@ -90,6 +97,7 @@ def export(
             variant=variant,
             allow_pickle=allow_pickle,
             tokenizer=tokenizer,
+            prediction_type=prediction_type,
             force=force,
             progress=progress,
             seed=seed,

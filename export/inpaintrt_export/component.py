@@ -11,6 +11,7 @@ import msgspec
 import torch
 
 from inpaintrt.bundle import Build, number_format
+from inpaintrt_export.families.sd import vae_factor
 from inpaintrt_export.graphs.files import find_files
 from inpaintrt_export.networks import (
     Network,
@@ -50,15 +51,22 @@ class _ExportRecipe:
 
     Attributes:
         make: The component as a PyTorch module.
-        cases: Sizes at which it is compared with PyTorch, the smallest first; latent sizes odd and even.
+        cases: Sizes at which it is compared with PyTorch, the smallest first, in latent pixels; odd and even.
+        in_pixels: Its height and width are those of an image, `vae_factor` times as large.
         composed: The traced graph is the plain UNet, around which the step is composed.
     """
 
     make: NetworkMaker
     cases: tuple[Sizes, ...]
+    in_pixels: bool = False
     composed: bool = False
 
 
+_VAE_CASES: tuple[Sizes, ...] = (
+    {"batch": 1, "height": 9, "width": 7},
+    {"batch": 1, "height": 8, "width": 8},
+    {"batch": 3, "height": 5, "width": 13},
+)
 _RECIPES: dict[Part, dict[str, _ExportRecipe]] = {
     "text_encoder": {
         "text_encoder": _ExportRecipe(
@@ -67,22 +75,8 @@ _RECIPES: dict[Part, dict[str, _ExportRecipe]] = {
         ),
     },
     "vae": {
-        "vae_encoder": _ExportRecipe(
-            make=vae_encoder_network,
-            cases=(
-                {"batch": 1, "height": 72, "width": 56},
-                {"batch": 1, "height": 64, "width": 64},
-                {"batch": 3, "height": 40, "width": 104},
-            ),
-        ),
-        "vae_decoder": _ExportRecipe(
-            make=vae_decoder_network,
-            cases=(
-                {"batch": 1, "height": 9, "width": 7},
-                {"batch": 1, "height": 8, "width": 8},
-                {"batch": 3, "height": 5, "width": 13},
-            ),
-        ),
+        "vae_encoder": _ExportRecipe(make=vae_encoder_network, cases=_VAE_CASES, in_pixels=True),
+        "vae_decoder": _ExportRecipe(make=vae_decoder_network, cases=_VAE_CASES),
     },
     "unet": {
         "denoiser": _ExportRecipe(
@@ -175,9 +169,13 @@ def _release(model: nn.Module) -> None:
             storage.resize_(0)
 
 
-def _cases(recipe: _ExportRecipe, model: nn.Module) -> tuple[Sizes, ...]:
+def _cases(recipe: _ExportRecipe, model: Any) -> tuple[Sizes, ...]:  # noqa: ANN401
     weights = sum(weight.numel() for weight in model.parameters())
-    return recipe.cases if weights < _MANY_WEIGHTS else recipe.cases[:1]
+    cases = recipe.cases if weights < _MANY_WEIGHTS else recipe.cases[:1]
+    if not recipe.in_pixels:
+        return cases
+    scales = dict.fromkeys(("height", "width"), vae_factor(model.config))
+    return tuple({axis: size * scales.get(axis, 1) for axis, size in case.items()} for case in cases)
 
 
 def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, precision: Precision) -> Build:  # noqa: ANN401

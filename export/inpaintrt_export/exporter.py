@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from inpaintrt.bundle import number_format
 from inpaintrt_export.builds.variants import build_variants
-from inpaintrt_export.checks import check_architecture, scheduler_of
 from inpaintrt_export.component import STAGES, export_part
+from inpaintrt_export.families.sd import check_architecture, scheduler_of
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
@@ -18,7 +18,7 @@ from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources.checkpoint import PARTS
 
 if TYPE_CHECKING:
-    from inpaintrt.bundle import Build, Precision
+    from inpaintrt.bundle import Build, Precision, PredictionType
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
@@ -40,6 +40,7 @@ def export_bundle(
     variant: str | None = None,
     allow_pickle: bool = False,
     tokenizer: str | os.PathLike[str] | None = None,
+    prediction_type: PredictionType | None = None,
     force: bool = False,
     progress: Progress = silent,
     seed: int = 0,
@@ -51,8 +52,8 @@ def export_bundle(
 
     Args:
         source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
-            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-inpaint, tiny, tiny-lcm or
-            tiny-text-to-image.
+            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-base, sd2-inpaint, tiny or
+            tiny-text-to-image; an unknown name is answered with all of them.
         output: The bundle's folder, which must be empty or not exist.
         precision: "fp32" for CPUs, with graphs beside the networks that take less memory there; "fp16" for
             GPUs: text encoder and UNet compute in half precision, and so does the VAE if a check on this
@@ -64,6 +65,9 @@ def export_bundle(
         variant: Variant of the weights, e.g. "fp16" for `model.fp16.safetensors`.
         allow_pickle: Read pickled weights where there are no others; pickles can execute code.
         tokenizer: A folder with a CLIP tokenizer, for checkpoints that bring none.
+        prediction_type: What the UNet predicts: "epsilon", "v_prediction" or "sample". None takes what the
+            checkpoint says; a single file may not, and then predicts v if it is one of SD 2.x for
+            text-to-image, and epsilon otherwise.
         force: Replace an older bundle.
         progress: Called as the work goes on.
         seed: Of a synthetic checkpoint's weights.
@@ -91,6 +95,7 @@ def export_bundle(
         variant=variant,
         allow_pickle=allow_pickle,
         tokenizer=None if tokenizer is None else Path(tokenizer),
+        prediction_type=prediction_type,
         seed=seed,
     )
     progress("opening the checkpoint", 0.0)

@@ -13,6 +13,7 @@ from inpaintrt.bundle import (
     describe_file,
     save_manifest,
 )
+from inpaintrt_export.families.sd import FAMILY
 from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, token_id
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_manifest", "write_tokenizer"]
 
-_FAMILY = "sd"
 _TOKENIZER_FILE = "tokenizer/tokenizer.json"
 _LIBRARIES = ("inpaintrt", "torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -62,7 +62,7 @@ def write_manifest(
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     manifest = Manifest(
         format_version=FORMAT_VERSION,
-        family=_FAMILY,
+        family=FAMILY,
         name=name,
         producer={library: metadata.version(library) for library in _LIBRARIES},
         checkpoint=checkpoint,

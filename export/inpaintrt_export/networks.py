@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inpaintrt.bundle import AxisRange, TensorSpec
 from inpaintrt.conditioning import step_inputs, step_outputs
 from inpaintrt.families.sd import per_row_inputs
+from inpaintrt_export.families.sd import condition_channels, vae_factor
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -35,7 +36,6 @@ __all__ = [
     "unet_network",
     "vae_decoder_network",
     "vae_encoder_network",
-    "vae_factor",
 ]
 
 _TRACED_HEIGHT, _TRACED_WIDTH = 9, 11
@@ -265,12 +265,6 @@ def vae_decoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
     )
 
 
-def vae_factor(config: Mapping[str, Any]) -> int:
-    """Pixels of one latent pixel along each side."""
-    factor: int = 2 ** (len(config["block_out_channels"]) - 1)
-    return factor
-
-
 def unet_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
     """The plain UNet in `dtype`, but for the timestep, which is float32."""
     name, config = _dtype_name(dtype), unet.config
@@ -295,7 +289,7 @@ def step_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
     config = unet.config
     inputs = step_inputs(
         config.out_channels,
-        config.in_channels - config.out_channels,
+        condition_channels(config),
         per_row_inputs(config.cross_attention_dim, config.time_cond_proj_dim, _dtype_name(dtype)),
     )
     return Network(

@@ -13,8 +13,8 @@ from onnx import TensorProto
 
 from inpaintrt.bundle import Build, Checkpoint, TensorSpec
 from inpaintrt.errors import SourceError
-from inpaintrt_export.checks import check_architecture, scheduler_of
 from inpaintrt_export.configs import read_config
+from inpaintrt_export.families.sd import UNET_INPUTS, check_architecture, scheduler_of
 from inpaintrt_export.manifest import write_manifest, write_tokenizer
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
@@ -90,7 +90,7 @@ def import_onnx(
         The bundle's folder.
 
     Raises:
-        SourceError: A file is missing, or is not that of an inpainting checkpoint.
+        SourceError: A file is missing, or is not that of a Stable Diffusion 1.x or 2.x checkpoint.
         OutputFolderError: The output folder holds something that may not be replaced.
         DiskSpaceError: There is too little room for the bundle.
     """
@@ -208,7 +208,7 @@ def _check_names(
 ) -> None:
     _, expected_inputs, expected_output = _GRAPHS[name]
     if name == "denoiser" and architecture.guidance_embedding_width is not None:
-        expected_inputs = (*expected_inputs, "timestep_cond")
+        expected_inputs = (*expected_inputs, UNET_INPUTS["guidance_embedding"])
     if set(inputs) != set(expected_inputs) or expected_output not in outputs:
         raise SourceError(
             f"{path} has other inputs or outputs than the runtime feeds",

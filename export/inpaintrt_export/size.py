@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from inpaintrt.bundle import number_format
+from inpaintrt_export.families.sd import make_part
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from inpaintrt.bundle import Precision
     from inpaintrt_export.sources.checkpoint import CheckpointSource, Part
 
@@ -30,16 +27,4 @@ def bundle_bytes(source: CheckpointSource, precision: Precision) -> int:
 
 def _count_weights(part: Part, config: dict[str, Any]) -> int:
     with torch.device("meta"):
-        return sum(weight.numel() for weight in _make(part, config).parameters())
-
-
-def _make(part: Part, config: dict[str, Any]) -> nn.Module:
-    made: nn.Module
-    match part:
-        case "text_encoder":
-            made = CLIPTextModel(CLIPTextConfig(**config))
-        case "vae":
-            made = AutoencoderKL.from_config(config)
-        case "unet":
-            made = UNet2DConditionModel.from_config(config)
-    return made
+        return sum(weight.numel() for weight in make_part(part, config).parameters())

@@ -22,6 +22,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from inpaintrt.conditioning import step_outputs
 from inpaintrt.errors import ExportError
 from inpaintrt.samplers import STATE_TENSORS
+from inpaintrt_export.families.sd import UNET_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +34,6 @@ __all__ = ["STEP_PREFIX", "compose_step", "compose_step_file"]
 
 STEP_PREFIX: Final = "step/"  # begins the names of the tensors around the UNet
 _UNET = "unet/"
-_UNET_INPUTS: Final[Mapping[str, str]] = {
-    "timestep": "timestep",
-    "context": "encoder_hidden_states",
-    "guidance_embedding": "timestep_cond",
-}
-"""What a UNet's graph calls the step's inputs."""
-
 _ELEMENT_TYPES: dict[Dtype, int] = {
     "float16": TensorProto.FLOAT16,
     "float32": TensorProto.FLOAT,
@@ -61,7 +55,7 @@ def compose_step(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec]) -> on
         ExportError: The UNet's inputs are not those named above.
     """
     unet = model.graph
-    row_inputs = {name: unet_name for name, unet_name in _UNET_INPUTS.items() if name in inputs}
+    row_inputs = {name: unet_name for name, unet_name in UNET_INPUTS.items() if name in inputs}
     types = {name: _input_type(unet, name) for name in ("sample", *row_inputs.values())}
     compose.add_prefix_graph(unet, _UNET, inplace=True)
     before, after = _Nodes("before"), _Nodes("after")
@@ -139,7 +133,7 @@ def _input_type(graph: onnx.GraphProto, name: str) -> int:
     raise ExportError(
         f"the UNet's graph has no input {name!r}",
         received=", ".join(value.name for value in graph.input),
-        expected=", ".join(("sample", *_UNET_INPUTS.values())),
+        expected=", ".join(("sample", *UNET_INPUTS.values())),
         hint="export the UNet with the names that optimum gives",
     )
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from inpaintrt.errors import InpaintError, ParameterError, SourceError
-from inpaintrt_export.checks import rewrite_scheduler_config
 from inpaintrt_export.exporter import export_bundle
+from inpaintrt_export.families.sd import rewrite_scheduler_config
 
 Spoil = Callable[..., Path]
 

@@ -20,12 +20,15 @@ def app() -> click.Group:
 
 def test_export_reports_the_folder_and_the_figures(app: click.Group, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
-    result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), "--seed", "3"])
+    options = ["--seed", "3", "--prediction-type", "v_prediction"]
+    result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(output)]
     assert "relative" in result.stderr
     assert "denoiser" in result.stderr
-    assert load_manifest(output).checkpoint.revision == "seed 3"
+    manifest = load_manifest(output)
+    assert manifest.checkpoint.revision == "seed 3"
+    assert manifest.architecture.prediction_type == manifest.scheduler["prediction_type"] == "v_prediction"
 
 
 def test_import_reports_the_folder(app: click.Group, tiny_onnx_folder: Path, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from hub_server import Hub, Repository, serve
 from inpaintrt.errors import SourceError, UnsafeWeightsError
+from inpaintrt_export.families.sd import check_architecture
 from inpaintrt_export.progress import Progress, silent
 from inpaintrt_export.sources import SourceOptions, open_source
+from inpaintrt_export.sources.checkpoint import PARTS
 from inpaintrt_export.sources.folder import FolderSource
 
 NAME = "painter/tiny-inpainting"
@@ -71,6 +73,22 @@ def test_first_download_brings_what_is_needed_and_no_more(
     assert origin.revision == public.repositories[NAME].commit("main")
     assert shares[-1] == 1
     assert all(share is not None and 0 < share <= 1 for share in shares)
+
+
+def test_a_text_to_image_repository_is_read_as_its_folder(
+    hub: Hub, tiny_text_to_image_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = tiny_text_to_image_checkpoint
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    hub.repositories[NAME] = Repository({"main": files})
+    source, expected = fetch(tmp_path), FolderSource(folder, name=NAME)
+    assert check_architecture(source) == check_architecture(expected)
+    assert check_architecture(source).condition_channels == 0
+    assert source.origin().sha256 == expected.origin().sha256
+    for part in PARTS:
+        weights, theirs = source.load(part).state_dict(), expected.load(part).state_dict()
+        assert all(torch.equal(weights[name], theirs[name]) for name in theirs)
 
 
 def test_second_download_asks_for_no_file(public: Hub, tmp_path: Path) -> None:

@@ -3,17 +3,23 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import load_manifest, verify_files
 from inpaintrt.errors import InpaintError, OutputFolderError, SourceError
 from inpaintrt_export import import_onnx
+from inpaintrt_export.networks import unet_network
+from inpaintrt_export.sources.folder import FolderSource
+from inpaintrt_export.tracing import trace
+from runtime.pictures import disc_mask, gradient, largest_difference
 
 GRAPHS = ("text_encoder", "unet", "vae_encoder", "vae_decoder")
 
@@ -66,6 +72,30 @@ def test_imported_bundle_paints_what_the_exported_one_paints(
             pictures.append(np.asarray(output.images[0]).astype(int))
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
     assert np.abs(pictures[0] - np.asarray(image)).max() > 10
+
+
+def test_an_imported_text_to_image_bundle_does_every_task_of_the_exported_one(
+    folder: Path, tiny_text_to_image_checkpoint: Path, tiny_text_to_image_bundle: Path, tmp_path: Path
+) -> None:
+    """Both tiny checkpoints have the same weights but for the UNet."""
+    unet = FolderSource(tiny_text_to_image_checkpoint, name="tiny").load("unet")
+    shutil.rmtree(folder / "unet")
+    trace(unet_network(unet, torch.float32), folder / "unet" / "model.onnx")
+    shutil.copy(tiny_text_to_image_checkpoint / "unet" / "config.json", folder / "unet")
+    import_onnx(folder, tmp_path / "bundle")
+    imported = load_manifest(tmp_path / "bundle")
+    assert imported.architecture.condition_channels == 0
+    assert imported.exported["denoiser"].inputs["sample"].shape[1] == 4
+    image = gradient(64, 64)
+    tasks: list[dict[str, Any]] = [{}, {"image": image}, {"image": image, "mask_image": disc_mask(64, 64)}]
+    painted = []
+    for bundle in (tmp_path / "bundle", tiny_text_to_image_bundle):
+        with InpaintPipeline.from_bundle(bundle) as pipe:
+            options: dict[str, Any] = {"num_inference_steps": 4, "seed": 1}
+            painted.append([pipe("a red balloon", **task, **options).images[0] for task in tasks])
+    for mine, theirs in zip(*painted, strict=True):
+        assert largest_difference(mine, theirs) <= 1
+        assert largest_difference(mine, image) > 10
 
 
 def test_imported_files_are_the_same_bytes(folder: Path, tmp_path: Path) -> None:

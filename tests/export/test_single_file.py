@@ -1,5 +1,6 @@
 """Single-file checkpoints: the tiny checkpoint under the names of the first Stable Diffusion code base."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bundles import make_tiny_checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
-from inpaintrt_export.checks import check_architecture
+from inpaintrt_export.families.sd import check_architecture
 from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources import single_file as module
 from inpaintrt_export.sources.checkpoint import PARTS, Part
+from inpaintrt_export.sources.folder import FolderSource
 from inpaintrt_export.sources.layouts import LAYOUTS
 from inpaintrt_export.sources.single_file import SingleFileSource
 
@@ -74,12 +77,13 @@ def unet_to_original(weights: Weights) -> Weights:
 
 
 def vae_to_original(weights: Weights) -> Weights:
+    last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.up_blocks."))
     renamed = {}
     for name, weight in weights.items():
         old = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
         old = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", old)
-        old = re.sub(r"up_blocks\.(\d)\.resnets", lambda hit: f"up.{3 - int(hit[1])}.block", old)
-        old = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda hit: f"up.{3 - int(hit[1])}.upsample", old)
+        old = re.sub(r"up_blocks\.(\d)\.resnets", lambda hit: f"up.{last - int(hit[1])}.block", old)
+        old = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda hit: f"up.{last - int(hit[1])}.upsample", old)
         old = re.sub(r"mid_block\.resnets\.(\d)", lambda hit: f"mid.block_{int(hit[1]) + 1}", old)
         old = old.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
         if "attentions" in old:
@@ -132,14 +136,42 @@ def read_parts(checkpoint: Path) -> dict[Part, Weights]:
     }
 
 
-@pytest.fixture(scope="module")
-def weights(tiny_checkpoint: Path) -> Weights:
-    parts = read_parts(tiny_checkpoint)
+def to_original(checkpoint: Path, *, open_clip: bool = False) -> Weights:
+    parts = read_parts(checkpoint)
+    convert = text_encoder_to_open_clip if open_clip else text_encoder_to_original
     return {
-        **text_encoder_to_original(parts["text_encoder"]),
+        **convert(parts["text_encoder"]),
         **vae_to_original(parts["vae"]),
         **unet_to_original(parts["unet"]),
     }
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_checkpoint: Path) -> Weights:
+    return to_original(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def tiny_sd2_checkpoint(bundle_cache: Path) -> Path:
+    """A 4-channel folder of the kind of Stable Diffusion 2, which predicts v."""
+    return make_tiny_checkpoint(bundle_cache, "tiny-sd2")
+
+
+@pytest.fixture(scope="module")
+def sd2_weights(tiny_sd2_checkpoint: Path) -> Weights:
+    return to_original(tiny_sd2_checkpoint, open_clip=True)
+
+
+@pytest.fixture
+def sd2_path(
+    sd2_weights: Weights, tiny_sd2_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """`tiny_sd2_checkpoint` in one file, while v and epsilon are known of files of its context width."""
+    base = dataclasses.replace(LAYOUTS["tiny-sd2"], scheduler=LAYOUTS["sd2-base"].scheduler)
+    monkeypatch.setitem(module.LAYOUTS_BY_CONTEXT_WIDTH, 16, (LAYOUTS["tiny-sd2"], base, LAYOUTS["tiny"]))
+    save(sd2_weights, tmp_path / "sd2.safetensors")
+    shutil.copytree(tiny_sd2_checkpoint / "tokenizer", tmp_path / "tokenizer")
+    return tmp_path / "sd2.safetensors"
 
 
 @pytest.fixture
@@ -151,8 +183,17 @@ def path(weights: Weights, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: p
     return tmp_path / "checkpoint.safetensors"
 
 
-def save(weights: Weights, path: Path) -> None:
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, path)
+def save(weights: Weights, path: Path, metadata: dict[str, str] | None = None) -> None:
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, path, metadata)
+
+
+def assert_checkpoint(folder: Path, source: SingleFileSource) -> None:
+    """What a file gives is what its folder gives, weight by weight and setting by setting."""
+    assert_weights_of(folder, source)
+    expected = FolderSource(folder, name="folder")
+    assert check_architecture(source) == check_architecture(expected)
+    assert source.scheduler_config().items() <= expected.scheduler_config().items()
+    assert source.tokenizer()[1] == expected.tokenizer()[1]
 
 
 def assert_weights_of(checkpoint: Path, source: SingleFileSource) -> None:
@@ -194,10 +235,66 @@ def test_file_is_found_and_passes_the_checks(path: Path) -> None:
     assert origin.sha256 is not None
 
 
-def test_a_text_to_image_file_has_no_channels_for_a_condition(path: Path, weights: Weights) -> None:
-    name = "model.diffusion_model.input_blocks.0.0.weight"
-    save({**weights, name: weights[name][:, :4]}, path)
+def test_a_text_to_image_file_is_that_of_the_folder(path: Path, tiny_text_to_image_checkpoint: Path) -> None:
+    save(to_original(tiny_text_to_image_checkpoint), path)
+    assert_checkpoint(tiny_text_to_image_checkpoint, SingleFileSource(path))
     assert check_architecture(SingleFileSource(path)).condition_channels == 0
+
+
+def test_a_text_to_image_file_of_sd2_is_that_of_the_folder(sd2_path: Path, tiny_sd2_checkpoint: Path) -> None:
+    assert_checkpoint(tiny_sd2_checkpoint, SingleFileSource(sd2_path))
+
+
+def test_a_pickled_text_to_image_file_of_sd2_is_that_of_the_folder(
+    sd2_path: Path, sd2_weights: Weights, tiny_sd2_checkpoint: Path
+) -> None:
+    pickled = sd2_path.with_suffix(".ckpt")
+    torch.save({"state_dict": sd2_weights, "global_step": 140_000}, pickled)
+    assert_checkpoint(tiny_sd2_checkpoint, SingleFileSource(pickled, allow_pickle=True))
+
+
+def test_a_file_of_sd2_says_what_it_predicts(sd2_path: Path, sd2_weights: Weights) -> None:
+    def predicted(path: Path = sd2_path, **options: Any) -> object:
+        return SingleFileSource(path, **options).scheduler_config()["prediction_type"]
+
+    assert predicted() == "v_prediction"
+    assert predicted(prediction_type="epsilon") == "epsilon"
+    pickled = sd2_path.with_suffix(".ckpt")
+    torch.save({"state_dict": sd2_weights, "global_step": 875_000}, pickled)
+    assert predicted(pickled, allow_pickle=True) == "epsilon"
+    for word, meant in (("epsilon", "epsilon"), ("v", "v_prediction"), ("", "v_prediction")):
+        save(sd2_weights, sd2_path, {"modelspec.prediction_type": word})
+        assert predicted() == meant
+    save(sd2_weights, sd2_path, {"modelspec.prediction_type": "epsilon"})
+    sd2_path.with_suffix(".yaml").write_text('model:\n  params:\n    parameterization: "v"\n')
+    assert predicted() == "v_prediction"
+    assert predicted(prediction_type="epsilon") == "epsilon"
+    sd2_path.with_suffix(".yaml").write_text("model:\n  params:\n    linear_start: 0.00085\n")
+    assert predicted() == "epsilon"
+
+
+def test_an_unknown_parameterization_is_refused(sd2_path: Path) -> None:
+    sd2_path.with_suffix(".yaml").write_text("model:\n  params:\n    parameterization: flow\n")
+    with pytest.raises(SourceError, match=r"(?s)sd2\.yaml.*flow.*--prediction-type"):
+        SingleFileSource(sd2_path)
+
+
+def test_a_base_file_of_sd2_has_the_size_of_its_layout() -> None:
+    v, base, inpainting = module.LAYOUTS_BY_CONTEXT_WIDTH[1024]
+    sizes = [layout.parts["unet"]["sample_size"] for layout in (v, base, inpainting)]
+    assert sizes == [96, 64, 64]
+
+
+def test_a_file_of_sd15_predicts_v_if_it_says_so(path: Path, weights: Weights) -> None:
+    save(weights, path, {"modelspec.prediction_type": "v"})
+    assert check_architecture(SingleFileSource(path)).prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize("source", ["synthetic:tiny", "folder"])
+def test_what_is_predicted_can_be_said_of_every_source(tiny_checkpoint: Path, source: str) -> None:
+    options = SourceOptions(prediction_type="v_prediction")
+    opened = open_source(str(tiny_checkpoint) if source == "folder" else source, options)
+    assert check_architecture(opened).prediction_type == "v_prediction"
 
 
 def test_file_of_another_family_is_refused(path: Path, weights: Weights) -> None:

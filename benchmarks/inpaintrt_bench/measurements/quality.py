@@ -29,6 +29,7 @@ from inpaintrt_bench.report.markdown import (
     table,
     value_of,
 )
+from inpaintrt_bench.report.pareto import pareto_front
 from inpaintrt_bench.report.plotting import MARKERS, PALETTE, add_legend, new_figure
 from inpaintrt_bench.report.schema import Report, Row, make_series
 
@@ -46,7 +47,6 @@ __all__ = [
     "draw_quality",
     "front_rows",
     "measure_quality",
-    "pareto_front",
     "quality",
     "quality_points",
     "quality_table",
@@ -275,27 +275,6 @@ def _evaluations(pipe: InpaintPipeline, setting: Setting) -> int:
 def standard_error(share: float, count: int) -> float:
     """The standard deviation of a share of so many independent cases, as a binomial distribution has it."""
     return math.sqrt(share * (1 - share) / count)
-
-
-def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Which points are on the Pareto front: nothing gives more for the same cost or less.
-
-    Args:
-        costs: What each point costs; less is better.
-        gains: What each point gives; more is better.
-
-    Returns:
-        Indices of the front's points by rising cost, and so by rising gain. Of equal points the first counts.
-
-    Raises:
-        ValueError: They are not equally many.
-    """
-    points = sorted((cost, -gain, index) for index, (cost, gain) in enumerate(zip(costs, gains, strict=True)))
-    front: list[int] = []
-    for _, negative, index in points:
-        if not front or -negative > gains[front[-1]]:
-            front.append(index)
-    return front
 
 
 def quality_table(report: Report) -> str:

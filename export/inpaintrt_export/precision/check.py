@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["check_half_precision", "compare_networks", "record_conversions", "vae_half_error"]
 
 _TOLERANCE: Final = PRECISIONS["fp16"].tolerance
-_SMALL: Final = (72, 56)
-"""Height and width in pixels of the image that networks are compared at."""
+_SMALL: Final = (9, 7)
+"""Height and width in latent pixels of the image that networks are compared at."""
 _ROWS: Final = 2
 
 
@@ -109,7 +109,9 @@ def compare_networks(own: Path, other: Path, manifest: Manifest, name: str) -> P
     """
     exported = manifest.exported[name]
     factor, tokens = manifest.architecture.vae_scale_factor, manifest.tokenizer.max_length
-    shapes = input_shapes(exported, axis_sizes(name, _SMALL, factor, tokens, rows=_ROWS))
+    height, width = _SMALL
+    sizes = axis_sizes(name, (height * factor, width * factor), factor, tokens, rows=_ROWS)
+    shapes = input_shapes(exported, sizes)
     inputs = random_inputs(manifest, name, shapes)
     output = _run(open_session(own, sparing=exported.precision != "fp32"), inputs)
     case = ", ".join(f"{tensor} {'x'.join(map(str, shape))}" for tensor, shape in list(shapes.items())[:2])

@@ -10,6 +10,7 @@ from inpaintrt.errors import SourceError
 from inpaintrt_export.progress import silent
 
 if TYPE_CHECKING:
+    from inpaintrt.bundle import PredictionType
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
@@ -28,6 +29,7 @@ class SourceOptions:
         variant: Variant of the weights, e.g. "fp16".
         allow_pickle: Read pickled weights where there are no others.
         tokenizer: A folder with a tokenizer to take instead of the checkpoint's own.
+        prediction_type: What the UNet predicts, if the checkpoint does not say so, or wrongly.
         seed: Of a synthetic checkpoint's weights.
     """
 
@@ -38,6 +40,7 @@ class SourceOptions:
     variant: str | None = None
     allow_pickle: bool = False
     tokenizer: Path | None = None
+    prediction_type: PredictionType | None = None
     seed: int = 0
 
 
@@ -56,7 +59,7 @@ def open_source(source: str, options: SourceOptions, progress: Progress = silent
     if source.startswith("synthetic:"):
         from inpaintrt_export.sources.synthetic import SyntheticSource
 
-        return SyntheticSource(source, options.seed)
+        return SyntheticSource(source, options.seed, prediction_type=options.prediction_type)
     path = Path(source).expanduser()
     if path.is_dir():
         from inpaintrt_export.sources.folder import FolderSource
@@ -67,11 +70,17 @@ def open_source(source: str, options: SourceOptions, progress: Progress = silent
             variant=options.variant,
             allow_pickle=options.allow_pickle,
             tokenizer=options.tokenizer,
+            prediction_type=options.prediction_type,
         )
     if path.is_file():
         from inpaintrt_export.sources.single_file import SingleFileSource
 
-        return SingleFileSource(path, allow_pickle=options.allow_pickle, tokenizer=options.tokenizer)
+        return SingleFileSource(
+            path,
+            allow_pickle=options.allow_pickle,
+            tokenizer=options.tokenizer,
+            prediction_type=options.prediction_type,
+        )
     from inpaintrt_export.sources.hub import is_hub_id, open_hub_source
 
     if is_hub_id(source):

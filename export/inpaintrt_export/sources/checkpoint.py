@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenizers import Tokenizer
     from torch import nn
 
-    from inpaintrt.bundle import Checkpoint
+    from inpaintrt.bundle import Checkpoint, PredictionType
 
-__all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part"]
+__all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part", "predicting"]
 
 Part = Literal["text_encoder", "vae", "unet"]
 PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
+
+
+def predicting(scheduler: Mapping[str, Any], prediction_type: PredictionType | None) -> dict[str, Any]:
+    """A scheduler's configuration, with what the user says that the UNet predicts."""
+    return {**scheduler, **({} if prediction_type is None else {"prediction_type": prediction_type})}
 
 
 class CheckpointConfigs(Protocol):

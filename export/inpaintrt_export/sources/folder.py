@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 from inpaintrt.bundle import Checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
 from inpaintrt_export.configs import read_config
-from inpaintrt_export.sources.checkpoint import PARTS
+from inpaintrt_export.sources.checkpoint import PARTS, predicting
 from inpaintrt_export.tokenizer import read_tokenizer
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import nn
 
+    from inpaintrt.bundle import PredictionType
     from inpaintrt_export.sources.checkpoint import Part
 
 __all__ = ["FolderSource"]
@@ -44,6 +45,7 @@ class FolderSource:
         variant: Variant of the weights, e.g. "fp16" for `model.fp16.safetensors`; None for the plain ones.
         allow_pickle: Read pickled weights where there are no others.
         tokenizer: A folder with a tokenizer to take instead of the checkpoint's own.
+        prediction_type: What the UNet predicts, if the scheduler's configuration is wrong about it.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class FolderSource:
         variant: str | None = None,
         allow_pickle: bool = False,
         tokenizer: Path | None = None,
+        prediction_type: PredictionType | None = None,
     ) -> None:
         self._folder = folder
         self._name = name
         self._revision = revision
         self._variant = variant
         self._allow_pickle = allow_pickle
+        self._prediction_type = prediction_type
         self._tokenizer = folder / "tokenizer" if tokenizer is None else tokenizer
 
     def config(self, part: Part) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class FolderSource:
     def scheduler_config(self) -> dict[str, Any]:
         """The `scheduler_config.json`."""
         path = self._folder / "scheduler" / "scheduler_config.json"
-        return read_config(path, f"no scheduler in {self._folder}")
+        return predicting(read_config(path, f"no scheduler in {self._folder}"), self._prediction_type)
 
     def tokenizer(self) -> tuple[Tokenizer, int]:
         """The tokenizer, and the id of the token that pads a window."""

@@ -72,6 +72,7 @@ def open_hub_source(repository: str, options: SourceOptions, progress: Progress)
         variant=options.variant,
         allow_pickle=options.allow_pickle,
         tokenizer=options.tokenizer,
+        prediction_type=options.prediction_type,
     )
 
 

@@ -188,12 +188,37 @@ _SD2_V_PREDICTION: Config = {
 }
 del _SD2_V_PREDICTION["skip_prk_steps"]
 
+
+_TINY_SD2 = replace(
+    _TINY,
+    parts={
+        **_TINY.parts,
+        "text_encoder": {**_TINY.parts["text_encoder"], "hidden_act": "gelu", "pad_token_id": 0},
+        "vae": {
+            **_TINY.parts["vae"],
+            "block_out_channels": [8, 8, 16],
+            "down_block_types": ["DownEncoderBlock2D"] * 3,
+            "up_block_types": ["UpDecoderBlock2D"] * 3,
+        },
+        "unet": {
+            **_TINY.parts["unet"],
+            "attention_head_dim": [2, 4],
+            "sample_size": 16,
+            "use_linear_projection": True,
+        },
+    },
+    padding="!",
+)
+"""As Stable Diffusion 2.x, but for a VAE of factor 4."""
+
 LAYOUTS: dict[str, Layout] = {
     "sd15": _text_to_image(_SD15),
     "sd15-inpaint": _SD15,
     "sd2": _text_to_image(_SD2, scheduler=_SD2_V_PREDICTION, sample_size=96),
+    "sd2-base": _text_to_image(_SD2),
     "sd2-inpaint": _SD2,
     "tiny": _TINY,
     "tiny-lcm": _text_to_image(_TINY, time_cond_proj_dim=32),
+    "tiny-sd2": _text_to_image(_TINY_SD2, scheduler=_SD2_V_PREDICTION),
     "tiny-text-to-image": _text_to_image(_TINY),
 }

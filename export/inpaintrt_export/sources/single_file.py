@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_clip_checkpoint,
     convert_ldm_unet_checkpoint,
@@ -16,10 +16,11 @@ from diffusers.loaders.single_file_utils import (
     convert_open_clip_checkpoint,
 )
 from safetensors import SafetensorError, safe_open
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from inpaintrt.bundle import Checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
+from inpaintrt_export.families.sd import inpaints, make_part
+from inpaintrt_export.sources.checkpoint import predicting
 from inpaintrt_export.sources.layouts import LAYOUTS
 from inpaintrt_export.tokenizer import read_tokenizer
 
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor, nn
 
+    from inpaintrt.bundle import PredictionType
     from inpaintrt_export.sources.checkpoint import Part
     from inpaintrt_export.sources.layouts import Layout
 
 __all__ = ["LAYOUTS_BY_CONTEXT_WIDTH", "SingleFileSource"]
 
-LAYOUTS_BY_CONTEXT_WIDTH: dict[int, tuple[Layout, Layout]] = {
+LAYOUTS_BY_CONTEXT_WIDTH: dict[int, tuple[Layout, ...]] = {
     768: (LAYOUTS["sd15"], LAYOUTS["sd15-inpaint"]),
-    1024: (LAYOUTS["sd2"], LAYOUTS["sd2-inpaint"]),
+    1024: (LAYOUTS["sd2"], LAYOUTS["sd2-base"], LAYOUTS["sd2-inpaint"]),
 }
-"""The layouts for text-to-image and for inpainting. A file does not say what its UNet predicts: of SD 2.x,
-it is taken for v-prediction at 768 pixels, as diffusers' `from_single_file` does."""
+"""Where layouts differ only in what the UNet predicts, the first is that of a file that does not say so."""
 
 _PREFIXES: dict[Part, str] = {
     "text_encoder": "cond_stage_model.",
@@ -51,6 +52,16 @@ _OPEN_CLIP_PREFIX = "cond_stage_model.model."
 _CONTEXT_WEIGHT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _FIRST_WEIGHT = "model.diffusion_model.input_blocks.0.0.weight"
 _LAST_WEIGHT = "model.diffusion_model.out.2.weight"
+_BASE_STEPS = 875_000
+"""Training steps of the first base checkpoint of 2.x, by which diffusers knows that it predicts epsilon."""
+_PARAMETERIZATION = re.compile(r"^\s*parameterization\s*:\s*[\"']?(\w+)", re.MULTILINE)
+_PREDICTION_TYPES: dict[str, PredictionType] = {
+    "eps": "epsilon",
+    "epsilon": "epsilon",
+    "v": "v_prediction",
+    "v_prediction": "v_prediction",
+}
+"""diffusers' words for those of the original code base, and of ModelSpec."""
 _PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
@@ -62,15 +73,26 @@ class SingleFileSource:
         path: The file.
         allow_pickle: Read a pickled file; only tensors are taken out of it.
         tokenizer: The folder of a CLIP tokenizer; None looks beside the file, and in `tokenizer` beside it.
+        prediction_type: What the UNet predicts. None takes what a `.yaml` of the same name beside the file
+            says, then the file itself; SD 2.x files that say nothing predict v, as for diffusers'
+            `from_single_file`.
 
     Raises:
         SourceError: The file is not a checkpoint of a known layout.
         UnsafeWeightsError: The file is pickled, and that is not allowed.
     """
 
-    def __init__(self, path: Path, *, allow_pickle: bool = False, tokenizer: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        allow_pickle: bool = False,
+        tokenizer: Path | None = None,
+        prediction_type: PredictionType | None = None,
+    ) -> None:
         self._path = path
         self._weights = _open(path, allow_pickle=allow_pickle)
+        self._prediction_type = prediction_type or _original_config(path) or self._weights.prediction_type()
         self._layout = self._find_layout()
         self._tokenizer = _find_tokenizer(path) if tokenizer is None else tokenizer
 
@@ -84,9 +106,13 @@ class SingleFileSource:
                 received=f"embeddings of width {width}",
                 expected=f"width {known}",
             )
-        text_to_image, inpainting = layouts
-        latent_channels = self._shape(_LAST_WEIGHT)[0]
-        return text_to_image if self._shape(_FIRST_WEIGHT)[1] == latent_channels else inpainting
+        channels = {
+            "in_channels": self._shape(_FIRST_WEIGHT)[1],
+            "out_channels": self._shape(_LAST_WEIGHT)[0],
+        }
+        alike = [each for each in layouts if inpaints(each.parts["unet"]) == inpaints(channels)]
+        predicted = [each for each in alike if each.scheduler["prediction_type"] == self._prediction_type]
+        return (predicted or alike)[0]
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if name not in self._weights.names:
@@ -146,7 +172,7 @@ class SingleFileSource:
 
     def scheduler_config(self) -> dict[str, Any]:
         """The scheduler that checkpoints of this layout come with."""
-        return dict(self._layout.scheduler)
+        return predicting(self._layout.scheduler, self._prediction_type)
 
     def origin(self) -> Checkpoint:
         """The file's name, and its digest."""
@@ -169,6 +195,11 @@ class _SafetensorsWeights:
             ) from error
         self.names = frozenset(self._file.keys())
 
+    def prediction_type(self) -> PredictionType | None:
+        """What the UNet predicts by the file's ModelSpec (github.com/Stability-AI/ModelSpec)."""
+        metadata = self._file.metadata() or {}
+        return _PREDICTION_TYPES.get(metadata.get("modelspec.prediction_type", "").lower())
+
     def read(self, name: str) -> Tensor:
         tensor: Tensor = self._file.get_tensor(name)
         return tensor
@@ -188,7 +219,12 @@ class _PickledWeights:
                 hint="convert it to .safetensors",
             ) from error
         self._weights: dict[str, Tensor] = content.get("state_dict", content)
+        self._steps = content.get("global_step")
         self.names = frozenset(self._weights)
+
+    def prediction_type(self) -> PredictionType | None:
+        """What the UNet predicts, as far as the number of training steps tells."""
+        return "epsilon" if self._steps == _BASE_STEPS else None
 
     def read(self, name: str) -> Tensor:
         return self._weights[name]
@@ -207,6 +243,28 @@ def _open(path: Path, *, allow_pickle: bool) -> _SafetensorsWeights | _PickledWe
     return _PickledWeights(path)
 
 
+def _original_config(path: Path) -> PredictionType | None:
+    """What the UNet predicts by the configuration of the original code base, if it lies beside the file.
+
+    Raises:
+        SourceError: It predicts something else.
+    """
+    config = path.with_suffix(".yaml")
+    if not config.is_file():
+        return None
+    found = _PARAMETERIZATION.search(config.read_text(encoding="utf-8", errors="replace"))
+    if found is None:
+        return None
+    if found[1] not in _PREDICTION_TYPES:
+        raise SourceError(
+            f"{config} has an unknown parameterization",
+            received=found[1],
+            expected=" or ".join(_PREDICTION_TYPES),
+            hint="correct it, or name what the UNet predicts with --prediction-type",
+        )
+    return _PREDICTION_TYPES[found[1]]
+
+
 def _find_tokenizer(path: Path) -> Path | None:
     for folder in (path.parent, path.parent / "tokenizer"):
         if any((folder / name).is_file() for name in _TOKENIZER_FILES):
@@ -215,18 +273,9 @@ def _find_tokenizer(path: Path) -> Path | None:
 
 
 def _make(part: Part, config: dict[str, Any]) -> nn.Module:
-    made: nn.Module
-    match part:
-        case "text_encoder":
-            # Not on the meta device: the position ids are no weight, and would stay there.
-            made = CLIPTextModel(CLIPTextConfig(**config, attn_implementation="eager"))
-        case "vae":
-            with torch.device("meta"):
-                made = AutoencoderKL.from_config(config)
-        case "unet":
-            with torch.device("meta"):
-                made = UNet2DConditionModel.from_config(config)
-    return made
+    # Not on the meta device: the text encoder's position ids are no weight, and would stay there.
+    with torch.device("cpu" if part == "text_encoder" else "meta"):
+        return make_part(part, config)
 
 
 def _convert(part: Part, weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:  # noqa: ANN401

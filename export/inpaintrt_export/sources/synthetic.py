@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from inpaintrt.bundle import Checkpoint
 from inpaintrt.errors import SourceError
-from inpaintrt_export.sources.checkpoint import PARTS
+from inpaintrt_export.families.sd import make_part, pipeline_class
+from inpaintrt_export.sources.checkpoint import PARTS, predicting
 from inpaintrt_export.sources.layouts import LAYOUTS
 from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, clip_tokenizer, train_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from diffusers import AutoencoderKL, UNet2DConditionModel
     from tokenizers import Tokenizer
 
+    from inpaintrt.bundle import PredictionType
     from inpaintrt_export.sources.checkpoint import Part
     from inpaintrt_export.tokenizer import Vocabulary
 
@@ -45,7 +46,7 @@ _CORPUS = (
 class SyntheticSource:
     """A checkpoint that is made up part by part, the same for the same name and seed."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, *, prediction_type: PredictionType | None = None) -> None:
         layout = LAYOUTS.get(name.removeprefix(PREFIX))
         if layout is None:
             raise SourceError(
@@ -56,6 +57,7 @@ class SyntheticSource:
         self._name = name
         self._layout = layout
         self._seed = seed
+        self._prediction_type = prediction_type
 
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`."""
@@ -80,15 +82,15 @@ class SyntheticSource:
 
     def scheduler_config(self) -> dict[str, Any]:
         """The `scheduler_config.json`."""
-        return dict(self._layout.scheduler)
+        return predicting(self._layout.scheduler, self._prediction_type)
 
     def origin(self) -> Checkpoint:
         """Name and seed."""
         return Checkpoint(id=self._name, revision=f"seed {self._seed}")
 
 
-def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> CLIPTextModel:
-    encoder = CLIPTextModel(CLIPTextConfig(**config, attn_implementation="eager"))
+def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> nn.Module:
+    encoder = make_part("text_encoder", config)
     _fill(encoder, generator)
     return encoder
 
@@ -96,7 +98,7 @@ def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> CL
 def _make_vae(config: dict[str, Any], generator: torch.Generator) -> AutoencoderKL:
     """Posterior means of about unit variance once scaled, and pictures that span [-1, 1]."""
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(config)
+        vae = cast("AutoencoderKL", make_part("vae", config))
     _fill(vae.to_empty(device="cpu"), generator)
     channels = config["latent_channels"]
     pictures = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
@@ -112,7 +114,7 @@ def _make_vae(config: dict[str, Any], generator: torch.Generator) -> Autoencoder
 def _make_unet(config: dict[str, Any], generator: torch.Generator) -> UNet2DConditionModel:
     """Predictions of about unit variance."""
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(config)
+        unet = cast("UNet2DConditionModel", make_part("unet", config))
     _fill(unet.to_empty(device="cpu"), generator)
     _sharpen_cross_attention(unet)
     sample = torch.randn(1, config["in_channels"], 8, 8, generator=generator)
@@ -168,10 +170,8 @@ def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
 
 
 def _model_index(source: SyntheticSource) -> dict[str, Any]:
-    unet = source.config("unet")
-    inpaints = unet["in_channels"] != unet["out_channels"]
     return {
-        "_class_name": "StableDiffusionInpaintPipeline" if inpaints else "StableDiffusionPipeline",
+        "_class_name": pipeline_class(source.config("unet")),
         "_diffusers_version": diffusers.__version__,
         "feature_extractor": [None, None],
         "image_encoder": [None, None],

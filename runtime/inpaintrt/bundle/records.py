@@ -21,6 +21,7 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Parity",
+    "PredictionType",
     "TensorKind",
     "TensorSpec",
     "TokenizerSettings",

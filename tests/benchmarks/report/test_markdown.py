@@ -3,7 +3,6 @@
 import pytest
 
 from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
-from inpaintrt_bench.measurements.quality import pareto_front
 from inpaintrt_bench.publishing import TABLES, VIEWS
 from inpaintrt_bench.report.markdown import amount, duration, number, percent, row_labels, table, varying_keys
 from inpaintrt_bench.report.schema import Memory, Report, Row, Work, make_series
@@ -45,15 +44,6 @@ def test_labels_tell_rows_apart_by_what_varies() -> None:
 def test_labels_leave_out_what_a_row_does_not_have() -> None:
     rows = [Row(name="a", case={"load": "capacity", "rate": None}), Row(name="a", case={"rate": 8 / 3})]
     assert row_labels(rows) == ["a, capacity", "a, rate 2.667"]
-
-
-def test_no_point_beats_a_point_of_the_front() -> None:
-    costs, gains = [10, 10, 20, 20, 40, 5], [0.4, 0.7, 0.6, 0.9, 0.9, 0.1]
-    assert pareto_front(costs, gains) == [5, 1, 3]
-    assert pareto_front([1, 1], [2, 2]) == [0]
-    assert pareto_front([], []) == []
-    with pytest.raises(ValueError, match="argument 2 is"):
-        pareto_front([1], [])
 
 
 def test_runners_stand_beside_each_other_with_their_verdict() -> None:

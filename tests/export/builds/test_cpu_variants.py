@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bundles import builds_for
+from bundles import builds_for, make_tiny_bundle
 from export.builds.test_variants import change_scale
 from inpaintrt.backends import open_engines
 from inpaintrt.bundle import Activations, Build, choose_builds, drop_builds, load_manifest, verify_files
@@ -38,12 +38,14 @@ def _activations(bundle: Path) -> dict[str, Activations | None]:
     return {name: build.activations for name, build in builds.items()}
 
 
-def test_a_float32_export_has_them(tiny_bundle: Path) -> None:
-    manifest = load_manifest(tiny_bundle)
-    verify_files(manifest, tiny_bundle)
-    assert {variant.component for variant in _variants(tiny_bundle)} == NETWORKS
-    for variant in _variants(tiny_bundle):
-        model = onnx.load(tiny_bundle / variant.file, load_external_data=False)
+@pytest.mark.parametrize("name", ["tiny", "tiny-text-to-image"])
+def test_a_float32_export_has_them(bundle_cache: Path, name: str) -> None:
+    bundle = make_tiny_bundle(bundle_cache, name=name)
+    manifest = load_manifest(bundle)
+    verify_files(manifest, bundle)
+    assert {variant.component for variant in _variants(bundle)} == NETWORKS
+    for variant in _variants(bundle):
+        model = onnx.load(bundle / variant.file, load_external_data=False)
         operators = [node.op_type for node in model.graph.node]
         assert operators.count("MultiHeadAttention") == variant.fused["MultiHeadAttention"] > 0
         assert "Softmax" not in operators

@@ -1,8 +1,9 @@
 """The result of a request does not depend on its company."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inpaintrt.loading import LoadedBundle
+from inpaintrt.backends import Array
+from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.request import Request
 from inpaintrt_server.batching import BatchingService, BatchingSettings, Event, Stepped
 from runtime.pictures import largest_difference
 from server.batching.conftest import MakeService
-from server.batching.tools import Ear, ask, hand_in, paint_alone
+from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
 
 KINDS: list[dict[str, Any]] = [
     {"num_inference_steps": 4, "seed": 1},
@@ -43,6 +45,15 @@ KINDS: list[dict[str, Any]] = [
     {"timesteps": [999, 800, 400.5, 90], "scheduler": "heun", "strength": 0.7, "seed": 14},
     {"sigmas": [9.0, 4.0, 1.0, 0.3, 0.0], "scheduler": "euler", "seed": 15},
     {"num_inference_steps": 30, "scheduler": "lcm", "guidance_scale": 2.0, "seed": 13, "mask_blur": 2.0},
+    {"num_inference_steps": 6, "mask_mode": "soft", "strength": 0.8, "seed": 14},
+    {"num_inference_steps": 6, "task": "image-to-image", "scheduler": "euler", "seed": 15},
+    {"num_inference_steps": 5, "task": "text-to-image", "guidance_rescale": 0.5, "seed": 16},
+]
+TASKS: list[dict[str, Any]] = [
+    {"num_inference_steps": 6, "seed": 1},
+    {"num_inference_steps": 8, "seed": 2, "task": "image-to-image", "scheduler": "euler_a"},
+    {"num_inference_steps": 5, "seed": 3, "task": "text-to-image", "height": 64, "width": 64},
+    {"num_inference_steps": 7, "seed": 4, "mask_mode": "soft", "scheduler": "dpmpp_2m"},
 ]
 
 
@@ -115,6 +126,33 @@ def test_in_one_row_bucket_company_changes_no_bit(make_service: MakeService) -> 
         pictures.append([np.asarray(ear.finished().images[0]) for ear in ears])
     for one, other in zip(*pictures, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
+    make_service: MakeService, tiny_text_to_image_bundle: Path
+) -> None:
+    shared: list[int] = []
+
+    def count_slots(inputs: Mapping[str, Array]) -> None:
+        shared.append(int(np.count_nonzero(np.abs(inputs["guidance"]).sum(axis=1))))
+
+    loaded = load_bundle(tiny_text_to_image_bundle, backend_options={"threads": 1})
+    service = make_service(with_engine(loaded, "denoiser", count_slots), slots=4, row_buckets=(8,))
+    requests = [ask(**task) for task in TASKS]
+    alone = [paint_alone(loaded, request) for request in requests]
+    pictures: list[list[NDArray[np.uint8]]] = []
+    for together in (False, True):
+        shared.clear()
+        ears = [Ear() for _ in requests]
+        for request, ear in zip(requests, ears, strict=True):
+            hand_in(service, request, ear)
+            if not together:
+                ear.last()
+        pictures.append([np.asarray(ear.finished().images[0]) for ear in ears])
+        assert max(shared) == (len(requests) if together else 1)
+    for one, other, (expected,) in zip(*pictures, alone, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert largest_difference(Image.fromarray(one), expected) <= 1
 
 
 def test_a_pipeline_that_runs_beside_the_service_disturbs_nobody(

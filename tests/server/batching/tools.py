@@ -12,7 +12,7 @@ from inpaintrt.backends import Array, Engine
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import EngineRunError
 from inpaintrt.loading import LoadedBundle
-from inpaintrt.request import Request, make_request
+from inpaintrt.request import Request, Task, make_request
 from inpaintrt_server.batching import (
     BatchingService,
     Event,
@@ -125,19 +125,24 @@ def with_engine(
 
 
 def ask(
-    prompt: str = "a red balloon", *, size: tuple[int, int] = (64, 64), picture: int = 0, **options: Any
+    prompt: str = "a red balloon",
+    *,
+    size: tuple[int, int] = (64, 64),
+    picture: int = 0,
+    task: Task = "inpainting",
+    **options: Any,
 ) -> Request:
     """A request for a small picture."""
-    image, mask = gradient(*size, seed=picture), disc_mask(*size)
+    image = None if task == "text-to-image" else gradient(*size, seed=picture)
+    mask = disc_mask(*size) if task == "inpainting" else None
     settings: Any = {"num_inference_steps": 4, "scheduler": "ddim", "seed": 0, **options}
     return make_request(prompt, image, mask, settings)
 
 
 def paint_alone(loaded: LoadedBundle, request: Request) -> list[Image.Image]:
     """What the pipeline makes of a request."""
-    output = InpaintPipeline(loaded)(
-        str(request.prompts[0]), request.images[0], request.masks[0], **request.options
-    )
+    image, mask = (given[0] if given else None for given in (request.images, request.masks))
+    output = InpaintPipeline(loaded)(str(request.prompts[0]), image, mask, **request.options)
     assert isinstance(output.images, list)
     return output.images
 

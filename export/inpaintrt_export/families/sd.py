@@ -1,29 +1,90 @@
-"""Is it a checkpoint of the kind that the runtime runs?"""
+"""Stable Diffusion 1.x and 2.x: classes of its parts, channels of its UNet, rules of its pipelines."""
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import diffusers
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from inpaintrt.bundle import Architecture
 from inpaintrt.errors import SourceError
 from inpaintrt.samplers import compile_table
-from inpaintrt_export.networks import vae_factor
 
 if TYPE_CHECKING:
-    from inpaintrt_export.sources.checkpoint import CheckpointConfigs
+    from torch import nn
 
-__all__ = ["check_architecture", "rewrite_scheduler_config", "scheduler_of"]
+    from inpaintrt_export.sources.checkpoint import CheckpointConfigs, Part
 
-_FOREIGN_OPTIONS = (
+__all__ = [
+    "FAMILY",
+    "UNET_INPUTS",
+    "check_architecture",
+    "condition_channels",
+    "inpaints",
+    "make_part",
+    "pipeline_class",
+    "rewrite_scheduler_config",
+    "scheduler_of",
+    "vae_factor",
+]
+
+FAMILY: Final = "sd"
+
+UNET_INPUTS: Final[Mapping[str, str]] = {
+    "timestep": "timestep",
+    "context": "encoder_hidden_states",
+    "guidance_embedding": "timestep_cond",
+}
+"""What a UNet's graph calls the inputs of a step."""
+
+_CLASSES: Final[Mapping[Part, type[Any]]] = {
+    "text_encoder": CLIPTextModel,
+    "vae": AutoencoderKL,
+    "unet": UNet2DConditionModel,
+}
+_FOREIGN_OPTIONS: Final = (
     "addition_embed_type",
     "class_embed_type",
     "encoder_hid_dim_type",
     "num_class_embeds",
 )
 """Options of the UNet that give it inputs which no request has."""
+
+
+def make_part(part: Part, config: Mapping[str, Any]) -> nn.Module:
+    """A part with the weights of a fresh module."""
+    made: nn.Module
+    if part == "text_encoder":
+        made = CLIPTextModel(CLIPTextConfig(**config, attn_implementation="eager"))
+    else:
+        made = _CLASSES[part].from_config(config)
+    return made
+
+
+def vae_factor(vae: Mapping[str, Any]) -> int:
+    """Pixels of one latent pixel along each side."""
+    factor: int = 2 ** (len(vae["block_out_channels"]) - 1)
+    return factor
+
+
+def condition_channels(unet: Mapping[str, Any]) -> int:
+    """Channels that a UNet takes beside the latents: 0, or those of the mask and the masked image."""
+    channels: int = unet["in_channels"] - unet["out_channels"]
+    return channels
+
+
+def inpaints(unet: Mapping[str, Any]) -> bool:
+    """Whether a UNet sees the mask and the masked image."""
+    return condition_channels(unet) > 0
+
+
+def pipeline_class(unet: Mapping[str, Any]) -> str:
+    """The class of diffusers' pipeline that a checkpoint is published with."""
+    return "StableDiffusionInpaintPipeline" if inpaints(unet) else "StableDiffusionPipeline"
 
 
 def check_architecture(source: CheckpointConfigs) -> Architecture:
@@ -38,7 +99,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     _check_vae(vae)
     _check_unet(unet, vae)
     _check_context(text_encoder, unet)
-    scheduler = rewrite_scheduler_config(source.scheduler_config(), inpaints=_inpaints(unet))
+    scheduler = rewrite_scheduler_config(source.scheduler_config(), inpaints=inpaints(unet))
     compile_table(scheduler, None, 4)
     return Architecture(
         latent_channels=vae["latent_channels"],
@@ -48,7 +109,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
         prediction_type=scheduler.get("prediction_type", "epsilon"),
         native_resolution=_native_resolution(unet, vae_factor(vae)),
         text_layers=text_encoder["num_hidden_layers"],
-        condition_channels=unet["in_channels"] - vae["latent_channels"],
+        condition_channels=condition_channels(unet),
         guidance_embedding_width=unet.get("time_cond_proj_dim"),
     )
 
@@ -64,10 +125,9 @@ def _check_classes(text_encoder: dict[str, Any], vae: dict[str, Any], unet: dict
         "vae": vae.get("_class_name"),
         "unet": unet.get("_class_name"),
     }
-    known = {"text_encoder": "CLIPTextModel", "vae": "AutoencoderKL", "unet": "UNet2DConditionModel"}
-    for part, name in known.items():
-        if found[part] != name:
-            raise _refuse(f"the {part} is of a class that cannot be exported", found[part], name)
+    for part, known in _CLASSES.items():
+        if found[part] != known.__name__:
+            raise _refuse(f"the {part} is of a class that cannot be exported", found[part], known.__name__)
 
 
 def _check_unet(unet: dict[str, Any], vae: dict[str, Any]) -> None:
@@ -131,18 +191,16 @@ def scheduler_of(source: CheckpointConfigs) -> dict[str, Any]:
     Raises:
         SourceError: The scheduler's class is not diffusers'.
     """
-    return rewrite_scheduler_config(source.scheduler_config(), inpaints=_inpaints(source.config("unet")))
-
-
-def _inpaints(unet: dict[str, Any]) -> bool:
-    return bool(unet["in_channels"] != unet["out_channels"])
+    return rewrite_scheduler_config(source.scheduler_config(), inpaints=inpaints(source.config("unet")))
 
 
 def rewrite_scheduler_config(config: dict[str, Any], *, inpaints: bool) -> dict[str, Any]:
     """Give outdated settings the values that diffusers' pipelines run with.
 
     Source: the constructors of diffusers' `StableDiffusionInpaintPipeline`, for `steps_offset` and
-    `skip_prk_steps`, and of `StableDiffusionPipeline`, for `steps_offset` and `clip_sample`.
+    `skip_prk_steps`, and of `StableDiffusionPipeline`, for `steps_offset` and `clip_sample`. The inpainting
+    pipeline keeps `clip_sample`, also with a 4-channel UNet; clipping is not linear, so that no table
+    expresses it, and such a checkpoint inpaints without it.
 
     Args:
         config: The checkpoint's `scheduler_config.json`.
