@@ -59,13 +59,13 @@ def test_imported_bundle_paints_what_the_exported_one_paints(
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 72, 3), np.uint8))
     mask = Image.new("L", image.size)
     mask.paste(255, (16, 8, 48, 60))
-    pictures = []
+    images = []
     for bundle in (tmp_path / "bundle", tiny_bundle):
         with InpaintPipeline.from_bundle(bundle) as pipe:
             output = pipe("a red balloon", image, mask, num_inference_steps=4, seed=1)
-            pictures.append(np.asarray(output.images[0]).astype(int))
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1
-    assert np.abs(pictures[0] - np.asarray(image)).max() > 10
+            images.append(np.asarray(output.images[0]).astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+    assert np.abs(images[0] - np.asarray(image)).max() > 10
 
 
 def test_imported_files_are_the_same_bytes(folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from inpaintrt_server.batching import (
     Started,
     Stepped,
 )
-from runtime.pictures import disc_mask, gradient
+from runtime.image_tools import disc_mask, gradient
 
 __all__ = ["Ear", "FailsAt", "Spy", "ask", "hand_in", "paint_alone", "with_engine"]
 
@@ -125,10 +125,10 @@ def with_engine(
 
 
 def ask(
-    prompt: str = "a red balloon", *, size: tuple[int, int] = (64, 64), picture: int = 0, **options: Any
+    prompt: str = "a red balloon", *, size: tuple[int, int] = (64, 64), image_seed: int = 0, **options: Any
 ) -> Request:
-    """A request for a small picture."""
-    image, mask = gradient(*size, seed=picture), disc_mask(*size)
+    """A request for a small image."""
+    image, mask = gradient(*size, seed=image_seed), disc_mask(*size)
     settings: Any = {"num_inference_steps": 4, "scheduler": "ddim", "seed": 0, **options}
     return make_request(prompt, image, mask, settings)
 
