@@ -138,11 +138,11 @@ class Flow:
     def encode_image(self, index: int, image: Floats) -> LatentDistribution:
         """Encode one of `images_to_encode`. For `encode`; a server looks into its cache first."""
         del index
-        return self._stages.encode_picture(image)
+        return self._stages.encode_image(image)
 
     @property
     def rows(self) -> int:
-        """The most UNet rows that a step of one result needs."""
+        """The maximum number of UNet rows that a step of one result needs."""
         return self.entries[0].program.contexts
 
     def rows_now(self, result: int) -> int:

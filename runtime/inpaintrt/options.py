@@ -50,7 +50,7 @@ _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
-_MOST_STEPS = 1000
+_MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,17 @@ class Options(TypedDict, total=False):
         FiniteFloats(PromptError),
     ]
     num_inference_steps: Annotated[
-        int, Meta(ge=1, le=_MOST_STEPS, description="Steps of the sampler."), Default(50)
+        int, Meta(ge=1, le=_MAX_STEPS, description="Steps of the sampler."), Default(50)
     ]
     timesteps: Annotated[
-        Annotated[Sequence[float], Meta(min_length=1, max_length=_MOST_STEPS)] | None,
+        Annotated[Sequence[float], Meta(min_length=1, max_length=_MAX_STEPS)] | None,
         Meta(
             description="Timestep of each step, in falling order, in place of num_inference_steps; for "
             "samplers that take them."
         ),
     ]
     sigmas: Annotated[
-        Annotated[Sequence[float], Meta(min_length=2, max_length=_MOST_STEPS + 1)] | None,
+        Annotated[Sequence[float], Meta(min_length=2, max_length=_MAX_STEPS + 1)] | None,
         Meta(
             description="Sigma of each step and the one after the last step, in falling order, in place of "
             "num_inference_steps; for samplers that take them."
@@ -309,8 +309,14 @@ def make_options(**given: Unpack[Options]) -> Options:
     return options
 
 
-def current_names(given: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+def current_names(
+    given: Mapping[str, object], renamed: Mapping[str, str] = RENAMED
+) -> tuple[dict[str, object], list[str]]:
     """Replace former names of options.
+
+    Args:
+        given: Options by their names.
+        renamed: Former names, and the names of today.
 
     Returns:
         The options under their names of today, and a note for each that came under a former name.
@@ -318,17 +324,17 @@ def current_names(given: Mapping[str, object]) -> tuple[dict[str, object], list[
     Raises:
         ParameterError: An option comes under both of its names.
     """
-    renamed = {old: new for old, new in RENAMED.items() if old in given}
-    for old, new in renamed.items():
+    former = {old: new for old, new in renamed.items() if old in given}
+    for old, new in former.items():
         if new in given:
             raise ParameterError(
                 "an option is given twice", received=f"{old} and {new}", expected=new, parameter=old
             )
     notes = [
         f"the option {old!r} is now named {new!r}; the next version no longer accepts the former name"
-        for old, new in renamed.items()
+        for old, new in former.items()
     ]
-    return {renamed.get(name, name): value for name, value in given.items()}, notes
+    return {former.get(name, name): value for name, value in given.items()}, notes
 
 
 def _check_compat(options: Options) -> None:
