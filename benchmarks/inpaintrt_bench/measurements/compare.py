@@ -34,7 +34,7 @@ from inpaintrt_bench.runners.session import (
     session_options,
 )
 from inpaintrt_bench.runners.sources import make_case
-from inpaintrt_bench.runners.work import add_work
+from inpaintrt_bench.runners.work import try_count_work
 from inpaintrt_bench.workers.messages import Case
 
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def compare(
             limits=limits,
         )
         common = opened.describe(case)
-        rows = compare_runners(specs, opened.launcher, comparison, lambda some: opened.keep(some, common))
-        opened.finish(add_work(rows, opened.launcher.bundle, case, opened.peak), common)
+        work = try_count_work(opened.launcher.bundle, case, opened.launcher.progress)
+        rows = compare_runners(
+            specs, opened.launcher, comparison, lambda some: opened.keep(some, common, work.notes)
+        )
+        opened.finish(work.add_to(rows, opened.peak), common, work.notes)
 
 
 @dataclass(frozen=True, kw_only=True)
