@@ -10,6 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt_bench.report.image_comparison import LIMITS
 from inpaintrt_bench.report.markdown import (
     MISSING,
     amount,
@@ -23,7 +24,6 @@ from inpaintrt_bench.report.markdown import (
 from inpaintrt_bench.report.plotting import STAGE_COLORS, add_legend, new_figure
 from inpaintrt_bench.report.schema import STAGES, Report, Row
 from inpaintrt_bench.runners.catalogue import BASELINE, RunnerSpec, choose_runners
-from inpaintrt_bench.runners.image_comparison import LIMITS
 from inpaintrt_bench.runners.launching import Launcher
 from inpaintrt_bench.runners.measured import MeasuredRunner
 from inpaintrt_bench.runners.session import (

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.odd import BUNDLE, demo_case, demo_launcher, odd, odd_path
 from inpaintrt.errors import ParameterError
 from inpaintrt_bench.measurements.compare import Comparison, compare_runners
+from inpaintrt_bench.report.image_comparison import LIMITS
 from inpaintrt_bench.report.schema import STAGES, Peak, Row
 from inpaintrt_bench.runners.catalogue import BASELINE, RunnerSpec, choose_runners, runner_names
-from inpaintrt_bench.runners.image_comparison import LIMITS
 from inpaintrt_bench.runners.work import try_count_work
 
 __all__ = ["odd_path"]
