@@ -33,6 +33,7 @@ __all__ = [
     "flood_connections",
     "run_closed",
     "run_open",
+    "run_together",
     "send_raw",
 ]
 
@@ -145,6 +146,11 @@ def run_closed(loop: Loop, clients: int, seconds: float) -> Sent:
     Calls are sent in turn, so that long and short ones come in the mixture's own proportion.
     """
     return asyncio.run(_Clients(loop).run_closed(clients, seconds))
+
+
+def run_together(loop: Loop) -> Sent:
+    """Send every call once, all at the same time."""
+    return asyncio.run(_Clients(loop).run_plan([(0.0, index, None) for index in range(len(loop.calls))]))
 
 
 def _patience(random_source: random.Random, hang_ups: float) -> float | None:

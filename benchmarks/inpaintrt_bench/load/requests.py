@@ -15,7 +15,9 @@ import httpx
 import msgspec
 from PIL import Image
 
+from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.demo import load_scene
+from inpaintrt_bench.load.server import ServerSetup
 
 __all__ = ["Call", "Load", "Task", "load_options", "make_call", "make_mixture"]
 
@@ -49,6 +51,10 @@ _OPTIONS = (
         "--tasks", "count", type=click.IntRange(1), default=32, show_default=True, help="Different requests."
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of arrivals and requests."),
+    click.option(
+        "--backend", default=DEFAULT_BACKEND, show_default=True, help="What the server's engines run on."
+    ),
+    click.option("--backend-options", help="What the backend lets its users set, such as threads=2."),
     click.option(
         "--server-option",
         "server_options",
@@ -249,7 +255,9 @@ class Load:
         most_steps: Of the sampler.
         count: How many different requests there are.
         seed: Of arrivals and requests.
-        server_options: Words for the server's command line.
+        backend: What the server's engines run on.
+        backend_options: What the backend lets its users set, such as "threads=2"; None for nothing.
+        server_options: Further words for the server's command line.
     """
 
     apis: tuple[str, ...]
@@ -258,7 +266,25 @@ class Load:
     most_steps: int
     count: int
     seed: int
+    backend: str
+    backend_options: str | None
     server_options: tuple[str, ...]
+
+    def setup(self, bundle: str) -> ServerSetup:
+        """What is served, and on what.
+
+        Raises:
+            BadParameter: The backend is named among the server's options, where it would concern the server
+                alone.
+        """
+        for word in self.server_options:
+            if word.startswith("--backend"):
+                raise click.BadParameter(
+                    f"{word!r} would not concern the images that the server's are compared with: "
+                    "name it as an option of this command",
+                    param_hint="--server-option",
+                )
+        return ServerSetup(bundle, self.backend, self.backend_options, self.server_options)
 
     def tasks(self) -> tuple[Task, ...]:
         """The requests.

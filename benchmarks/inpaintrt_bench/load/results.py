@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaintrt.bundle import Manifest
+from inpaintrt.loading import load_bundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_bench.load.clients import Outcome, Sent
 from inpaintrt_bench.load.requests import Task
+from inpaintrt_bench.load.server import ServerSetup
+from inpaintrt_bench.report.image_comparison import LIMITS, broken_limits, compare_images
 from inpaintrt_bench.report.schema import Row, Scalar, Status, make_series
 
 __all__ = [
     "LARGEST_DIFFERENCE",
+    "Difference",
     "Pixels",
     "ReferenceImages",
     "count_ends",
@@ -36,34 +42,58 @@ Pixels = NDArray[np.uint8]
 _GUIDANCE = 7.5
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How far an image is from its reference.
+
+    Attributes:
+        largest: The largest difference of a value, in steps of 1/255.
+        wrong: Why it is another image; None where it is not.
+    """
+
+    largest: int
+    wrong: str | None
+
+
 class ReferenceImages:
     """The images that a load should bring: those that the pipeline paints alone.
 
     Args:
         references: `[height, width, 3]` uint8, for each call.
+        limits: What an image has to keep, from `image_comparison.LIMITS`; None where it may only differ by
+            rounding to 8 bits, `LARGEST_DIFFERENCE`.
     """
 
-    def __init__(self, references: Sequence[Pixels]) -> None:
-        self._references = references
+    def __init__(self, references: Sequence[Pixels], limits: Mapping[str, float] | None = None) -> None:
+        self._references, self.limits = references, limits
+        self._known: dict[tuple[str, int], Difference] = {}
 
-    def differences(self, sent: Sent) -> list[int]:
-        """How far each image that came is from its reference, in steps of 1/255."""
-        known: dict[tuple[str, int], int] = {}
-        for outcome in sent.outcomes:
-            if outcome.digest is not None and (outcome.digest, outcome.call) not in known:
-                image = sent.images[outcome.digest]
-                known[outcome.digest, outcome.call] = _difference(image, self._references[outcome.call])
+    def differences(self, sent: Sent) -> list[Difference]:
+        """How far each image that came is from its reference."""
         return [
-            known[outcome.digest, outcome.call] for outcome in sent.outcomes if outcome.digest is not None
+            self._difference(outcome.digest, outcome.call, sent.images)
+            for outcome in sent.outcomes
+            if outcome.digest is not None
         ]
 
+    def _difference(self, digest: str, call: int, images: Mapping[str, bytes]) -> Difference:
+        if (digest, call) not in self._known:
+            self._known[digest, call] = _compare(images[digest], self._references[call], self.limits)
+        return self._known[digest, call]
 
-def _difference(file: bytes, reference: Pixels) -> int:
+
+def _compare(file: bytes, reference: Pixels, limits: Mapping[str, float] | None) -> Difference:
     with Image.open(io.BytesIO(file)) as image:
-        pixels = np.asarray(image.convert("RGB"), np.int16)
+        pixels = np.asarray(image.convert("RGB"))
     if pixels.shape != reference.shape:
-        return _FULL_RANGE
-    return int(np.abs(pixels - reference).max())
+        return Difference(_FULL_RANGE, f"an image has the shape {pixels.shape}, not {reference.shape}")
+    largest = int(np.abs(pixels.astype(np.int16) - reference).max())
+    if largest <= LARGEST_DIFFERENCE:
+        return Difference(largest, None)
+    broken = f"by {largest}/255"
+    if limits is not None:
+        broken = broken_limits(compare_images(pixels[None], reference[None], "alone", limits))
+    return Difference(largest, f"an image differs from the one painted alone: {broken}" if broken else None)
 
 
 def count_ends(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -128,7 +158,7 @@ def make_row(
         "pictures": len(times),
         "refused": ends.get(f"status_{_REFUSED}", 0),
         "lost": ends.get("lost", 0),
-        "wrong": sum(value > LARGEST_DIFFERENCE for value in differences),
+        "wrong": sum(value.wrong is not None for value in differences),
         **ends,
         "pictures_per_second": float(np.mean([steady_throughput(part, window) for part in sent])),
     }
@@ -142,7 +172,7 @@ def make_row(
 
 
 def _judge(
-    outcomes: Sequence[Outcome], ends: dict[str, int], differences: Sequence[int]
+    outcomes: Sequence[Outcome], ends: dict[str, int], differences: Sequence[Difference]
 ) -> tuple[Status, str | None]:
     others = [f"{count} x {end}" for end, count in ends.items() if end not in _FINE]
     if others:
@@ -150,15 +180,32 @@ def _judge(
         return "failed", ", ".join([*others, *sorted(reasons)])
     if any(outcome.status == _REFUSED and not outcome.retry_after for outcome in outcomes):
         return "failed", "a refusal does not say when to try again"
-    if max(differences, default=0) > LARGEST_DIFFERENCE:
-        return "wrong", f"an image differs by {max(differences)}/255 from the one painted alone"
+    wrong = [value for value in differences if value.wrong is not None]
+    if wrong:
+        return "wrong", max(wrong, key=lambda value: value.largest).wrong
     return "ok", None
 
 
-def paint_references(bundle: str, tasks: Sequence[Task]) -> list[Pixels]:
-    """The image of each task as the pipeline paints it alone, `[height, width, 3]` uint8."""
-    with InpaintPipeline.from_bundle(bundle) as pipe:
-        return [_paint(pipe, task) for task in tasks]
+def paint_references(setup: ServerSetup, tasks: Sequence[Task]) -> ReferenceImages:
+    """The image of each task as the pipeline paints it alone, on the server's backend.
+
+    In half precision a batch of another size may be computed by other kernels, whose rounding differs; images
+    then have to keep the limits of float16.
+
+    Args:
+        setup: What is served, and on what.
+        tasks: What is painted.
+    """
+    options = setup.read_backend_options()
+    with InpaintPipeline(load_bundle(setup.bundle, backend=setup.backend, backend_options=options)) as pipe:
+        limits = LIMITS["float16"] if _in_half_precision(pipe.manifest, setup.backend) else None
+        return ReferenceImages([_paint(pipe, task) for task in tasks], limits)
+
+
+def _in_half_precision(manifest: Manifest, backend: str) -> bool:
+    """Whether the bundle is in half precision, or what was built of it for the backend."""
+    builds = [build.precision for build in manifest.builds if build.backend == backend]
+    return "fp16" in (manifest.precision, *builds)
 
 
 def _paint(pipe: InpaintPipeline, task: Task) -> Pixels:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,9 +17,10 @@ from typing import Any, Self
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.errors import InpaintError
 
-__all__ = ["ServedProcess", "ServerStartError"]
+__all__ = ["ServedProcess", "ServerSetup", "ServerStartError"]
 
 _PROGRAM = "from inpaintrt.cli import main; main()"
 _START_TIMEOUT = 120.0
@@ -26,6 +28,40 @@ _STOP_TIMEOUT = 120.0
 _POLL = 0.05
 _URL = re.compile(r"http://[0-9.]+:\d+")
 _OK = 200
+
+
+@dataclass(frozen=True)
+class ServerSetup:
+    """What is served, and on what: the same for the server and for the images that it is compared with.
+
+    Attributes:
+        bundle: A name in the engine store, or a path.
+        backend: What runs the engines.
+        backend_options: What the backend lets its users set, such as "threads=2"; None for nothing.
+        options: Further words of the server's command line.
+    """
+
+    bundle: str
+    backend: str = DEFAULT_BACKEND
+    backend_options: str | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Words of the server's command line, without the bundle."""
+        given = () if self.backend_options is None else ("--backend-options", self.backend_options)
+        return ("--backend", self.backend, *given, *self.options)
+
+    def read_backend_options(self) -> Mapping[str, bool | int | str]:
+        """The options of the backend by name, as the server reads them.
+
+        Raises:
+            ParameterError: They do not look like `threads=2,low_vram=true`.
+        """
+        from inpaintrt_server.settings import read_settings  # needs the extra `serve`
+
+        given = {} if self.backend_options is None else {"backend_options": self.backend_options}
+        return read_settings(given).backend_options
 
 
 class ServerStartError(InpaintError):

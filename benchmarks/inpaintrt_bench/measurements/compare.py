@@ -10,6 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt_bench.report.image_comparison import LIMITS
 from inpaintrt_bench.report.markdown import (
     MISSING,
     amount,
@@ -23,7 +24,6 @@ from inpaintrt_bench.report.markdown import (
 from inpaintrt_bench.report.plotting import STAGE_COLORS, add_legend, new_figure
 from inpaintrt_bench.report.schema import STAGES, Report, Row
 from inpaintrt_bench.runners.catalogue import BASELINE, RunnerSpec, choose_runners
-from inpaintrt_bench.runners.image_comparison import LIMITS
 from inpaintrt_bench.runners.launching import Launcher
 from inpaintrt_bench.runners.measured import MeasuredRunner
 from inpaintrt_bench.runners.session import (
@@ -34,7 +34,7 @@ from inpaintrt_bench.runners.session import (
     session_options,
 )
 from inpaintrt_bench.runners.sources import make_case
-from inpaintrt_bench.runners.work import add_work
+from inpaintrt_bench.runners.work import try_count_work
 from inpaintrt_bench.workers.messages import Case
 
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def compare(
             limits=limits,
         )
         common = opened.describe(case)
-        rows = compare_runners(specs, opened.launcher, comparison, lambda some: opened.keep(some, common))
-        opened.finish(add_work(rows, opened.launcher.bundle, case, opened.peak), common)
+        work = try_count_work(opened.launcher.bundle, case, opened.launcher.progress)
+        rows = compare_runners(
+            specs, opened.launcher, comparison, lambda some: opened.keep(some, common, work.notes)
+        )
+        opened.finish(work.add_to(rows, opened.peak), common, work.notes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,10 @@ from inpaintrt_bench.runners.session import (
     session_options,
 )
 from inpaintrt_bench.runners.sources import make_case
-from inpaintrt_bench.runners.work import add_work
+from inpaintrt_bench.runners.work import CountedWork, try_count_work
 from inpaintrt_bench.workers.messages import Case, Outcome
 
-__all__ = ["latency", "latency_table", "measure_latency"]
+__all__ = ["add_work", "latency", "latency_table", "measure_latency"]
 
 _NUMBER = click.IntRange(min=1)
 
@@ -97,16 +97,18 @@ def latency(
             "seed": seed,
             "prompt": cases[0].prompt,
         }
+        launcher = opened.launcher
+        work = [try_count_work(launcher.bundle, case, launcher.progress) for case in cases]
+        notes = tuple(dict.fromkeys(note for one in work for note in one.notes))
         rows = measure_latency(
             spec,
-            opened.launcher,
+            launcher,
             cases,
             warm_up=warm_up,
             rounds=rounds,
-            peak=opened.peak,
-            report=lambda some: opened.keep(some, common),
+            report=lambda some: opened.keep(some, common, notes),
         )
-        opened.finish(rows, common)
+        opened.finish(add_work(rows, work, opened.peak), common, notes)
 
 
 @dataclass
@@ -140,7 +142,6 @@ def measure_latency(
     *,
     warm_up: int,
     rounds: int,
-    peak: Peak | None,
     report: Callable[[tuple[Row, ...]], None] = lambda _: None,
 ) -> tuple[Row, ...]:
     """Measure all cases in turns, in one process that has the bundle loaded.
@@ -151,7 +152,6 @@ def measure_latency(
         cases: What to measure.
         warm_up: Runs of each case that are not counted.
         rounds: Counted runs of each case.
-        peak: The machine's, for the share of it.
         report: Called with what there is after each round.
 
     Returns:
@@ -169,11 +169,12 @@ def measure_latency(
                 launcher.progress(f"run {number + 1} of {warm_up + rounds}: {_label(one.case)}")
                 one.run(process, counted=number >= warm_up)
             report(tuple(_row(spec, one, started, warm_up) for one in measured))
-    return tuple(
-        row
-        for one in measured
-        for row in add_work([_row(spec, one, started, warm_up)], launcher.bundle, one.case, peak)
-    )
+    return tuple(_row(spec, one, started, warm_up) for one in measured)
+
+
+def add_work(rows: Sequence[Row], work: Sequence[CountedWork], peak: Peak | None) -> tuple[Row, ...]:
+    """Rows of several cases with the work of each; see `CountedWork.add_to`."""
+    return tuple(row for one, counted in zip(rows, work, strict=True) for row in counted.add_to([one], peak))
 
 
 def _row(spec: RunnerSpec, one: _Measured, started: Started, warm_up: int) -> Row:

@@ -12,8 +12,9 @@ from inpaintrt.cli.options import bundle_option
 from inpaintrt.errors import InpaintError
 from inpaintrt_bench.load.clients import Loop, Sent, draw_arrivals, run_closed, run_open
 from inpaintrt_bench.load.requests import Load, Task, load_options, make_call
-from inpaintrt_bench.load.results import ReferenceImages, make_row, paint_references, steady_throughput
-from inpaintrt_bench.load.server import ServedProcess
+from inpaintrt_bench.load.results import make_row, paint_references, steady_throughput
+from inpaintrt_bench.load.server import ServedProcess, ServerSetup
+from inpaintrt_bench.load.warm_up import warm_up
 from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import output_option, record
 from inpaintrt_bench.report.markdown import (
@@ -100,10 +101,12 @@ def serve(
 
     Requests arrive at random times (Poisson) whatever the server does; latency counts from the time that was
     drawn. The clients are one process, the server another; on a machine with few cores they share them. Every
-    image is compared with the one that the pipeline paints alone. Results are written after each server.
+    image is compared with the one that the pipeline paints alone on the same backend. Before the capacity is
+    measured, a burst of requests that is not counted warms the server up. Results are written after each
+    server.
     """
     settings = StudySettings(
-        bundle,
+        load.setup(bundle),
         modes,
         loads,
         rates,
@@ -111,7 +114,6 @@ def serve(
         capacity_seconds,
         rounds,
         clients,
-        load.server_options,
         load.seed,
     )
     study = Study(settings, load.tasks(), load.apis, lambda text: click.echo(text, err=True))
@@ -127,7 +129,7 @@ class StudySettings:
     """What is measured.
 
     Attributes:
-        bundle: A name in the engine store, or a path.
+        server: What is served, and on what.
         modes: Modes of the server; the capacity of the first is what loads are fractions of.
         loads: Rates as fractions of the capacity.
         rates: Rates in requests a second, beside the loads.
@@ -135,11 +137,10 @@ class StudySettings:
         capacity_seconds: Length of one measurement of the capacity.
         rounds: How often everything is repeated; the order of the modes turns.
         clients: Requests in flight while the capacity is measured.
-        server_options: Further words of the server's command line.
         seed: What arrivals and the choice of calls depend on.
     """
 
-    bundle: str
+    server: ServerSetup
     modes: tuple[str, ...] = MODES
     loads: tuple[float, ...] = (0.5, 0.8, 1.2)
     rates: tuple[float, ...] = ()
@@ -147,7 +148,6 @@ class StudySettings:
     capacity_seconds: float = 20.0
     rounds: int = 2
     clients: int = 16
-    server_options: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -155,7 +155,9 @@ def _describe(
     settings: StudySettings, tasks: Sequence[Task], apis: Sequence[str]
 ) -> dict[str, Scalar | list[Scalar]]:
     return {
-        "bundle": settings.bundle,
+        "bundle": settings.server.bundle,
+        "backend": settings.server.backend,
+        "backend_options": settings.server.backend_options,
         "apis": list(apis),
         "tasks": len(tasks),
         "steps": [min(task.steps for task in tasks), max(task.steps for task in tasks)],
@@ -165,7 +167,7 @@ def _describe(
         "capacity_seconds": settings.capacity_seconds,
         "rounds": settings.rounds,
         "clients": settings.clients,
-        "server_options": list(settings.server_options),
+        "server_options": list(settings.server.options),
         "seed": settings.seed,
     }
 
@@ -197,10 +199,11 @@ class Study:
     ) -> None:
         self._settings = settings
         self._described = _describe(settings, tasks, apis)
+        self._tasks, self._warm_up_api = tasks, apis[0]
         self._calls = tuple(make_call(task, apis[index % len(apis)]) for index, task in enumerate(tasks))
         self._progress = progress
         progress(f"painting {len(tasks)} reference images")
-        self._images = ReferenceImages(paint_references(settings.bundle, tasks))
+        self._images = paint_references(settings.server, tasks)
         self._sent: dict[tuple[str, _Load], list[Sent]] = {}
         self._resident: dict[str, int] = {}
         self._loads: tuple[_Load, ...] = ()
@@ -215,14 +218,16 @@ class Study:
         for index in range(self._settings.rounds):
             turn = index % len(modes)
             for mode in modes[turn:] + modes[:turn]:
-                options = ("--mode", mode, *self._settings.server_options)
-                with ServedProcess(self._settings.bundle, options) as server:
+                setup = self._settings.server
+                with ServedProcess(setup.bundle, ("--mode", mode, *setup.words)) as server:
                     self._measure(server, mode, index)
                 yield self._rows()
 
     def _measure(self, server: ServedProcess, mode: str, round_index: int) -> None:
         loop = Loop(server.url, self._calls)
         where = f"round {round_index + 1} of {self._settings.rounds}, {mode}"
+        self._progress(f"{where}: warm-up")
+        warm_up(server, self._tasks, self._warm_up_api)
         self._progress(f"{where}: capacity")
         closed = run_alone(run_closed, loop, self._settings.clients, self._settings.capacity_seconds)
         self._keep(mode, _CAPACITY, closed)

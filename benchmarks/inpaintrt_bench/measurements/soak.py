@@ -13,8 +13,9 @@ import click
 from inpaintrt.cli.options import bundle_option
 from inpaintrt_bench.load.clients import Loop, draw_arrivals, run_closed, run_open
 from inpaintrt_bench.load.requests import Load, Task, load_options, make_call
-from inpaintrt_bench.load.results import ReferenceImages, make_row, paint_references, steady_throughput
-from inpaintrt_bench.load.server import ServedProcess
+from inpaintrt_bench.load.results import make_row, paint_references, steady_throughput
+from inpaintrt_bench.load.server import ServedProcess, ServerSetup
+from inpaintrt_bench.load.warm_up import warm_up
 from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import output_option, record
 from inpaintrt_bench.report.markdown import amount, duration, number, table, value_of, verdict
@@ -68,17 +69,11 @@ def soak(
     Exits with status 1 if a request was lost, an image was wrong, a slot stayed taken, or memory grew by a
     tenth. Results are written as they come.
     """
-    settings = SoakSettings(
-        bundle,
-        minutes,
-        window,
-        share,
-        hang_ups=hang_ups,
-        seed=load.seed,
-        server_options=load.server_options,
-    )
+    settings = SoakSettings(load.setup(bundle), minutes, window, share, hang_ups=hang_ups, seed=load.seed)
     described: dict[str, Scalar | list[Scalar]] = {
         "bundle": bundle,
+        "backend": load.backend,
+        "backend_options": load.backend_options,
         "minutes": minutes,
         "load": share,
         "hang_ups": hang_ups,
@@ -97,7 +92,7 @@ class SoakSettings:
     """What is measured.
 
     Attributes:
-        bundle: A name in the engine store, or a path.
+        server: What is served, and on what.
         minutes: Length of the whole.
         window: Seconds between two looks at the server.
         load: Rate as a fraction of the capacity, which is measured first.
@@ -105,10 +100,9 @@ class SoakSettings:
         clients: Requests in flight meanwhile.
         hang_ups: The share of clients that go away within a second.
         seed: What arrivals and the choice of calls depend on.
-        server_options: Further words of the server's command line.
     """
 
-    bundle: str
+    server: ServerSetup
     minutes: float = 30.0
     window: float = 60.0
     load: float = 0.8
@@ -116,7 +110,6 @@ class SoakSettings:
     clients: int = 16
     hang_ups: float = 0.1
     seed: int = 0
-    server_options: tuple[str, ...] = ()
 
 
 def run_soak(
@@ -131,9 +124,10 @@ def run_soak(
         progress: Called with what is done next.
     """
     calls = tuple(make_call(task, apis[index % len(apis)]) for index, task in enumerate(tasks))
-    images = ReferenceImages(paint_references(settings.bundle, tasks))
+    images = paint_references(settings.server, tasks)
     rows: list[Row] = []
-    with ServedProcess(settings.bundle, settings.server_options) as server:
+    with ServedProcess(settings.server.bundle, settings.server.words) as server:
+        warm_up(server, tasks, apis[0])
         loop = Loop(server.url, calls)
         closed = run_alone(run_closed, loop, settings.clients, settings.capacity_seconds)
         rate = settings.load * steady_throughput(closed, settings.capacity_seconds)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from inpaintrt_bench.report.image_comparison import compare_images, why_wrong
 from inpaintrt_bench.report.machine import GpuReadings, joules
 from inpaintrt_bench.report.schema import (
     STAGES,
@@ -21,7 +22,6 @@ from inpaintrt_bench.report.schema import (
     pair_ratios,
 )
 from inpaintrt_bench.runners.catalogue import RunnerSpec
-from inpaintrt_bench.runners.image_comparison import compare_images, why_wrong
 from inpaintrt_bench.runners.launching import Launcher
 from inpaintrt_bench.runners.process import RunnerError, RunnerProcess, Started
 from inpaintrt_bench.workers.messages import Case, Outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from inpaintrt_bench.workers.messages import Case
 __all__ = ["Session", "SessionSettings", "case_options", "open_session", "parse_size", "session_options"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Settings = Mapping[str, Scalar | list[Scalar]]
 _SMALLEST = 64
 _SESSION = (
     click.option(
@@ -139,7 +140,7 @@ class Session:
     peak: Peak | None
     kind: Kind
     table: Table
-    settings: Mapping[str, Scalar | list[Scalar]]
+    settings: _Settings
     output: Path | None
     scratch: Path
 
@@ -157,18 +158,18 @@ class Session:
             "sampler": case.sampler,
         }
 
-    def keep(self, rows: tuple[Row, ...], settings: Mapping[str, Scalar | list[Scalar]]) -> None:
+    def keep(self, rows: tuple[Row, ...], settings: _Settings, notes: Sequence[str] = ()) -> None:
         """Write what there is so far, marked as incomplete."""
         if self.output is not None:
-            report = msgspec.structs.replace(self._report(rows, settings), complete=False)
+            report = msgspec.structs.replace(self._report(rows, settings, notes), complete=False)
             save_report(report, self.output)
 
-    def finish(self, rows: tuple[Row, ...], settings: Mapping[str, Scalar | list[Scalar]]) -> None:
+    def finish(self, rows: tuple[Row, ...], settings: _Settings, notes: Sequence[str] = ()) -> None:
         """Print the report, and write it."""
-        hand_out(self._report(rows, settings), self.table, self.output)
+        hand_out(self._report(rows, settings, notes), self.table, self.output)
 
-    def _report(self, rows: tuple[Row, ...], settings: Mapping[str, Scalar | list[Scalar]]) -> Report:
-        report = make_report(self.kind, rows, {**self.settings, **settings})
+    def _report(self, rows: tuple[Row, ...], settings: _Settings, notes: Sequence[str]) -> Report:
+        report = make_report(self.kind, rows, {**self.settings, **settings}, notes=notes)
         return msgspec.structs.replace(report, machine=describe_machine(self.peak))
 
 

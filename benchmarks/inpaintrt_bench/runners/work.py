@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from inpaintrt.samplers import compile_table
 from inpaintrt_bench.report.schema import Peak, Row, Work
 from inpaintrt_bench.workers.messages import Case
 
-__all__ = ["ComponentWork", "add_work", "count_work"]
+__all__ = ["ComponentWork", "CountedWork", "count_work", "try_count_work"]
 
 _STAGE = {
     "text_encoder": "text_encode",
@@ -86,22 +86,51 @@ def _operations(bundle: Path, manifest: Manifest, name: str, axes: Mapping[str, 
     return count_operations(bundle / exported.file, shapes)
 
 
-def add_work(rows: Sequence[Row], bundle: Path | None, case: Case, peak: Peak | None) -> tuple[Row, ...]:
-    """Rows of one case with their `work`: operations, the median time of one run, and the share of the peak.
+@dataclass(frozen=True)
+class CountedWork:
+    """The work of one case, counted before anything is measured.
+
+    Attributes:
+        components: By name; empty where nothing could be counted.
+        notes: Why nothing could be counted, for the report.
+    """
+
+    components: Mapping[str, ComponentWork]
+    notes: tuple[str, ...] = ()
+
+    def add_to(self, rows: Sequence[Row], peak: Peak | None) -> tuple[Row, ...]:
+        """Rows with their `work`: operations, the median time of one run, and the share of the peak.
+
+        Args:
+            rows: What was measured for the case.
+            peak: The machine's; None where it is unknown.
+        """
+        if not self.components:
+            return tuple(rows)
+        return tuple(
+            msgspec.structs.replace(row, work=_work_of(row, self.components, peak))
+            if "total" in row.series
+            else row
+            for row in rows
+        )
+
+
+def try_count_work(bundle: Path | None, case: Case, progress: Callable[[str], None]) -> CountedWork:
+    """Count the operations of a case; a failure costs no more than the columns that are made of them.
 
     Args:
-        rows: What was measured.
-        bundle: Whose networks are counted; without one, rows stay as they are.
-        case: What was painted.
-        peak: The machine's; None where it is unknown.
+        bundle: Whose networks are counted; without one there is nothing to count.
+        case: What is painted.
+        progress: Called with the reason of a failure.
     """
     if bundle is None:
-        return tuple(rows)
-    work = count_work(bundle, case)
-    return tuple(
-        msgspec.structs.replace(row, work=_work_of(row, work, peak)) if "total" in row.series else row
-        for row in rows
-    )
+        return CountedWork({})
+    try:
+        return CountedWork(count_work(bundle, case))
+    except Exception as error:  # noqa: BLE001  a missing package, or whatever ONNX's shape inference raises
+        note = f"Operations are not counted: {type(error).__name__}: {error}"
+        progress(note)
+        return CountedWork({}, (note,))
 
 
 def _work_of(row: Row, work: Mapping[str, ComponentWork], peak: Peak | None) -> dict[str, Work]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import diffusers
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 from inpaintrt_bench.workers.clocks import Clock, HostClock, StageWatch
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
 
-__all__ = ["CudaClock", "TorchRunner", "make_runner", "paint", "watch_pipeline"]
+__all__ = ["CudaClock", "TorchRunner", "float32_noise", "make_runner", "paint", "watch_pipeline"]
 
 
 class CudaClock:
@@ -90,6 +93,23 @@ def watch_pipeline(pipe: Any, watch: StageWatch) -> None:  # noqa: ANN401
     watch.follow(pipe.image_processor, "postprocess", "paste")
 
 
+@contextmanager
+def float32_noise() -> Iterator[None]:
+    """Let `torch.randn` draw in float32 what is then rounded to the dtype that was asked for.
+
+    diffusers draws in the dtype of its networks. In half precision PyTorch draws other numbers than in
+    float32: versions before 2.13 do for every shape, 2.13 does where the size is no multiple of 16. The noise
+    would then depend on the version, and not be that of the other runners.
+    """
+    draw = torch.randn
+
+    def randn(*size: Any, dtype: torch.dtype | None = None, **options: Any) -> torch.Tensor:  # noqa: ANN401
+        return draw(*size, dtype=torch.float32, **options).to(dtype or torch.get_default_dtype())
+
+    with patch.object(torch, "randn", randn):
+        yield
+
+
 def paint(pipe: Any, own_scheduler: Any, watch: StageWatch, case: Case) -> Outcome:  # noqa: ANN401
     """Paint once with a diffusers pipeline whose parts are watched."""
     name, changes = case.scheduler or (type(own_scheduler).__name__, {})
@@ -103,21 +123,22 @@ def paint(pipe: Any, own_scheduler: Any, watch: StageWatch, case: Case) -> Outco
         image.load()
         mask.load()
         watch.reset()
-        started = time.perf_counter()
-        output = pipe(
-            case.prompt,
-            image=image,
-            mask_image=mask,
-            height=case.height,
-            width=case.width,
-            num_inference_steps=case.num_inference_steps,
-            guidance_scale=case.guidance_scale,
-            strength=case.strength,
-            num_images_per_prompt=case.batch,
-            generator=torch.Generator("cpu").manual_seed(case.seed),
-            callback_on_step_end=end_step,
-        )
-        total = time.perf_counter() - started
+        with float32_noise():
+            started = time.perf_counter()
+            output = pipe(
+                case.prompt,
+                image=image,
+                mask_image=mask,
+                height=case.height,
+                width=case.width,
+                num_inference_steps=case.num_inference_steps,
+                guidance_scale=case.guidance_scale,
+                strength=case.strength,
+                num_images_per_prompt=case.batch,
+                generator=torch.Generator("cpu").manual_seed(case.seed),
+                callback_on_step_end=end_step,
+            )
+            total = time.perf_counter() - started
     images = np.stack([np.asarray(image) for image in output.images])
     return Outcome(images=images, total=total, steps=watch.steps(), stages=watch.stages())
 

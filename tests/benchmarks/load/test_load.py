@@ -2,18 +2,19 @@
 
 import asyncio
 import io
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from fastapi import FastAPI, Response
 from PIL import Image
 
+from benchmarks.applications import call, serving
+from inpaintrt.errors import ParameterError
 from inpaintrt_bench.load.clients import Loop, Outcome, Sent, draw_arrivals, run_closed, run_open
-from inpaintrt_bench.load.requests import Call, Task, make_call, make_mixture
+from inpaintrt_bench.load.requests import Task, make_call, make_mixture
 from inpaintrt_bench.load.results import (
     Pixels,
     ReferenceImages,
@@ -21,7 +22,8 @@ from inpaintrt_bench.load.results import (
     paint_references,
     steady_throughput,
 )
-from inpaintrt_bench.load.server import ServedProcess, ServerStartError
+from inpaintrt_bench.load.server import ServedProcess, ServerSetup, ServerStartError
+from inpaintrt_bench.report.image_comparison import LIMITS
 
 SLOW = 0.2
 
@@ -30,21 +32,6 @@ def mixture(count: int = 3, seed: int = 0) -> tuple[Task, ...]:
     return make_mixture(
         count, steps=(2, 3), sizes=[(128, 128), (96, 128)], samplers=["ddim", "euler"], seed=seed
     )
-
-
-@contextmanager
-def serving(application: FastAPI) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            threading.Event().wait(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def one_after_another() -> FastAPI:
@@ -62,10 +49,6 @@ def one_after_another() -> FastAPI:
         return Response(status_code=429, headers={"retry-after": "3"})
 
     return application
-
-
-def call(path: str, api: str = "inpaint") -> Call:
-    return Call(path, {}, b"", api)
 
 
 def test_arrivals_are_random_as_often_as_asked_and_repeatable() -> None:
@@ -154,6 +137,42 @@ def test_an_image_that_is_not_the_one_painted_alone_is_wrong() -> None:
     assert make_row("any", {}, [sent], ReferenceImages([reference[:8]])).status == "wrong"
 
 
+def test_in_half_precision_an_image_has_to_keep_the_limits_of_float16() -> None:
+    task = mixture(1)[0]
+    sent = Sent((Outcome(0, 0.0, 1.0, 200, digest="a"),), {"a": task.image}, 1.0)
+    reference = _pixels(task)
+    near, far = reference.copy(), reference.copy()
+    near[0, 0, 0] ^= 8
+    far[:64] = 128
+    half = LIMITS["float16"]
+    assert make_row("any", {}, [sent], ReferenceImages([near], half)).status == "ok"
+    row = make_row("any", {}, [sent], ReferenceImages([far], half))
+    assert (row.status, row.values["wrong"]) == ("wrong", 1)
+    assert "painted alone: psnr" in str(row.reason)
+    assert make_row("any", {}, [sent], ReferenceImages([reference[:8]], half)).status == "wrong"
+
+
+def test_references_know_in_which_precision_they_were_painted(
+    tiny_bundle: Path, tiny_half_bundle: Path
+) -> None:
+    tasks = make_mixture(1, steps=(2, 2), sizes=[(64, 64)], samplers=["ddim"], seed=0)
+    assert paint_references(ServerSetup(str(tiny_bundle)), tasks).limits is None
+    assert paint_references(ServerSetup(str(tiny_half_bundle)), tasks).limits == LIMITS["float16"]
+
+
+def test_the_backends_options_are_read_as_the_server_reads_them() -> None:
+    setup = ServerSetup("demo", "onnxruntime", "threads=2", ("--slots", "2"))
+    assert setup.read_backend_options() == {"threads": 2}
+    assert setup.words == (
+        *("--backend", "onnxruntime", "--backend-options", "threads=2"),
+        *("--slots", "2"),
+    )
+    with pytest.raises(ParameterError, match="backend-options"):
+        replace(setup, backend_options="threads").read_backend_options()
+    with pytest.raises(ParameterError, match="no such option"):
+        paint_references(replace(setup, backend_options="speed=9"), mixture(1))
+
+
 def test_where_hardly_anything_was_served_all_of_it_counts() -> None:
     sent = Sent((Outcome(0, 0.0, 8.0, 200, digest="a"),), {}, 8.0)
     assert steady_throughput(sent, 2.0) == pytest.approx(1 / 8)
@@ -168,7 +187,7 @@ def server() -> Iterator[ServedProcess]:
 
 def test_every_interface_is_asked_for_the_same_image(server: ServedProcess) -> None:
     tasks = mixture()
-    images = ReferenceImages(paint_references("demo", tasks))
+    images = paint_references(ServerSetup("demo"), tasks)
     for api in ("inpaint", "openai", "webui"):
         loop = Loop(server.url, tuple(make_call(task, api) for task in tasks))
         sent = run_open(loop, [0.0] * 6, seed=0)

@@ -7,7 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from inpaintrt.cli import app
+from inpaintrt.errors import EngineUnavailableError
 from inpaintrt_bench.load.requests import make_mixture
+from inpaintrt_bench.load.server import ServerSetup
 from inpaintrt_bench.measurements.serve import CapacityError, Study, StudySettings
 from inpaintrt_bench.measurements.soak import memory_growth
 from inpaintrt_bench.publishing import TABLES
@@ -25,7 +27,7 @@ MIXTURE = ["--tasks=2", "--fewest-steps=2", "--most-steps=3"]
 
 
 def test_a_capacity_of_nothing_is_an_error() -> None:
-    settings = StudySettings("demo", modes=("continuous",), server_options=("--max-steps", "1"))
+    settings = StudySettings(ServerSetup("demo", options=("--max-steps", "1")), modes=("continuous",))
     brief = replace(settings, capacity_seconds=1.0, rounds=1, clients=1)
     with pytest.raises(CapacityError, match="no image"):
         list(Study(brief, TASKS, ["inpaint"], lambda _: None).run())
@@ -33,7 +35,7 @@ def test_a_capacity_of_nothing_is_an_error() -> None:
 
 def test_a_study_has_a_row_for_every_mode_and_load() -> None:
     settings = StudySettings(
-        "demo",
+        ServerSetup("demo", options=("--slots", "2")),
         modes=("continuous", "one-at-a-time"),
         loads=(0.5,),
         rates=(2.0,),
@@ -41,7 +43,6 @@ def test_a_study_has_a_row_for_every_mode_and_load() -> None:
         capacity_seconds=2.0,
         rounds=1,
         clients=3,
-        server_options=("--slots", "2"),
     )
     *_, rows = Study(settings, TASKS, ["inpaint"], lambda _: None).run()
     assert [(row.name, row.case["load"]) for row in rows] == [
@@ -77,6 +78,20 @@ def test_the_commands_write_reports(kind: str, tmp_path: Path) -> None:
 def test_growth_is_told_once_the_server_is_warm(sizes: list[int], growth: float) -> None:
     rows = [Row(name="window", values={"resident_bytes": size}) for size in sizes]
     assert memory_growth(rows) == pytest.approx(growth)
+
+
+@pytest.mark.parametrize("kind", ["serve", "soak"])
+def test_the_backend_is_no_option_of_the_server_alone(kind: str) -> None:
+    result = CliRunner().invoke(app, ["bench", kind, "--server-option=--backend=tensorrt"])
+    assert result.exit_code == 2
+    assert "'--backend=tensorrt' would not concern" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("kind", ["serve", "soak"])
+def test_server_and_references_run_on_the_backend_that_was_named(kind: str) -> None:
+    result = CliRunner().invoke(app, ["bench", kind, "-b", "demo", "--tasks=1", "--backend=fastest"])
+    assert isinstance(result.exception, EngineUnavailableError)
+    assert "fastest" in str(result.exception)
 
 
 def test_a_size_has_to_look_like_one() -> None:

@@ -1,6 +1,7 @@
 """The subcommands that start runners, from the command line to the report."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,14 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(app, ["bench", *words])
 
 
-def measure(folder: Path, *words: str) -> Report:
+def measure(folder: Path, *words: str, first: str = "measuring a matrix product") -> Report:
+    """Run a subcommand whose progress has `first` in a line before anything is painted."""
     output = folder / "report.json"
     session = ("--size", "64x64", "--work", str(folder / "work"), "--threads", "1", "--output", str(output))
     result = invoke(*words, *session)
     assert result.exit_code == 0, result.output
     assert OURS in result.output
+    assert first in re.split(r"starting|run 1 of|round 1 of", result.output)[0]
     report = load_report(output)
     assert report.complete
     assert report.machine.peak is not None
@@ -40,6 +43,22 @@ def test_compare(tmp_path: Path) -> None:
     assert row.series["total"].statistics.count == 2
     assert row.work["denoiser"].runs == 2
     assert row.work["total"].share_of_peak is not None
+
+
+def test_measurements_are_complete_where_operations_cannot_be_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "inpaintrt_bench.runners.flops", raising=False)
+    monkeypatch.setitem(sys.modules, "onnxruntime.tools.symbolic_shape_infer", None)
+    common = ("--steps", "2", "--rounds", "1", "--warm-up", "1")
+    for words in (
+        ("compare", *common, "--runner", OURS),
+        ("latency", *common, "--batch", "1", "--batch", "2"),
+    ):
+        report = measure(tmp_path, *words, first="Operations are not counted: ModuleNotFoundError")
+        (note,) = report.notes
+        assert "symbolic_shape_infer" in note
+        assert all(row.status == "ok" and not row.work for row in report.rows)
 
 
 def test_latency(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Counted operations against a count by hand, for one layer of each kind."""
 
 import lzma
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from onnx import ModelProto, TensorProto, helper, load_model_from_string, save
 
 from benchmarks.odd import BUNDLE, demo_case
 from inpaintrt.loading import load_bundle
+from inpaintrt_bench.report.schema import Row, make_series
 from inpaintrt_bench.runners.flops import count_operations, operations_of_model
-from inpaintrt_bench.runners.work import count_work
+from inpaintrt_bench.runners.work import count_work, try_count_work
 from inpaintrt_bench.workers.ours import TimedEngine, paint
 
 FLOAT = TensorProto.FLOAT
@@ -111,6 +113,24 @@ def test_components_run_as_often_as_is_assumed(tmp_path: Path, sampler: str) -> 
     paint(type(loaded)(loaded.manifest, engines, loaded.tokenizer), case)
     assumed = {name: work.runs for name, work in count_work(BUNDLE, case).items()}
     assert {name: engine.runs for name, engine in engines.items()} == assumed
+
+
+def test_without_a_bundle_there_is_nothing_to_count(tmp_path: Path) -> None:
+    counted = try_count_work(None, demo_case(tmp_path), print)
+    assert counted.add_to([Row(name="any")], None) == (Row(name="any"),)
+    assert counted.notes == ()
+
+
+def test_what_cannot_be_counted_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "inpaintrt_bench.runners.flops")
+    monkeypatch.setitem(sys.modules, "onnxruntime.tools.symbolic_shape_infer", None)
+    told: list[str] = []
+    row = Row(name="any", series={"total": make_series([1.0])})
+    counted = try_count_work(BUNDLE, demo_case(tmp_path), told.append)
+    assert told == list(counted.notes)
+    assert "Operations are not counted: ModuleNotFoundError" in told[0]
+    assert "onnxruntime.tools.symbolic_shape_infer" in told[0]
+    assert counted.add_to([row], None) == (row,)
 
 
 def test_the_full_size_step_takes_what_pytorch_counts() -> None:

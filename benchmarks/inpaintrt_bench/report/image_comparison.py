@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inpaintrt_bench.report.schema import ImageComparison
 
-__all__ = ["LIMITS", "Precision", "compare_images", "structural_similarity", "why_wrong"]
+__all__ = ["LIMITS", "Precision", "broken_limits", "compare_images", "structural_similarity", "why_wrong"]
 
 Precision = str
 Pixels = NDArray[np.uint8]
@@ -61,13 +61,18 @@ def compare_images(
 
 def why_wrong(comparison: ImageComparison) -> str | None:
     """The limits that an image does not keep, in one line; None where it keeps all."""
+    broken = broken_limits(comparison)
+    return f"the image is not {comparison.reference}'s: {broken}" if broken else None
+
+
+def broken_limits(comparison: PictureComparison) -> str:
+    """The limits that an image does not keep, with what was found; empty where it keeps all."""
     found = {"psnr": math.inf if comparison.psnr is None else comparison.psnr, "ssim": comparison.ssim}
-    broken = [
+    return "; ".join(
         f"{name} {found[name]:.3g}, at least {minimum:g} expected"
         for name, minimum in comparison.limits.items()
         if not found[name] >= minimum
-    ]
-    return f"the image is not {comparison.reference}'s: {'; '.join(broken)}" if broken else None
+    )
 
 
 def structural_similarity(image: Pixels, reference: Pixels) -> float:

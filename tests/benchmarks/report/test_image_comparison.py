@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inpaintrt_bench.runners.image_comparison import (
+from inpaintrt_bench.report.image_comparison import (
     LIMITS,
     compare_images,
     structural_similarity,
