@@ -98,7 +98,7 @@ class VaeEncoderNetwork(nn.Module):
         self.dtype = dtype
 
     def forward(self, sample: Tensor) -> Tensor:
-        """Encode pictures.
+        """Encode images.
 
         Args:
             sample: `[batch, 3, height, width]` float32 in [-1, 1].
@@ -128,8 +128,8 @@ class VaeDecoderNetwork(nn.Module):
         Returns:
             `[batch, 3, factor*height, factor*width]` float32, about [-1, 1], not clamped.
         """
-        picture: Tensor = self.vae.decode(latent_sample.to(self.dtype)).sample
-        return picture.to(torch.float32)
+        image: Tensor = self.vae.decode(latent_sample.to(self.dtype)).sample
+        return image.to(torch.float32)
 
 
 class UnetNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""The demo: one drawn picture, one mask, three prompts, on the bundle that comes with the package."""
+"""The demo: one drawn image, one mask, three prompts, on the bundle that comes with the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class DemoScene:
-    """A picture, a mask, and what to paint there."""
+    """An image, a mask, and what to paint there."""
 
     image: Image.Image
     mask: Image.Image
@@ -36,7 +36,7 @@ class DemoScene:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """One prompt's picture, and where the time went."""
+    """One prompt's image, and where the time went."""
 
     prompt: str
     image: Image.Image
@@ -44,7 +44,7 @@ class DemoResult:
 
 
 def load_scene() -> DemoScene:
-    """The demo's picture, mask and prompts, from the package."""
+    """The demo's image, mask and prompts, from the package."""
     assets = resources.files("inpaintrt") / "demo_assets"
     with (assets / "input.png").open("rb") as image, (assets / "mask.png").open("rb") as mask:
         script = msgspec.json.decode((assets / "prompts.json").read_bytes(), type=_Script)
@@ -67,10 +67,10 @@ def paint_scene(pipe: InpaintPipeline, scene: DemoScene) -> Iterator[DemoResult]
 
 
 def strip(scene: DemoScene, results: list[DemoResult]) -> Image.Image:
-    """The picture, the mask and the results side by side."""
-    pictures = [scene.image, scene.mask.convert("RGB"), *(result.image for result in results)]
+    """The image, the mask and the results side by side."""
+    images = [scene.image, scene.mask.convert("RGB"), *(result.image for result in results)]
     width, height = (side * _SCALE for side in scene.image.size)
-    sheet = Image.new("RGB", (len(pictures) * (width + _GAP) - _GAP, height), "white")
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture.resize((width, height), Image.Resampling.BICUBIC), (index * (width + _GAP), 0))
+    sheet = Image.new("RGB", (len(images) * (width + _GAP) - _GAP, height), "white")
+    for index, image in enumerate(images):
+        sheet.paste(image.resize((width, height), Image.Resampling.BICUBIC), (index * (width + _GAP), 0))
     return sheet

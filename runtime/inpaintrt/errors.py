@@ -2,7 +2,7 @@
 
 InpaintError
 ├── InputError                  a request cannot be served as it stands
-│   ├── ImageError              the picture: type, mode, size, file
+│   ├── ImageError              the image: type, mode, size, file
 │   ├── MaskError               the mask: type, size, nothing to repaint
 │   ├── PromptError             the prompt: type, length, number
 │   ├── ParameterError          a number out of its range, options that exclude each other
@@ -106,7 +106,7 @@ class InputError(InpaintError, ValueError):
 
 
 class ImageError(InputError):
-    """A picture has the wrong type, mode or size, or its file cannot be read."""
+    """An image has the wrong type, mode or size, or its file cannot be read."""
 
 
 class MaskError(InputError):

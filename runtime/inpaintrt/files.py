@@ -1,4 +1,4 @@
-"""Writing pictures so that nothing is lost."""
+"""Writing images so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, PngImagePlugin
 from inpaintrt.atomic import atomic_write
 from inpaintrt.errors import ParameterError
 
-__all__ = ["check_output", "numbered", "parameters_text", "save_picture"]
+__all__ = ["check_output", "numbered", "parameters_text", "save_image"]
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Check, before any work, that a picture can be written there.
+    """Check, before any work, that an image can be written there.
 
     Raises:
         ParameterError: The ending is unknown, the folder is missing, or the file exists.
@@ -38,14 +38,14 @@ def check_output(path: Path, *, force: bool) -> None:
 
 
 def numbered(path: Path, count: int) -> list[Path]:
-    """Names for several pictures: `out-1.png`, `out-2.png` and so on; a single one keeps its name."""
+    """Names for several images: `out-1.png`, `out-2.png` and so on; a single one keeps its name."""
     if count == 1:
         return [path]
     return [path.with_stem(f"{path.stem}-{index}") for index in range(1, count + 1)]
 
 
-def save_picture(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
-    """Write a picture whole or not at all; in a PNG, `texts` go into its metadata."""
+def save_image(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write an image whole or not at all; in a PNG, `texts` go into its metadata."""
     kind = _FORMATS[path.suffix.lower()]
     with atomic_write(path) as partial:
         if kind == "PNG":

@@ -138,7 +138,7 @@ class Flow:
     def encode_image(self, index: int, image: Floats) -> LatentDistribution:
         """Encode one of `images_to_encode`. For `encode`; a server looks into its cache first."""
         del index
-        return self._stages.encode_picture(image)
+        return self._stages.encode_image(image)
 
     @property
     def rows(self) -> int:

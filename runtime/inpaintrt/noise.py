@@ -1,4 +1,4 @@
-"""Gaussian noise that equals PyTorch's CPU generator, so that a seed gives the picture it gives there."""
+"""Gaussian noise that equals PyTorch's CPU generator, so that a seed gives the image it gives there."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def _box_muller(uniform: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class NoiseSource:
-    """The noise of one request: from one generator for all its pictures, or from one generator a picture.
+    """The noise of one request: from one generator for all its images, or from one generator per image.
 
     Args:
-        seeds: One seed for the whole request, or a sequence with a seed for every picture.
+        seeds: One seed for the whole request, or a sequence with a seed for every image.
     """
 
     def __init__(self, seeds: int | Sequence[int]) -> None:
@@ -104,12 +104,12 @@ class NoiseSource:
 
 
 class StepNoise:
-    """Hands the noise of each step to the pictures of a request, whichever asks first.
+    """Hands the noise of each step to the images of a request, whichever asks first.
 
     Args:
         source: The request's generators.
-        count: How many pictures share them.
-        shape: The shape of one picture's latents, `[channels, height, width]`.
+        count: How many images share them.
+        shape: The shape of one image's latents, `[channels, height, width]`.
     """
 
     def __init__(self, source: NoiseSource, count: int, shape: Sequence[int]) -> None:
@@ -118,17 +118,17 @@ class StepNoise:
         self._shape = shape
         self._drawn: dict[int, tuple[NDArray[np.float32], set[int]]] = {}
 
-    def draw(self, picture: int, row: int) -> NDArray[np.float32]:
-        """The noise `[channels, height, width]` of one picture at one row of its sampler's table.
+    def draw(self, image: int, row: int) -> NDArray[np.float32]:
+        """The noise `[channels, height, width]` of one image at one row of its sampler's table.
 
-        A row is drawn for all pictures at once, when the first of them asks for it, and forgotten when
-        all have it; so all pictures must run through the same rows in the same order.
+        A row is drawn for all images at once, when the first of them asks for it, and forgotten when
+        all have it; so all images must run through the same rows in the same order.
         """
         if row not in self._drawn:
             self._drawn[row] = (self._source.draw(self._count, self._shape), set(range(self._count)))
         noise, waiting = self._drawn[row]
-        waiting.discard(picture)
+        waiting.discard(image)
         if not waiting:
             del self._drawn[row]
-        drawn: NDArray[np.float32] = noise[picture]
+        drawn: NDArray[np.float32] = noise[image]
         return drawn

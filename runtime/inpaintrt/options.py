@@ -309,8 +309,14 @@ def make_options(**given: Unpack[Options]) -> Options:
     return options
 
 
-def current_names(given: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+def current_names(
+    given: Mapping[str, object], renamed: Mapping[str, str] = RENAMED
+) -> tuple[dict[str, object], list[str]]:
     """Replace former names of options.
+
+    Args:
+        given: Options by their names.
+        renamed: Former names, and the names of today.
 
     Returns:
         The options under their names of today, and a note for each that came under a former name.
@@ -318,17 +324,17 @@ def current_names(given: Mapping[str, object]) -> tuple[dict[str, object], list[
     Raises:
         ParameterError: An option comes under both of its names.
     """
-    renamed = {old: new for old, new in RENAMED.items() if old in given}
-    for old, new in renamed.items():
+    former = {old: new for old, new in renamed.items() if old in given}
+    for old, new in former.items():
         if new in given:
             raise ParameterError(
                 "an option is given twice", received=f"{old} and {new}", expected=new, parameter=old
             )
     notes = [
         f"the option {old!r} is now named {new!r}; the next version no longer accepts the former name"
-        for old, new in renamed.items()
+        for old, new in former.items()
     ]
-    return {renamed.get(name, name): value for name, value in given.items()}, notes
+    return {former.get(name, name): value for name, value in given.items()}, notes
 
 
 def _check_compat(options: Options) -> None:

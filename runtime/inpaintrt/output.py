@@ -17,11 +17,11 @@ class Timings:
     """Where the time went, in seconds.
 
     Attributes:
-        prepare: Reading and preparing pictures and masks.
+        prepare: Reading and preparing images and masks.
         prompts: Tokenising and encoding the prompts.
-        image_encode: Pictures to latents.
+        image_encode: Images to latents.
         denoise: All steps.
-        image_decode: Latents to pictures.
+        image_decode: Latents to images.
         paste: Pasting the results back.
         total: Everything, without what the caller did between steps.
         steps: Each step, by the clock of what computes it: a GPU's, where one does.
@@ -42,9 +42,9 @@ class InpaintOutput:
     """The results of a request.
 
     Attributes:
-        images: Pictures; or, as the request asked, an array `[pictures, height, width, 3]` in [0, 1], or
-            scaled latents `[pictures, channels, h, w]`.
-        seeds: The seed that each picture was made with.
+        images: Images; or, as the request asked, an array `[images, height, width, 3]` in [0, 1], or
+            scaled latents `[images, channels, h, w]`.
+        seeds: The seed that each image was made with.
         timings: Where the time went.
         warnings: What the caller should know, such as a prompt that was cut.
     """
@@ -73,6 +73,6 @@ class StepEvent:
     def preview(self) -> list[Image.Image]:
         """Decode the present estimate of each result; before its first step it is the image itself.
 
-        It costs one run of the VAE's decoder for each picture, and may be called until the next event.
+        It costs one run of the VAE's decoder for each image, and may be called until the next event.
         """
         return self._preview()

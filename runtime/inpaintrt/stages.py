@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inpaintrt.backends import picture_sizes
+from inpaintrt.backends import image_sizes
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
 from inpaintrt.families import sd
@@ -77,15 +77,15 @@ class Stages:
         self.step: Step = (
             FusedStep(denoiser) if fused else PlainStep(denoiser, sd.step_specs(self.manifest.architecture))
         )
-        self.sizes = picture_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
+        self.sizes = image_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
         self._table = lru_cache(_TABLES_KEPT)(partial(compile_table, self.manifest.scheduler))
 
     def prepare(self, request: Request) -> list[Prepared]:
-        """Turn the pictures and masks of a request into tensors of one size.
+        """Turn the images and masks of a request into tensors of one size.
 
         Raises:
-            ImageError: A picture cannot be read, or the pictures would run at different sizes.
-            MaskError: A mask cannot be read or does not fit its picture.
+            ImageError: An image cannot be read, or the images would run at different sizes.
+            MaskError: A mask cannot be read or does not fit its image.
             ParameterError: A size does not fit the checkpoint, or the engines were not built for it.
         """
         architecture = self.manifest.architecture
@@ -100,13 +100,13 @@ class Stages:
             )
             for image, mask in _sources(request)
         ]
-        sizes = {picture.image.shape[2:] for picture in prepared}
+        sizes = {each.image.shape[2:] for each in prepared}
         if len(sizes) > 1:
             raise ImageError(
-                "the pictures of one request would run at different sizes",
+                "the images of one request would run at different sizes",
                 received=", ".join(f"{width} x {height}" for height, width in sorted(sizes)),
                 expected="one size",
-                hint="give height and width, or call the pipeline once for each picture",
+                hint="give height and width, or call the pipeline once for each image",
             )
         return prepared
 
@@ -212,21 +212,21 @@ class Stages:
                 expected=f"[tokens, {width}] for each prompt",
             )
 
-    def encode_picture(self, picture: Floats) -> LatentDistribution:
-        """The distribution over latents of a picture `[1, 3, height, width]` in [-1, 1].
+    def encode_image(self, image: Floats) -> LatentDistribution:
+        """The distribution over latents of an image `[1, 3, height, width]` in [-1, 1].
 
         Raises:
             EngineError: The VAE's encoder failed.
         """
-        return self._vae.encode(picture)
+        return self._vae.encode(image)
 
-    def encode_pictures(self, request: Request, prepared: Sequence[Prepared]) -> list[LatentDistribution]:
-        """Encode what a request starts from, picture by picture.
+    def encode_images(self, request: Request, prepared: Sequence[Prepared]) -> list[LatentDistribution]:
+        """Encode what a request starts from, image by image.
 
         Raises:
             EngineError: The VAE's encoder failed.
         """
-        return [self.encode_picture(image) for image in self.images_to_encode(request, prepared)]
+        return [self.encode_image(image) for image in self.images_to_encode(request, prepared)]
 
     def images_to_encode(self, request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
         """What the VAE has to encode for a request, `[1, 3, height, width]` each."""
@@ -293,7 +293,7 @@ class Stages:
             ) from error
 
     def decode(self, latents: Floats) -> Floats:
-        """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1.
+        """The image `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1.
 
         Raises:
             EngineError: The VAE's decoder failed.
@@ -340,13 +340,13 @@ def _thresholds(table: Table, *, soft: bool) -> Floats:
 
 
 def pasted(request: Request, prepared: Sequence[Prepared], decoded: Sequence[Floats]) -> list[Image.Image]:
-    """Results as pictures.
+    """Results as images.
 
     Raises:
-        EngineRunError: A decoded picture is not finite.
+        EngineRunError: A decoded image is not finite.
     """
     pairs = zip(request.image_indices, decoded, strict=True)
-    return [paste_back(prepared[index], picture) for index, picture in pairs]
+    return [paste_back(prepared[index], image) for index, image in pairs]
 
 
 def results(
@@ -357,7 +357,7 @@ def results(
     Where nothing is pasted back, as in diffusers' way, an array keeps the VAE's precision.
 
     Raises:
-        EngineRunError: A decoded picture is not finite.
+        EngineRunError: A decoded image is not finite.
     """
     options = request.options
     if (
@@ -376,7 +376,7 @@ def _as_asked(request: Request, images: list[Image.Image]) -> list[Image.Image] 
 
 
 def untouched(request: Request, prepared: Sequence[Prepared]) -> list[Image.Image] | Floats:
-    """The pictures themselves, where every mask leaves nothing to repaint.
+    """The images themselves, where every mask leaves nothing to repaint.
 
     Raises:
         ParameterError: The request asks for latents.

@@ -1,4 +1,4 @@
-"""Between pictures and latents: the VAE's two engines."""
+"""Between images and latents: the VAE's two engines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LatentDistribution", "Vae"]
 
 @dataclass(frozen=True)
 class LatentDistribution:
-    """The Gaussians over latents that the encoder gives for pictures.
+    """The Gaussians over latents that the encoder gives for images.
 
     Attributes:
         mean: `[batch, channels, h, w]`.
@@ -40,7 +40,7 @@ class LatentDistribution:
         )
 
     def take(self, indices: Sequence[int]) -> LatentDistribution:
-        """The distributions of some pictures, in a new order."""
+        """The distributions of some images, in a new order."""
         return LatentDistribution(self.mean[list(indices)], self.deviation[list(indices)])
 
     def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -50,7 +50,7 @@ class LatentDistribution:
 
 
 class Vae:
-    """Encodes and decodes one picture at a time, which keeps memory at that of one picture.
+    """Encodes and decodes one image at a time, which keeps memory at that of one image.
 
     Args:
         encoder: Engine from `sample` to `latent_parameters`.
@@ -64,15 +64,15 @@ class Vae:
         self._scale = np.float32(latent_scale)
 
     def encode(self, images: NDArray[np.float32]) -> LatentDistribution:
-        """The distribution over unscaled latents of pictures `[batch, 3, height, width]` in [-1, 1]."""
+        """The distribution over unscaled latents of images `[batch, 3, height, width]` in [-1, 1]."""
         dtype = self._encoder.inputs["sample"].dtype
         outputs = [self._encoder.run({"sample": image[None].astype(dtype, copy=False)}) for image in images]
         parameters = np.concatenate([output["latent_parameters"] for output in outputs])
         return LatentDistribution.from_parameters(parameters)
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The picture `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1."""
+        """The image `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1."""
         dtype = self._decoder.inputs["latent_sample"].dtype
         sample = (latents[None] / self._scale).astype(dtype, copy=False)
-        picture: NDArray[np.float32] = self._decoder.run({"latent_sample": sample})["sample"][0]
-        return picture.astype(np.float32, copy=False)
+        image: NDArray[np.float32] = self._decoder.run({"latent_sample": sample})["sample"][0]
+        return image.astype(np.float32, copy=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["register", "serve"]
+
+_log = logging.getLogger("inpaintrt.server")
 
 
 class _ServeCommand(click.Command):
@@ -34,12 +38,13 @@ def serve(bundle: str, **given: object) -> None:
     running requests finish, the second stops at once; SIGHUP reads the API keys again. The exit status is 0
     after all requests were finished, 1 if some were cut off, and 3 if the engine is lost.
     """
-    from inpaintrt_server.settings import read_settings
+    from inpaintrt_server.settings import current_settings, read_settings
 
-    settings = read_settings({name: value for name, value in given.items() if value is not None})
+    named, notes = current_settings({name: value for name, value in given.items() if value is not None})
+    settings = read_settings(named)
     check_exposure(settings)
     # Of 1.1 s from SIGTERM to the end, taking the interpreter apart took 0.85. Nothing is left to be written.
-    os._exit(_run(bundle, settings))
+    os._exit(_run(bundle, settings, notes))
 
 
 def check_exposure(settings: ServerSettings) -> None:
@@ -59,7 +64,7 @@ def check_exposure(settings: ServerSettings) -> None:
         )
 
 
-def _run(bundle: str, settings: ServerSettings) -> int:
+def _run(bundle: str, settings: ServerSettings, notes: Sequence[str]) -> int:
     from inpaintrt.loading import load_bundle
     from inpaintrt_server.application import make_application
     from inpaintrt_server.batching.service import BatchingService
@@ -75,6 +80,8 @@ def _run(bundle: str, settings: ServerSettings) -> int:
         )  # It would end the process until the server listens to it.
     keys = KeyRing(settings.api_key_file)
     with bound_socket(settings.host, settings.port) as listener, json_logging() as keep_logging:
+        for note in notes:
+            _log.warning(note)
         loaded = load_bundle(
             bundle,
             backend=settings.backend,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inpaintrt_server.settings import ServerSettings
+from inpaintrt_server.settings import RENAMED, ServerSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -15,19 +15,24 @@ __all__ = ["setting_options"]
 
 
 def setting_options() -> list[click.Option]:
-    """An option for each setting; what is not given stays None, so that the environment counts."""
-    return [_option(name, field) for name, field in ServerSettings.model_fields.items()]
+    """An option for each setting, and hidden ones for former names.
+
+    What is not given stays None, so that the environment counts.
+    """
+    fields = ServerSettings.model_fields
+    former = [_option(old, fields[new], hidden=True) for old, new in RENAMED.items()]
+    return [*(_option(name, field) for name, field in fields.items()), *former]
 
 
-def _option(name: str, field: FieldInfo) -> click.Option:
+def _option(name: str, field: FieldInfo, *, hidden: bool = False) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         given = flag if field.default else f"--no-{flag[2:]}"
         about = f"{field.description}  [{given}]"
-        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=about)
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=about, hidden=hidden)
     about = f"{field.description}{_default(field.default)}"
     # Texts, whatever the type: the settings check flags and the environment in the same way.
-    return click.Option([flag], metavar=_metavar(field), default=None, help=about)
+    return click.Option([flag], metavar=_metavar(field), default=None, help=about, hidden=hidden)
 
 
 def _default(value: object) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -12,12 +14,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.errors import ParameterError
+from inpaintrt.options import current_names
 from inpaintrt_server.batching.scheduler import Mode
 from inpaintrt_server.batching.service import BatchingSettings
 
-__all__ = ["ENVIRONMENT_PREFIX", "ServerSettings", "read_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "RENAMED", "ServerSettings", "current_settings", "read_settings"]
 
 ENVIRONMENT_PREFIX = "INPAINTRT_"
+
+RENAMED: Mapping[str, str] = MappingProxyType({"picture_cache": "image_cache"})
+"""Former names of settings that still work in this version, and the names of today."""
 
 _MEBIBYTE = 1024 * 1024
 
@@ -85,7 +91,7 @@ class ServerSettings(BaseSettings):
     )
     workers: int = Field(default=2, ge=1, description="Threads that read images and put results into them.")
     prompt_cache: int = Field(default=256, ge=0, description="Windows of prompts whose embeddings are kept.")
-    picture_cache: int = Field(
+    image_cache: int = Field(
         default=64 * _MEBIBYTE, ge=0, description="Bytes of encoded images that are kept."
     )
     memory_budget: int | None = Field(
@@ -150,9 +156,33 @@ class ServerSettings(BaseSettings):
         """What concerns batching."""
         names = (
             *("slots", "queue", "row_buckets", "mode", "workers"),
-            *("prompt_cache", "picture_cache", "memory_budget"),
+            *("prompt_cache", "image_cache", "memory_budget"),
         )
         return BatchingSettings(**{name: getattr(self, name) for name in names})
+
+
+def current_settings(given: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Replace former names of settings, in what is given and in the environment.
+
+    Returns:
+        The settings under their names of today, and a note for each that came under a former name.
+
+    Raises:
+        ParameterError: A setting comes under both of its names.
+    """
+    named, notes = current_names(given, RENAMED)
+    variables = {_variable(old): _variable(new) for old, new in RENAMED.items()}
+    known = {*variables, *variables.values()}
+    found: dict[str, object] = {
+        name.upper(): value for name, value in os.environ.items() if name.upper() in known
+    }
+    found, more_notes = current_names(found, variables)
+    environment = {name: found[_variable(name)] for name in RENAMED.values() if _variable(name) in found}
+    return {**environment, **named}, notes + more_notes
+
+
+def _variable(name: str) -> str:
+    return f"{ENVIRONMENT_PREFIX}{name.upper()}"
 
 
 def read_settings(given: Mapping[str, object] | None = None) -> ServerSettings:
@@ -170,5 +200,5 @@ def read_settings(given: Mapping[str, object] | None = None) -> ServerSettings:
             f"the setting {name!r} is not valid",
             received=repr(details["input"]),
             expected=details["msg"],
-            hint=f"give --{name.replace('_', '-')}, or {ENVIRONMENT_PREFIX}{name.upper()}",
+            hint=f"give --{name.replace('_', '-')}, or {_variable(name)}",
         ) from None

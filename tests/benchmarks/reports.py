@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from inpaintrt_bench.report.schema import (
     FORMAT_VERSION,
     STAGES,
+    ImageComparison,
     Kind,
     Machine,
     Memory,
-    PictureComparison,
     Report,
     Row,
     make_series,
@@ -41,7 +41,7 @@ def _compared(name: str, seconds: float, difference: float) -> Row:
         },
         stages={stage: make_series([seconds / len(STAGES)]) for stage in STAGES},
         memory=Memory(peak_resident=1_230_000_000),
-        picture=PictureComparison(
+        picture=ImageComparison(
             reference="diffusers", max_difference=difference, mean_difference=0.1, psnr=50.0, ssim=1.0
         ),
     )

@@ -196,8 +196,8 @@ def test_synthetic_networks_are_not_degenerate() -> None:
         posterior = vae.encode(torch.rand(2, 3, 64, 64) * 2 - 1).latent_dist
         assert 0.5 < posterior.mean.std() * 0.18215 < 2
         assert -10 < posterior.logvar.mean() < 0
-        picture = vae.decode(torch.randn(2, 4, 8, 8) / 0.18215).sample
-        assert 0.3 < picture.std() < 1
+        image = vae.decode(torch.randn(2, 4, 8, 8) / 0.18215).sample
+        assert 0.3 < image.std() < 1
 
 
 def test_unknown_synthetic_checkpoint_is_refused(tmp_path: Path) -> None:

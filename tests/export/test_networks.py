@@ -72,9 +72,9 @@ def test_text_encoder_skips_layers_row_by_row(
 def test_vae_encoder_gives_the_parameters_of_the_posterior(
     sessions: dict[str, onnxruntime.InferenceSession], vae: AutoencoderKL, batch: int, height: int, width: int
 ) -> None:
-    pictures = torch.rand(batch, 3, height, width) * 2 - 1
-    (found,) = sessions["vae_encoder"].run(None, {"sample": pictures.numpy()})
-    posterior = vae.encode(pictures).latent_dist
+    images = torch.rand(batch, 3, height, width) * 2 - 1
+    (found,) = sessions["vae_encoder"].run(None, {"sample": images.numpy()})
+    posterior = vae.encode(images).latent_dist
     assert_close(found[:, :4], posterior.mean)
     assert_close(found[:, 4:], posterior.logvar)
 

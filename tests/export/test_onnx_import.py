@@ -19,7 +19,7 @@ from inpaintrt_export import import_onnx
 from inpaintrt_export.networks import unet_network
 from inpaintrt_export.sources.folder import FolderSource
 from inpaintrt_export.tracing import trace
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 
 GRAPHS = ("text_encoder", "unet", "vae_encoder", "vae_decoder")
 
@@ -65,13 +65,13 @@ def test_imported_bundle_paints_what_the_exported_one_paints(
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 72, 3), np.uint8))
     mask = Image.new("L", image.size)
     mask.paste(255, (16, 8, 48, 60))
-    pictures = []
+    images = []
     for bundle in (tmp_path / "bundle", tiny_bundle):
         with InpaintPipeline.from_bundle(bundle) as pipe:
             output = pipe("a red balloon", image, mask, num_inference_steps=4, seed=1)
-            pictures.append(np.asarray(output.images[0]).astype(int))
-    assert np.abs(pictures[0] - pictures[1]).max() <= 1
-    assert np.abs(pictures[0] - np.asarray(image)).max() > 10
+            images.append(np.asarray(output.images[0]).astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+    assert np.abs(images[0] - np.asarray(image)).max() > 10
 
 
 def test_an_imported_text_to_image_bundle_does_every_task_of_the_exported_one(

@@ -95,10 +95,10 @@ def test_vae_that_is_merely_inaccurate_in_half_stays_in_float32() -> None:
 def test_emulated_half_convolutions_are_half_convolutions() -> None:
     vae = load_vae()
     emulated = half_error(vae)
-    pictures = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.no_grad():
-        expected = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
+        expected = vae.decode(vae.encode(images).latent_dist.mode()).sample
         half = torch.nn.Module.half(vae)
-        decoded = half.decode(half.encode(pictures.half()).latent_dist.mode()).sample.float()
+        decoded = half.decode(half.encode(images.half()).latent_dist.mode()).sample.float()
     native = float((decoded - expected).square().mean().sqrt())
     assert 0.5 < emulated / native < 2

@@ -52,7 +52,7 @@ LARGEST_ERROR = 0.02  # relative, of latents
 CLOCKS_DIFFER = 1.05
 MOST_GROWTH = 16 * 2**20  # bytes
 
-Pictures = NDArray[np.float32]
+Images = NDArray[np.float32]
 
 
 class Counts(Protocol):
@@ -62,8 +62,8 @@ class Counts(Protocol):
     synchronisations: int
 
 
-def paint(pipe: InpaintPipeline, **options: Any) -> Pictures:
-    """The demo's scene at the native size, as the VAE decodes it: `[pictures, height, width, 3]`.
+def paint(pipe: InpaintPipeline, **options: Any) -> Images:
+    """The demo's scene at the native size, as the VAE decodes it: `[images, height, width, 3]`.
 
     Nothing is pasted back, since pixels that are copied would flatter every comparison.
     """
@@ -74,8 +74,8 @@ def paint(pipe: InpaintPipeline, **options: Any) -> Pictures:
     return np.asarray(images, np.float32)
 
 
-def check_likeness(found: Pictures, expected: Pictures) -> float:
-    """The PSNR in dB of the picture that is least like the expected one."""
+def check_likeness(found: Images, expected: Images) -> float:
+    """The PSNR in dB of the image that is least like the expected one."""
     assert found.shape == expected.shape
     errors = np.square(found - expected).mean(axis=(1, 2, 3)).astype(float)
     psnr = float("inf") if errors.max() == 0 else -10 * float(np.log10(errors.max()))
@@ -85,23 +85,23 @@ def check_likeness(found: Pictures, expected: Pictures) -> float:
 
 def paint_case(pipe: InpaintPipeline, case: Case, seed: int) -> Image.Image:
     """One of the demo's cases."""
-    picture = pipe(case.prompt, case.image, case.mask, num_inference_steps=STEPS, seed=seed).images[0]
-    assert isinstance(picture, Image.Image)
-    return picture
+    image = pipe(case.prompt, case.image, case.mask, num_inference_steps=STEPS, seed=seed).images[0]
+    assert isinstance(image, Image.Image)
+    return image
 
 
 def check_meaning(painter: Callable[[Case, int], Image.Image]) -> float:
     """The share of the demo's cases in which the classifier finds what the prompt says."""
     cases = evaluation_cases(CASES)
-    pictures = [painter(case, seed) for seed, case in enumerate(cases)]
+    images = [painter(case, seed) for seed, case in enumerate(cases)]
     found = found_share(
-        load_classifier(), pictures, [case.mask for case in cases], [case.thing for case in cases]
+        load_classifier(), images, [case.mask for case in cases], [case.thing for case in cases]
     )
     assert found >= LEAST_FOUND
     return found
 
 
-def share_slots(pipe: InpaintPipeline) -> Pictures:
+def share_slots(pipe: InpaintPipeline) -> Images:
     """Latents of a request that left early and of two that came later, all in the same two slots."""
     architecture = pipe.manifest.architecture
     height, width = (side // architecture.vae_scale_factor for side in architecture.native_resolution)
@@ -141,14 +141,14 @@ def _request(pipe: InpaintPipeline, seed: int, sampler: str, size: tuple[int, in
     return program, random.standard_normal(shape).astype(np.float32), residents
 
 
-def check_latents(found: Pictures, expected: Pictures) -> float:
+def check_latents(found: Images, expected: Images) -> float:
     """The relative error of latents."""
     error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     assert error < LARGEST_ERROR
     return error
 
 
-def check_repeats(painter: Callable[[], Pictures], times: int) -> list[float]:
+def check_repeats(painter: Callable[[], Images], times: int) -> list[float]:
     """The milliseconds of requests that all give the bits of the first, which records nothing yet."""
     first = painter()
     milliseconds = []
@@ -215,10 +215,10 @@ def check_timings(painter: Callable[[], Timings]) -> dict[str, float]:
     return {"denoise": timings.denoise, "total": timings.total, "passed": passed}
 
 
-def remembered(path: Path, make: Callable[[], Pictures]) -> Pictures:
+def remembered(path: Path, make: Callable[[], Images]) -> Images:
     """An array that is kept in a file, since it takes minutes to make."""
     if not path.is_file():
         with atomic_write(path) as draft, draft.open("wb") as stream:
             np.save(stream, make())
-    kept: Pictures = np.load(path)
+    kept: Images = np.load(path)
     return kept

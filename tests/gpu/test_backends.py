@@ -40,24 +40,24 @@ MEBIBYTE = 2**20
 def test_the_gpu_paints_what_the_cpu_paints(
     pipe: InpaintPipeline, cpu: InpaintPipeline, scheduler: str, record_property: Record
 ) -> None:
-    pictures = [paint(each, scheduler=scheduler) for each in (pipe, cpu)]
-    record_property("psnr_db", check_likeness(*pictures))
+    images = [paint(each, scheduler=scheduler) for each in (pipe, cpu)]
+    record_property("psnr_db", check_likeness(*images))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 9])
 def test_every_row_bucket_and_every_turn_paints_the_same(
     pipe: InpaintPipeline, cpu: InpaintPipeline, count: int, record_property: Record
 ) -> None:
-    pictures = [paint(each, num_images_per_prompt=count) for each in (pipe, cpu)]
-    record_property("psnr_db", check_likeness(*pictures))
+    images = [paint(each, num_images_per_prompt=count) for each in (pipe, cpu)]
+    record_property("psnr_db", check_likeness(*images))
 
 
 def test_a_prompt_of_two_windows_paints_the_same(
     pipe: InpaintPipeline, cpu: InpaintPipeline, record_property: Record
 ) -> None:
     options = {"prompt": "a red balloon and " * 20, "long_prompts": "windows"}
-    pictures = [paint(each, **options) for each in (pipe, cpu)]
-    record_property("psnr_db", check_likeness(*pictures))
+    images = [paint(each, **options) for each in (pipe, cpu)]
+    record_property("psnr_db", check_likeness(*images))
 
 
 def test_the_gpu_paints_what_the_prompt_says(
@@ -68,7 +68,7 @@ def test_the_gpu_paints_what_the_prompt_says(
     record_property("found", check_meaning(partial(paint_case, pipe)))
 
 
-def test_a_picture_of_another_size_runs(pipe: InpaintPipeline) -> None:
+def test_an_image_of_another_size_runs(pipe: InpaintPipeline) -> None:
     scene = load_scene()
     size = (scene.image.width * 3 // 2, scene.image.height)
     image, mask = scene.image.resize(size), scene.mask.resize(size)

@@ -40,7 +40,7 @@ def pipe() -> Iterator[InpaintPipeline]:
         yield pipe
 
 
-def test_pictures_are_like_themselves_and_unlike_others(pipe: InpaintPipeline) -> None:
+def test_images_are_like_themselves_and_unlike_others(pipe: InpaintPipeline) -> None:
     expected = paint(pipe, num_images_per_prompt=2)
     assert expected.shape == (2, 128, 128, 3)
     assert check_likeness(paint(pipe, num_images_per_prompt=2), expected) == float("inf")
@@ -50,7 +50,7 @@ def test_pictures_are_like_themselves_and_unlike_others(pipe: InpaintPipeline) -
             check_likeness(wrong, expected)
 
 
-def test_one_wrong_picture_of_many_is_seen(pipe: InpaintPipeline) -> None:
+def test_one_wrong_image_of_many_is_seen(pipe: InpaintPipeline) -> None:
     expected = np.zeros((9, 128, 128, 3), np.float32)
     found = expected.copy()
     found[4, 30:60, 30:60] = 0.2
@@ -58,7 +58,7 @@ def test_one_wrong_picture_of_many_is_seen(pipe: InpaintPipeline) -> None:
         check_likeness(found, expected)
 
 
-def test_pictures_that_are_not_painted_have_no_meaning(pipe: InpaintPipeline) -> None:
+def test_images_that_are_not_painted_have_no_meaning(pipe: InpaintPipeline) -> None:
     assert check_meaning(partial(paint_case, pipe)) <= 1
     with pytest.raises(AssertionError):
         check_meaning(lambda case, _: case.image)

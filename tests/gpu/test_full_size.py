@@ -31,7 +31,7 @@ def _on_the_cpu(bundle: Path, options: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_full_size_gives_the_pictures_of_the_cpu(
+def test_the_full_size_gives_the_images_of_the_cpu(
     backend: str, full_size_bundle: Path, case: str, record_property: Record
 ) -> None:
     kept = full_size_bundle.with_name(f"{full_size_bundle.name}-{case.replace(' ', '-')}.npy")

@@ -2,7 +2,7 @@
 
 The import contracts see every import in our source, but not what a dependency imports; a fresh interpreter
 sees that, but only for modules that are imported here; the built wheel in an empty environment shows that
-nothing else is needed to paint a picture.
+nothing else is needed to paint an image.
 """
 
 import pkgutil
@@ -83,13 +83,11 @@ def test_the_wheel_alone_paints_the_demo(lean_environment: Path, tmp_path: Path)
     subprocess.run([lean_environment / "inpaintrt", "demo"], cwd=tmp_path, check=True, capture_output=True)
     strip = np.asarray(Image.open(tmp_path / "inpaintrt-demo.png").convert("RGB"), np.float32)
     height = strip.shape[0]
-    picture, mask, *results = (
-        strip[:, left : left + height] for left in range(0, strip.shape[1], height + 8)
-    )
+    image, mask, *results = (strip[:, left : left + height] for left in range(0, strip.shape[1], height + 8))
     assert len(results) == 3
     for result in results:
-        assert np.abs(result - picture)[mask > 250].mean() > 5
-        assert np.abs(result - picture)[mask < 5].mean() < 2
+        assert np.abs(result - image)[mask > 250].mean() > 5
+        assert np.abs(result - image)[mask < 5].mean() < 2
 
 
 def test_the_wheel_brings_no_training_framework(lean_environment: Path) -> None:

@@ -14,7 +14,7 @@ from diffusers import (
 from numpy.typing import NDArray
 from PIL import Image
 
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 
 __all__ = ["Reference", "compare"]
 

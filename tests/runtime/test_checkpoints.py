@@ -13,7 +13,7 @@ from PIL import Image
 
 from bundles import make_tiny_bundle, make_tiny_checkpoint
 from inpaintrt import InpaintPipeline
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from runtime.reference import Reference, compare
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers.

@@ -1,4 +1,4 @@
-"""The command line: files in, pictures out, errors without a traceback."""
+"""The command line: files in, images out, errors without a traceback."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from PIL import Image
 from inpaintrt import InpaintPipeline
 from inpaintrt.cli.request_options import click_option
 from inpaintrt.options import OPTIONS, Option
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 
 SIDE = 64
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a picture and a mask."""
+    """A working folder with an image and a mask."""
     gradient(SIDE, SIDE).save(tmp_path / "image.png")
     disc_mask(SIDE, SIDE).save(tmp_path / "mask.png")
     monkeypatch.chdir(tmp_path)
@@ -59,7 +59,7 @@ def test_run_paints_what_the_pipeline_paints_and_says_how(workplace: Path, tiny_
     assert parameters["scheduler"] == "ddim"
 
 
-def test_several_pictures_are_numbered(workplace: Path, tiny_bundle: Path) -> None:
+def test_several_images_are_numbered(workplace: Path, tiny_bundle: Path) -> None:
     result = _run(*_request(tiny_bundle, "--count", "2", "--output", "some.jpg"))
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in workplace.glob("some*")) == ["some-1.jpg", "some-2.jpg"]

@@ -9,7 +9,7 @@ import pytest
 
 from inpaintrt import InpaintPipeline
 from inpaintrt.errors import ParameterError
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from runtime.reference import Reference
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers.

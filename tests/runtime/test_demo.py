@@ -17,7 +17,7 @@ from inpaintrt_demo.cases import Case, evaluation_cases
 from inpaintrt_demo.classifier import load_classifier
 from inpaintrt_demo.evaluation import found_share, seam
 from inpaintrt_demo.world import COLORED, with_article
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from runtime.reference import Reference
 
 CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"

@@ -17,8 +17,8 @@ from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options, make_request
 from inpaintrt.samplers import compile_table
+from runtime.image_tools import disc_mask, gradient
 from runtime.networks import WIDTH, fused_engine, plain_engine, small_step_inputs
-from runtime.pictures import disc_mask, gradient
 
 SHAPE = (4, 5, 7)
 CONFIG = {
@@ -165,7 +165,7 @@ def _enter(pipe: InpaintPipeline, prompt: str) -> Entry:
     request = make_request(prompt, gradient(128, 128), disc_mask(128, 128), options)
     stages = pipe.stages
     prepared = stages.prepare(request)
-    encoded = stages.encode_pictures(request, prepared)
+    encoded = stages.encode_images(request, prepared)
     (entry,) = stages.start(
         request, prepared, stages.compile(request), stages.encode_prompts(request), encoded
     )

@@ -11,7 +11,7 @@ from inpaintrt.denoiser import Slots
 from inpaintrt.errors import EngineRunError, ParameterError
 from inpaintrt.flow import Batch, Flow, MicroBatches, Stage
 from inpaintrt.request import Options, Request, make_request
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 
 SIDE = 64
 OPTIONS: Options = {"num_inference_steps": 3, "seed": 0, "scheduler": "ddim"}

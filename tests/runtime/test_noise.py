@@ -67,6 +67,6 @@ def test_step_noise_is_drawn_once_a_row_whoever_asks_first() -> None:
     rows = [reference.draw(2, (4, 2, 2)) for _ in range(2)]
     noise = StepNoise(NoiseSource(5), 2, (4, 2, 2))
     asked = [(1, 0), (0, 0), (0, 3), (1, 3)]
-    drawn = {(picture, row): noise.draw(picture, row) for picture, row in asked}
-    for picture, row in asked:
-        np.testing.assert_array_equal(drawn[picture, row], rows[0 if row == 0 else 1][picture])
+    drawn = {(image, row): noise.draw(image, row) for image, row in asked}
+    for image, row in asked:
+        np.testing.assert_array_equal(drawn[image, row], rows[0 if row == 0 else 1][image])

@@ -1,4 +1,4 @@
-"""The runtime's pictures are diffusers' pictures."""
+"""The runtime's images are diffusers' images."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from diffusers import (
 )
 
 from inpaintrt import InpaintPipeline
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from runtime.reference import Reference
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers.
@@ -50,8 +50,8 @@ CASES: dict[str, dict[str, Any]] = {
     "guidance 0": {"guidance_scale": 0.0},
     "large seed": {"seed": 2**63 + 12345},
     "one step": {"num_inference_steps": 1},
-    "three pictures": {"num_images_per_prompt": 3},
-    "three pictures, strength 0.6": {"num_images_per_prompt": 3, "strength": 0.6},
+    "three images": {"num_images_per_prompt": 3},
+    "three images, strength 0.6": {"num_images_per_prompt": 3, "strength": 0.6},
     "several prompts": {"prompt": [PROMPT, "a blue house", ""], "seed": 3},
     "list of seeds": {"num_images_per_prompt": 3, "seed": [5, 0, 2**32 - 1]},
     "list of seeds, strength 0.6": {"num_images_per_prompt": 2, "seed": [5, 6], "strength": 0.6},
@@ -70,13 +70,13 @@ CASES: dict[str, dict[str, Any]] = {
         "prompt": [PROMPT, "a blue house"],
         "negative_prompt": ["a tree", "the moon"],
     },
-    "several pictures": {
+    "several images": {
         "prompt": [PROMPT, "a blue house"],
         "image": [gradient(SIDE, SIDE, 1), gradient(SIDE, SIDE, 2)],
         "mask_image": [MASK, disc_mask(SIDE, SIDE, blur=3)],
         "strength": 0.7,
     },
-    "several pictures and results": {
+    "several images and results": {
         "prompt": [PROMPT, "a blue house"],
         "image": [gradient(SIDE, SIDE, 1), gradient(SIDE, SIDE, 2)],
         "mask_image": [MASK, MASK],
@@ -97,7 +97,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pictures_equal_diffusers(ours: InpaintPipeline, theirs: Reference, name: str) -> None:
+def test_images_equal_diffusers(ours: InpaintPipeline, theirs: Reference, name: str) -> None:
     case: dict[str, Any] = {
         "prompt": PROMPT,
         "image": IMAGE,
@@ -139,7 +139,7 @@ SAMPLERS: dict[str, tuple[str, Any, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_pictures_equal_diffusers_with_every_kind_of_sampler(
+def test_images_equal_diffusers_with_every_kind_of_sampler(
     ours: InpaintPipeline, theirs: Reference, name: str
 ) -> None:
     alias, scheduler, changes, options = SAMPLERS[name]
@@ -159,5 +159,5 @@ def test_pictures_equal_diffusers_with_every_kind_of_sampler(
 def _compare(ours: Any, theirs: Any) -> None:
     assert len(ours) == len(theirs)
     for mine, reference in zip(ours, theirs, strict=True):
-        assert np.asarray(reference).std() > 10, "the reference is a blank picture, which proves nothing"
+        assert np.asarray(reference).std() > 10, "the reference is a blank image, which proves nothing"
         assert largest_difference(mine, reference) <= 1

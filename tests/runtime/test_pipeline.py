@@ -1,4 +1,4 @@
-"""What the pipeline promises beyond diffusers' pictures."""
+"""What the pipeline promises beyond diffusers' images."""
 
 import threading
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from inpaintrt.errors import (
     SchedulerError,
 )
 from inpaintrt.request import Request, make_request
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 
 SIDE = 64
 IMAGE = gradient(SIDE, SIDE)
@@ -67,11 +67,11 @@ def test_pixels_outside_the_mask_are_kept(pipe: InpaintPipeline) -> None:
 
 
 @pytest.mark.parametrize("size", [(61, 47), (64, 64), (40, 64)])
-def test_a_picture_keeps_its_size(pipe: InpaintPipeline, size: tuple[int, int]) -> None:
+def test_an_image_keeps_its_size(pipe: InpaintPipeline, size: tuple[int, int]) -> None:
     assert _paint(pipe, image=gradient(*size), mask_image=disc_mask(*size)).images[0].size == size
 
 
-def test_of_a_large_picture_only_the_masked_region_runs(pipe: InpaintPipeline) -> None:
+def test_of_a_large_image_only_the_masked_region_runs(pipe: InpaintPipeline) -> None:
     image, mask = gradient(8000, 6000), Image.new("L", (8000, 6000), 0)
     mask.paste(255, (3000, 2000, 3040, 2030))
     painted = _pixels(_paint(pipe, image=image, mask_image=mask).images[0])
@@ -81,7 +81,7 @@ def test_of_a_large_picture_only_the_masked_region_runs(pipe: InpaintPipeline) -
     assert not np.array_equal(painted[~kept], _pixels(image)[~kept])
 
 
-def test_an_empty_mask_gives_the_picture_back_with_a_warning(pipe: InpaintPipeline) -> None:
+def test_an_empty_mask_gives_the_image_back_with_a_warning(pipe: InpaintPipeline) -> None:
     output = _paint(pipe, mask_image=BLACK)
     assert largest_difference(output.images[0], IMAGE) == 0
     assert output.warnings
@@ -98,17 +98,17 @@ def test_a_white_mask_repaints_everything(pipe: InpaintPipeline) -> None:
 
 
 def test_output_types_agree(pipe: InpaintPipeline) -> None:
-    pictures = _paint(pipe, match_colors=False).images
+    images = _paint(pipe, match_colors=False).images
     array = _array(pipe, "np", match_colors=False)
     assert array.shape == (1, SIDE, SIDE, 3)
-    np.testing.assert_allclose(array[0] * 255, _pixels(pictures[0]), atol=1e-3)
+    np.testing.assert_allclose(array[0] * 255, _pixels(images[0]), atol=1e-3)
     precise = _array(pipe, "np", compat="diffusers")
     painted = _pixels(MASK) == 255
     np.testing.assert_allclose(precise[0][painted], array[0][painted], atol=0.51 / 255)
     assert _array(pipe).shape == (1, 4, SIDE // 8, SIDE // 8)
 
 
-def test_a_seed_is_chosen_reported_and_repeats_the_picture(pipe: InpaintPipeline) -> None:
+def test_a_seed_is_chosen_reported_and_repeats_the_image(pipe: InpaintPipeline) -> None:
     first = _paint(pipe, seed=None)
     second = _paint(pipe, seed=None)
     assert first.seeds != second.seeds
@@ -120,7 +120,7 @@ def test_seed_zero_is_a_seed(pipe: InpaintPipeline) -> None:
     assert largest_difference(_paint(pipe, seed=0).images[0], _paint(pipe, seed=0).images[0]) == 0
 
 
-def test_each_picture_of_a_list_of_seeds_is_the_picture_of_that_seed(pipe: InpaintPipeline) -> None:
+def test_each_image_of_a_list_of_seeds_is_the_image_of_that_seed(pipe: InpaintPipeline) -> None:
     many = _paint(pipe, seed=[4, 5, 6], num_images_per_prompt=3, scheduler="euler_a")
     assert many.seeds == (4, 5, 6)
     for seed, image in zip(many.seeds, many.images, strict=True):
@@ -193,7 +193,7 @@ def test_timings_add_up(pipe: InpaintPipeline) -> None:
     assert timings.image_decode > 0
 
 
-def test_pictures_may_be_paths_and_arrays(pipe: InpaintPipeline, tmp_path: Path) -> None:
+def test_images_may_be_paths_and_arrays(pipe: InpaintPipeline, tmp_path: Path) -> None:
     IMAGE.save(tmp_path / "image.png")
     MASK.save(tmp_path / "mask.png")
     expected = _paint(pipe).images[0]
@@ -203,7 +203,7 @@ def test_pictures_may_be_paths_and_arrays(pipe: InpaintPipeline, tmp_path: Path)
     assert largest_difference(from_arrays, expected) == 0
 
 
-def test_pictures_and_latents_may_be_tensors(pipe: InpaintPipeline) -> None:
+def test_images_and_latents_may_be_tensors(pipe: InpaintPipeline) -> None:
     latents = np.random.default_rng(0).standard_normal((1, 4, SIDE // 8, SIDE // 8)).astype(np.float32)
     expected = _paint(pipe, latents=latents).images[0]
     image = torch.from_numpy(_pixels(IMAGE).copy()).permute(2, 0, 1)[None] / 255
@@ -212,14 +212,14 @@ def test_pictures_and_latents_may_be_tensors(pipe: InpaintPipeline) -> None:
     assert largest_difference(painted, expected) == 0
 
 
-def test_one_prompt_serves_several_pictures(pipe: InpaintPipeline) -> None:
+def test_one_prompt_serves_several_images(pipe: InpaintPipeline) -> None:
     images = [gradient(SIDE, SIDE, seed) for seed in (1, 2)]
     both = _paint(pipe, image=images, seed=[7, 8]).images
     for image, seed, painted in zip(images, (7, 8), both, strict=True):
         assert largest_difference(_paint(pipe, image=image, seed=seed).images[0], painted) <= 1
 
 
-def test_without_compat_results_stay_with_their_pictures(pipe: InpaintPipeline) -> None:
+def test_without_compat_results_stay_with_their_images(pipe: InpaintPipeline) -> None:
     images = [gradient(SIDE, SIDE, seed) for seed in (1, 2)]
     output = _paint(
         pipe, prompt=["a tree", "a house"], image=images, num_images_per_prompt=2, seed=[1, 2, 3, 4]
@@ -229,7 +229,7 @@ def test_without_compat_results_stay_with_their_pictures(pipe: InpaintPipeline) 
         np.testing.assert_array_equal(_pixels(painted)[kept], _pixels(images[index // 2])[kept])
 
 
-def test_guidance_rules_change_the_picture(pipe: InpaintPipeline) -> None:
+def test_guidance_rules_change_the_image(pipe: InpaintPipeline) -> None:
     kinds: list[dict[str, Any]] = [
         {},
         {"negative_prompt": "a tree"},
@@ -280,7 +280,7 @@ BAD: dict[str, tuple[type[Exception], dict[str, Any]]] = {
     "guidance NaN": (ParameterError, {"guidance_scale": float("nan")}),
     "guidance of another type": (ParameterError, {"guidance_scale": "much"}),
     "eta out of range": (ParameterError, {"eta": 2.0, "scheduler": "ddim"}),
-    "no pictures": (ParameterError, {"num_images_per_prompt": 0}),
+    "no images": (ParameterError, {"num_images_per_prompt": 0}),
     "unknown scheduler": (SchedulerError, {"scheduler": "magic"}),
     "unknown option": (ParameterError, {"steps": 5}),
     "unknown output type": (ParameterError, {"output_type": "tensor"}),
@@ -298,18 +298,18 @@ BAD: dict[str, tuple[type[Exception], dict[str, Any]]] = {
     "prompt of another type": (PromptError, {"prompt": 7}),
     "no prompt": (PromptError, {"prompt": []}),
     "prompt of 100 kB": (PromptError, {"prompt": "a" * 100_000}),
-    "more prompts than pictures": (PromptError, {"prompt": ["a"] * 3, "image": [IMAGE] * 2}),
+    "more prompts than images": (PromptError, {"prompt": ["a"] * 3, "image": [IMAGE] * 2}),
     "more negative prompts than prompts": (PromptError, {"negative_prompt": ["a"] * 3}),
-    "picture of another type": (ImageError, {"image": 7}),
-    "picture 1 x 1": (ImageError, {"image": gradient(1, 1), "mask_image": disc_mask(1, 1)}),
-    "pictures of different sizes": (
+    "image of another type": (ImageError, {"image": 7}),
+    "image 1 x 1": (ImageError, {"image": gradient(1, 1), "mask_image": disc_mask(1, 1)}),
+    "images of different sizes": (
         ImageError,
         {"image": [IMAGE, gradient(48, 48)], "mask_image": [MASK, disc_mask(48, 48)]},
     ),
     "missing file": (ImageError, {"image": "nowhere.png"}),
     "mask of another size": (MaskError, {"mask_image": disc_mask(32, 32)}),
     "mask of another type": (MaskError, {"mask_image": 7}),
-    "more masks than pictures": (MaskError, {"image": [IMAGE] * 2, "mask_image": [MASK] * 3}),
+    "more masks than images": (MaskError, {"image": [IMAGE] * 2, "mask_image": [MASK] * 3}),
     "latents of another type": (LatentsError, {"latents": [1.0]}),
     "latents of another shape": (LatentsError, {"latents": np.zeros((1, 4, 3, 3), np.float32)}),
     "latents of whole numbers": (LatentsError, {"latents": np.zeros((1, 4, 8, 8), np.int64)}),

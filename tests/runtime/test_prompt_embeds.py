@@ -12,7 +12,7 @@ from inpaintrt import InpaintPipeline
 from inpaintrt.errors import ParameterError, PromptError
 from inpaintrt.loading import load_bundle
 from runtime.arrays import HasDlpack
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from runtime.reference import Reference
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers.

@@ -10,7 +10,7 @@ import pytest
 from bundles import make_tiny_bundle, make_tiny_checkpoint
 from inpaintrt import InpaintPipeline
 from inpaintrt.errors import MaskError, ParameterError
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from runtime.reference import Reference, compare
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers, and asks for an image for each prompt.

@@ -197,6 +197,14 @@ def test_the_environment_sets_options_and_the_log_is_json(start: Start) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.address)
 
 
+def test_a_former_name_of_an_option_works_and_is_logged(start: Start) -> None:
+    server = start("--picture-cache", "0", environment={"INPAINTRT_PICTURE_CACHE": "1"})
+    lines = server.lines("the option")
+    assert [(line["level"], line["logger"]) for line in lines] == [("warning", "inpaintrt.server")] * 2
+    assert "'picture_cache' is now named 'image_cache'" in lines[0]["message"]
+    assert "'INPAINTRT_PICTURE_CACHE' is now named 'INPAINTRT_IMAGE_CACHE'" in lines[1]["message"]
+
+
 @pytest.fixture
 def same_signals() -> Iterator[None]:
     """Signals do in this process what they did before."""

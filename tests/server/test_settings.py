@@ -10,7 +10,7 @@ from inpaintrt.cli import app
 from inpaintrt.errors import ParameterError
 from inpaintrt_server.batching.service import BatchingSettings
 from inpaintrt_server.options import setting_options
-from inpaintrt_server.settings import ServerSettings, read_settings
+from inpaintrt_server.settings import RENAMED, ServerSettings, current_settings, read_settings
 
 
 def test_what_is_given_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,10 @@ def test_a_batch_setting_has_a_range(name: str, value: Any, expected: str) -> No
 
 def test_every_setting_is_an_option_of_the_command() -> None:
     flags = {option.opts[0]: option for option in setting_options()}
-    assert flags.keys() == {f"--{name.replace('_', '-')}" for name in ServerSettings.model_fields}
+    assert flags.keys() == {
+        f"--{name.replace('_', '-')}" for name in (*ServerSettings.model_fields, *RENAMED)
+    }
+    assert {name for name, option in flags.items() if option.hidden} == {"--picture-cache"}
     shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
     assert shown.exit_code == 0
     for name, field in ServerSettings.model_fields.items():
@@ -111,3 +114,44 @@ def test_every_setting_is_an_option_of_the_command() -> None:
 def test_no_proxy_is_believed_unless_it_is_named() -> None:
     assert read_settings().forwarded_allow_ips == ()
     assert read_settings({"forwarded_allow_ips": "*"}).forwarded_allow_ips == ("*",)
+
+
+FORMER, CURRENT = "INPAINTRT_PICTURE_CACHE", "INPAINTRT_IMAGE_CACHE"
+
+
+def test_a_former_name_of_an_option_works_and_is_noted() -> None:
+    given, (note,) = current_settings({"picture_cache": "7", "slots": "2"})
+    assert given == {"image_cache": "7", "slots": "2"}
+    assert "'picture_cache' is now named 'image_cache'" in note
+    assert read_settings(given).image_cache == 7
+
+
+@pytest.mark.parametrize("name", [FORMER, FORMER.lower()])
+def test_a_former_name_of_a_variable_works_and_is_noted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "7")
+    given, (note,) = current_settings({})
+    assert f"'{FORMER}' is now named '{CURRENT}'" in note
+    assert read_settings(given).batching.image_cache == 7
+
+
+def test_options_go_before_a_former_name_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FORMER, "7")
+    given, notes = current_settings({"image_cache": "9"})
+    assert read_settings(given).image_cache == 9
+    assert len(notes) == 1
+
+
+def test_names_of_today_are_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CURRENT, "7")
+    given, notes = current_settings({})
+    assert (read_settings(given).image_cache, notes) == (7, [])
+
+
+def test_a_setting_under_both_of_its_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ParameterError, match="twice") as caught:
+        current_settings({"picture_cache": "7", "image_cache": "7"})
+    assert (caught.value.received, caught.value.expected) == ("picture_cache and image_cache", "image_cache")
+    monkeypatch.setenv(FORMER, "7")
+    monkeypatch.setenv(CURRENT, "7")
+    with pytest.raises(ParameterError, match=f"{FORMER} and {CURRENT}"):
+        current_settings({})

@@ -32,7 +32,7 @@ _TEXTS = (
     "a" * 20_000,
     "\ud7ff\uffff",
     "%s%n",
-    "'; DROP TABLE pictures; --",
+    "'; DROP TABLE images; --",
     "NaN",
     "1e999",
     "-1",
@@ -295,12 +295,12 @@ _EVERY_FIELD: Sequence[tuple[Callable[[bytes, bytes], tuple[str, dict[str, Any]]
 
 
 _MAKERS: Mapping[str, Callable[[Attacker, str], Attack]] = {
-    "damaged picture": Attacker._damaged,
-    "truncated picture": Attacker._truncated,
+    "damaged image": Attacker._damaged,
+    "truncated image": Attacker._truncated,
     "two files in one": Attacker._polyglot,
     "decompression bomb": Attacker._bomb,
     "mask of another size": Attacker._mask_size,
-    "address instead of a picture": Attacker._address,
+    "address instead of an image": Attacker._address,
     "value out of range": Attacker._field,
     "damaged body": Attacker._body,
     "parts of a form": Attacker._parts,
@@ -314,4 +314,4 @@ _MAKERS: Mapping[str, Callable[[Attacker, str], Attack]] = {
 
 
 # Damaged images three times as often as anything else.
-KINDS = (*_MAKERS, "damaged picture", "damaged picture")
+KINDS = (*_MAKERS, "damaged image", "damaged image")

@@ -13,10 +13,10 @@ Report                  one run of one subcommand
     ├── stages: Series  the same for the parts of a run, in the order of STAGES
     ├── memory: Memory  the largest that was seen
     ├── work: Work      counted operations of each component, and how near to the machine's peak they ran
-    └── picture         how far the row's picture is from the baseline's
+    └── picture         how far the row's image is from the baseline's
 ```
 
-Times are seconds, sizes are bytes, differences of pictures are in steps of 1/255. What was not measured is
+Times are seconds, sizes are bytes, differences of images are in steps of 1/255. What was not measured is
 null or absent, never 0. The JSON Schema (draft 2020-12) of the whole is `json_schema()`; it is committed
 beside the results as `schema.json`. What changes within one `FORMAT_VERSION` only adds optional fields.
 """
@@ -34,11 +34,11 @@ __all__ = [
     "FORMAT_VERSION",
     "STAGES",
     "Gpu",
+    "ImageComparison",
     "Kind",
     "Machine",
     "Memory",
     "Peak",
-    "PictureComparison",
     "Report",
     "Row",
     "Scalar",
@@ -136,14 +136,14 @@ class Memory(_Record, frozen=True):
     peak_device: int | None = None
 
 
-class PictureComparison(_Record, frozen=True):
-    """How far a row's picture is from the reference's, over all channels of all pixels.
+class ImageComparison(_Record, frozen=True):
+    """How far a row's image is from the reference's, over all channels of all pixels.
 
     Attributes:
-        reference: Name of the row whose picture is the reference.
+        reference: Name of the row whose image is the reference.
         max_difference: The largest absolute difference, in steps of 1/255.
         mean_difference: The mean absolute difference, in steps of 1/255.
-        psnr: Peak signal-to-noise ratio in dB; null where the pictures are equal.
+        psnr: Peak signal-to-noise ratio in dB; null where the images are equal.
         ssim: Structural similarity, from -1 to 1.
         limits: What the row had to keep in order not to be wrong, by name of the field.
     """
@@ -161,7 +161,7 @@ class Work(_Record, frozen=True):
 
     Attributes:
         operations: Operations of one run of the component, counted from its graph.
-        runs: How often it runs for one picture or batch.
+        runs: How often it runs for one image or batch.
         seconds: Median time of one run, if the runner tells it.
         share_of_peak: Operations a second over the machine's peak, from 0 to 1.
     """
@@ -177,19 +177,19 @@ class Row(_Record, frozen=True):
 
     Attributes:
         name: What was measured: a runner, a setting, a package.
-        status: "ok"; "failed" where it could not start or died; "wrong" where its picture is not the
+        status: "ok"; "failed" where it could not start or died; "wrong" where its image is not the
             reference's.
         reason: Why the row is not "ok"; one line.
         case: What sets this row apart from others of its name.
         values: Figures that are taken once; the name says the unit: `seconds`, `bytes`, `share_found`.
         series: Figures that are taken several times: "total" (one whole request), "step" (one step of the
             sampler), "ratio" (total over the baseline's total of the same round), "share" (of a request),
-            "cold_start" (process start to first picture), "import" (of the libraries), "start" (loading the
+            "cold_start" (process start to first image), "import" (of the libraries), "start" (loading the
             checkpoint), "energy" (of the GPU, one whole request), "gpu_clock" (right after a request).
         stages: Parts of "total", by the names in STAGES.
         memory: The largest that was seen.
         work: By component: "text_encoder", "vae_encoder", "denoiser" (one step), "vae_decoder", and "total".
-        picture: How far the picture is from the reference's.
+        picture: How far the image is from the reference's.
         versions: Versions of the packages in the process that was measured.
         notes: What a reader must know to judge the row.
     """
@@ -203,7 +203,7 @@ class Row(_Record, frozen=True):
     stages: dict[str, Series] = {}
     memory: Memory | None = None
     work: dict[str, Work] = {}
-    picture: PictureComparison | None = None
+    picture: ImageComparison | None = None
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt_bench.report.schema import PictureComparison
+from inpaintrt_bench.report.schema import ImageComparison
 
 __all__ = ["LIMITS", "Precision", "compare_images", "structural_similarity", "why_wrong"]
 
@@ -33,7 +33,7 @@ _C2 = (0.03 * _LARGEST) ** 2
 
 def compare_images(
     images: Pixels, reference: Pixels, name: str, limits: Mapping[str, float]
-) -> PictureComparison:
+) -> ImageComparison:
     """Compare images with a reference's.
 
     Args:
@@ -49,7 +49,7 @@ def compare_images(
         raise ValueError(f"images have the shape {images.shape}, the reference's {reference.shape}")
     difference = np.abs(images.astype(np.float64) - reference)
     squared = float((difference**2).mean())
-    return PictureComparison(
+    return ImageComparison(
         reference=name,
         max_difference=float(difference.max()),
         mean_difference=float(difference.mean()),
@@ -59,7 +59,7 @@ def compare_images(
     )
 
 
-def why_wrong(comparison: PictureComparison) -> str | None:
+def why_wrong(comparison: ImageComparison) -> str | None:
     """The limits that an image does not keep, in one line; None where it keeps all."""
     found = {"psnr": math.inf if comparison.psnr is None else comparison.psnr, "ssim": comparison.ssim}
     broken = [

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from inpaintrt_bench.report.machine import GpuReadings, joules
 from inpaintrt_bench.report.schema import (
     STAGES,
+    ImageComparison,
     Memory,
-    PictureComparison,
     Row,
     Series,
     Status,
@@ -54,7 +54,7 @@ class MeasuredRunner:
         self._started: Started | None = None
         self._first_image: float | None = None
         self._outcomes: list[Outcome] = []
-        self._worst: PictureComparison | None = None
+        self._worst: ImageComparison | None = None
         self._warm_ups = 0
         self._gpu = GpuReadings()
         self._peak_resident: int | None = None

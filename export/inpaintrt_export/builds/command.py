@@ -48,7 +48,7 @@ _OF_GPUS = ("fused_norms", "precision")
 @click.option(
     "--resolution",
     default="",
-    help="Picture sizes, e.g. 512x512,768x512 (width x height). Default: the native one.",
+    help="Image sizes, e.g. 512x512,768x512 (width x height). Default: the native one.",
 )
 @click.option("--max-batch", default=4, show_default=True, help="Requests that share a step.")
 @click.option(

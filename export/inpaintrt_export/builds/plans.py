@@ -46,7 +46,7 @@ def build_plans(
     """Compile the components of a bundle and add the plans to it.
 
     The networks of a float32 bundle are converted first where fp16 is asked for. What that does to their
-    results is measured once and noted in the manifest; the VAE stays float32 where it would show in pictures.
+    results is measured once and noted in the manifest; the VAE stays float32 where it would show in images.
     The converted networks themselves are not kept.
 
     TensorRT-RTX needs no GPU for this. Each plan is in the manifest as soon as it is built, and a plan that

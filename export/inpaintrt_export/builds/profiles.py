@@ -68,7 +68,7 @@ def _check_resolution(resolution: tuple[int, int], factor: int) -> None:
     height, width = resolution
     if not all(0 < side <= _LARGEST_SIDE and side % factor == 0 for side in resolution):
         raise ParameterError(
-            "plans cannot be built for this picture size",
+            "plans cannot be built for this image size",
             received=f"{width}x{height}",
             expected=f"multiples of {factor}, at most {_LARGEST_SIDE}",
         )

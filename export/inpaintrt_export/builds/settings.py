@@ -1,4 +1,4 @@
-"""What plans are built for: backend, GPUs, picture sizes and batch."""
+"""What plans are built for: backend, GPUs, image sizes and batch."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def parse_resolution(text: str) -> tuple[int, int]:
     match = _RESOLUTION.fullmatch(text.strip().lower())
     if match is None:
         raise ParameterError(
-            "this is not a picture size", received=repr(text), expected="WIDTHxHEIGHT: 768x512"
+            "this is not an image size", received=repr(text), expected="WIDTHxHEIGHT: 768x512"
         )
     width, height = int(match[1]), int(match[2])
     return height, width

@@ -1,6 +1,6 @@
 """Group normalisation as one node, `com.microsoft.GroupNorm`, with the SiLU that follows it.
 
-Source of the operator: ONNX Runtime's contrib operators. Its CUDA kernel works on channels-last pictures, two
+Source of the operator: ONNX Runtime's contrib operators. Its CUDA kernel works on channels-last images, two
 channels at a time, with float32 weights and at most 512 channels a group. The transpositions around it meet
 those that the provider puts around its channels-last convolutions (`prefer_nhwc`), and cancel.
 
@@ -39,7 +39,7 @@ class _Norm(RewriteRuleClassBase):  # type: ignore[misc]
     """PyTorch's group normalisation, which its exporter writes as instance normalisation at opset 18."""
 
     def __init__(self, *, silu: bool) -> None:
-        # The picture's shape is read, too; what is left over is removed at the end.
+        # The image's shape is read, too; what is left over is removed at the end.
         super().__init__("group normalisation", remove_nodes=False)
         self._silu = silu
 
@@ -53,7 +53,7 @@ class _Norm(RewriteRuleClassBase):  # type: ignore[misc]
         gamma: ir.Value,
         beta: ir.Value,
     ) -> ir.Value:
-        """Group by group, then back to the picture's shape, then scaled and shifted channel by channel."""
+        """Group by group, then back to the image's shape, then scaled and shifted channel by channel."""
         groups = op.InstanceNormalization(op.Reshape(x, grouped_shape), ones, zeros, _outputs=["normed"])
         result = op.Add(op.Mul(op.Reshape(groups, op.Shape(x)), gamma), beta)
         return op.Mul(result, op.Sigmoid(result)) if self._silu else result

@@ -16,7 +16,7 @@ from inpaintrt_export.parity import Reference, compare_case, open_session
 from inpaintrt_export.precision.conversions import describe_half, find_conversion
 from inpaintrt_export.precision.halves import HalfNetworks
 from inpaintrt_export.precision.rounding import round_results
-from inpaintrt_export.precision.vae import HALF_TOLERANCE, test_pictures
+from inpaintrt_export.precision.vae import HALF_TOLERANCE, test_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,10 +120,10 @@ def compare_networks(own: Path, other: Path, manifest: Manifest, name: str) -> P
 
 
 def vae_half_error(folder: Path, manifest: Manifest, scratch: Path) -> float:
-    """What half precision does to test pictures that are encoded and decoded again.
+    """What half precision does to test images that are encoded and decoded again.
 
     Returns:
-        Root mean square difference of the decoded pictures in [-1, 1], or infinity where half precision
+        Root mean square difference of the decoded images in [-1, 1], or infinity where half precision
         overflows.
     """
     files = [folder / manifest.exported[name].file for name in ("vae_encoder", "vae_decoder")]
@@ -144,7 +144,7 @@ def _rounded(path: Path, scratch: Path) -> Path:
 
 def _round_trip(files: list[Path]) -> NDArray[np.floating]:
     encoder, decoder = files
-    parameters = _run(open_session(encoder), {"sample": test_pictures().numpy()})
+    parameters = _run(open_session(encoder), {"sample": test_images().numpy()})
     latents = np.split(parameters, 2, axis=1)[0]
     return _run(open_session(decoder), {"latent_sample": latents})
 

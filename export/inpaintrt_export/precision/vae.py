@@ -1,4 +1,4 @@
-"""May this checkpoint's VAE compute in half precision? Some overflow, which shows as black pictures."""
+"""May this checkpoint's VAE compute in half precision? Some overflow, which shows as black images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Precision
 
-__all__ = ["HALF_TOLERANCE", "choose_vae_precision", "half_error", "test_pictures"]
+__all__ = ["HALF_TOLERANCE", "choose_vae_precision", "half_error", "test_images"]
 
 HALF_TOLERANCE = 1 / 255
-"""Root mean square of the difference that half precision may make to a decoded picture in [-1, 1].
+"""Root mean square of the difference that half precision may make to a decoded image in [-1, 1].
 
-It is half a level of an 8-bit picture, so that on the whole rounding hides it.
+It is half a level of an 8-bit image, so that on the whole rounding hides it.
 """
 
-_PICTURE_SIZE = 64
+_IMAGE_SIZE = 64
 
 
 def choose_vae_precision(vae: AutoencoderKL, precision: Precision) -> Precision:
@@ -58,33 +58,33 @@ class _HalfConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @torch.no_grad()
 def half_error(vae: AutoencoderKL) -> float:
-    """What half precision does to test pictures that are encoded and decoded again.
+    """What half precision does to test images that are encoded and decoded again.
 
     Args:
         vae: In float32; it stays as it is.
 
     Returns:
-        Root mean square difference of the decoded pictures, or infinity where half precision overflows.
+        Root mean square difference of the decoded images, or infinity where half precision overflows.
     """
-    pictures = test_pictures()
-    expected = _round_trip(vae, pictures)
+    images = test_images()
+    expected = _round_trip(vae, images)
     half = nn.Module.half(copy.deepcopy(vae))
     with _HalfConvolutions():
-        decoded = _round_trip(half, pictures.half()).float()
+        decoded = _round_trip(half, images.half()).float()
     if not bool(torch.isfinite(decoded).all()):
         return float("inf")
     return float((decoded - expected).square().mean().sqrt())
 
 
-def _round_trip(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    latents = vae.encode(pictures).latent_dist.mode()
+def _round_trip(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    latents = vae.encode(images).latent_dist.mode()
     decoded: Tensor = vae.decode(latents).sample
     return decoded
 
 
-def test_pictures() -> Tensor:
+def test_images() -> Tensor:
     """`[4, 3, 64, 64]` in [-1, 1]: a gradient, hard edges, noise, and white."""
-    steps = torch.linspace(-1, 1, _PICTURE_SIZE)
+    steps = torch.linspace(-1, 1, _IMAGE_SIZE)
     vertical, horizontal = torch.meshgrid(steps, steps, indexing="ij")
     gradient = torch.stack([vertical, horizontal, -vertical])
     edges = torch.sign(torch.sin(8 * vertical) * torch.sin(8 * horizontal)).expand(3, -1, -1)

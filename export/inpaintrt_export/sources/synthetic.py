@@ -96,13 +96,13 @@ def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> nn
 
 
 def _make_vae(config: dict[str, Any], generator: torch.Generator) -> AutoencoderKL:
-    """Posterior means of about unit variance once scaled, and pictures that span [-1, 1]."""
+    """Posterior means of about unit variance once scaled, and images that span [-1, 1]."""
     with torch.device("meta"):
         vae = cast("AutoencoderKL", make_part("vae", config))
     _fill(vae.to_empty(device="cpu"), generator)
     channels = config["latent_channels"]
-    pictures = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
-    means, log_variances = vae.encode(pictures).latent_dist.parameters.split(channels, dim=1)
+    images = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    means, log_variances = vae.encode(images).latent_dist.parameters.split(channels, dim=1)
     scales = torch.tensor([1 / config["scaling_factor"] / means.std(), 1 / log_variances.std()])
     biases = torch.tensor([0.0, -6.0])
     _rescale(vae.quant_conv, scales.repeat_interleave(channels), biases.repeat_interleave(channels))

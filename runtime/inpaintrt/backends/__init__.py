@@ -1,6 +1,6 @@
 """Engines: one network each, behind one protocol, whatever library runs it."""
 
-from inpaintrt.backends.built import FixedShapes, picture_sizes
+from inpaintrt.backends.built import FixedShapes, image_sizes
 from inpaintrt.backends.engine import (
     Array,
     Clock,
@@ -23,7 +23,7 @@ __all__ = [
     "UsesHostMemory",
     "backend_names",
     "check_inputs",
+    "image_sizes",
     "open_engine",
     "open_engines",
-    "picture_sizes",
 ]

@@ -9,10 +9,10 @@ from inpaintrt.backends.engine import Engine
 from inpaintrt.backends.shapes import Shapes
 from inpaintrt.errors import PlanError
 
-__all__ = ["FixedShapes", "picture_sizes"]
+__all__ = ["FixedShapes", "image_sizes"]
 
-# The tensor that has a picture's height and width as its last axes.
-_PICTURES = ("latent_sample", "sample", "state")
+# The tensor that has an image's height and width as its last axes.
+_IMAGES = ("latent_sample", "sample", "state")
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class FixedShapes(Protocol):
         ...
 
 
-def picture_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int, int], ...]:
+def image_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int, int], ...]:
     """Heights and widths in pixels that all engines of a bundle were built for; empty if they take any.
 
     Args:
@@ -49,7 +49,7 @@ def picture_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int
     common = tuple(size for size in built[0] if all(size in sizes for sizes in built)) if built else ()
     if built and not common:
         raise PlanError(
-            "the plans have no picture size in common",
+            "the plans have no image size in common",
             received="; ".join(f"{name} {_describe(sizes)}" for name, sizes in found.items()),
             expected="one size that the plans of all components were built for",
             hint="build them again, with `inpaintrt build`",
@@ -59,7 +59,7 @@ def picture_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int
 
 def _sizes(engine: Engine, scale: int) -> Iterator[tuple[int, int]]:
     for profile in engine.profiles if isinstance(engine, FixedShapes) else ():
-        height, width = next(profile[name] for name in _PICTURES if name in profile)[-2:]
+        height, width = next(profile[name] for name in _IMAGES if name in profile)[-2:]
         yield scale * height, scale * width
 
 

@@ -140,7 +140,7 @@ class OrtNetwork:
             "the step has more rows than the backend was opened for",
             received=f"{rows} rows",
             expected=f"at most {self._row_buckets[-1]}",
-            hint="ask for fewer pictures at once, or pass a larger max_rows",
+            hint="ask for fewer images at once, or pass a larger max_rows",
         )
 
     def prepare(self) -> int:

@@ -176,7 +176,7 @@ class Architecture(_Record, frozen=True):
     """What the runtime must know of the networks.
 
     Attributes:
-        latent_channels: Channels of a latent picture.
+        latent_channels: Channels of a latent image.
         vae_scale_factor: Pixels of one latent pixel along each side.
         latent_scale: The VAE's scaling factor: latents are multiplied by it after encoding.
         context_width: Width of one token's embedding.

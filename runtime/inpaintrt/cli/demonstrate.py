@@ -10,7 +10,7 @@ from rich.table import Table
 
 from inpaintrt.cli.options import engine_options
 from inpaintrt.demo import DemoResult, load_scene, paint_scene, strip
-from inpaintrt.files import check_output, save_picture
+from inpaintrt.files import check_output, save_image
 from inpaintrt.pipeline import InpaintPipeline
 
 __all__ = ["demo"]
@@ -29,14 +29,14 @@ _STAGES = ("prepare", "prompts", "image_encode", "denoise", "image_decode", "pas
 )
 @engine_options
 def demo(output: Path, backend: str, threads: int | None, device: int | None, low_vram: bool | None) -> None:
-    """Paint a drawn scene with three prompts, and write picture, mask and results side by side."""
+    """Paint a drawn scene with three prompts, and write image, mask and results side by side."""
     check_output(output, force=True)
     scene = load_scene()
     with InpaintPipeline.from_bundle(
         "demo", backend=backend, threads=threads, device=device, low_vram=low_vram
     ) as pipe:
         results = list(paint_scene(pipe, scene))
-    save_picture(strip(scene, results), output)
+    save_image(strip(scene, results), output)
     _report(results)
     click.echo(output.resolve())
 

@@ -106,7 +106,7 @@ def _size(manifest: Manifest, build: Build) -> str:
 
 
 def _profiles(plan: Build) -> str:
-    """A shape of each profile, which tells picture size and batch; of a step, rows and tokens as well."""
+    """A shape of each profile, which tells image size and batch; of a step, rows and tokens as well."""
     named = "sample" if "sample" in plan.inputs else next(iter(plan.inputs))
     return "\n".join(
         f"{_rows(profile)}{named} {'x'.join(map(str, profile[named]))}" for profile in plan.profiles

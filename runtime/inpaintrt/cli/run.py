@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from inpaintrt.cli.options import bundle_option, engine_options
 from inpaintrt.cli.request_options import request_options
-from inpaintrt.files import check_output, numbered, parameters_text, save_picture
+from inpaintrt.files import check_output, numbered, parameters_text, save_image
 from inpaintrt.options import Options, current_names, make_options
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
@@ -78,7 +78,7 @@ def _save(
     for warning in result.warnings:
         console.print("[yellow]warning:[/]", warning, markup=True, soft_wrap=True)
     for path, image, seed in zip(paths, result.images, result.seeds, strict=True):
-        save_picture(image, path, {"parameters": parameters_text(parameters, seed)})
+        save_image(image, path, {"parameters": parameters_text(parameters, seed)})
         click.echo(path)
     steps = len(result.timings.steps)
     console.print(f"seed {result.seeds[0]}, {steps} steps, {result.timings.total:.2f} s")

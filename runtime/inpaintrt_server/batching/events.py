@@ -123,7 +123,7 @@ Listener: TypeAlias = Callable[[Event], None]
 MakeEvent: TypeAlias = Callable[[], Event]
 Outcome: TypeAlias = Literal["finished", "failed", "cancelled"]
 TimingName: TypeAlias = Literal["queue", "prepare", "encode", "denoise", "decode", "paste", "total"]
-Cache: TypeAlias = Literal["prompts", "pictures"]
+Cache: TypeAlias = Literal["prompts", "images"]
 Refusal: TypeAlias = Literal["queue_full", "draining", "engine_lost"]
 
 

@@ -56,7 +56,7 @@ class BatchingSettings:
             join only when all slots are empty, and "one-at-a-time" fills the slots from one request alone.
         workers: Threads that read images and put results into them.
         prompt_cache: Windows of prompts whose embeddings are kept.
-        picture_cache: Bytes of encoded images that are kept.
+        image_cache: Bytes of encoded images that are kept.
         memory_budget: Bytes that runs of the engines may take beside their weights, of all slots together;
             None for half of what the machine has.
         faults: Failures of a stage in a row after which the engine counts as lost.
@@ -71,7 +71,7 @@ class BatchingSettings:
     mode: Mode = "continuous"
     workers: int = 2
     prompt_cache: int = 256
-    picture_cache: int = 64 * 2**20
+    image_cache: int = 64 * 2**20
     memory_budget: int | None = None
     faults: int = 3
 
@@ -81,7 +81,7 @@ class BatchingSettings:
             ("queue", 0),
             ("workers", 1),
             ("prompt_cache", 0),
-            ("picture_cache", 0),
+            ("image_cache", 0),
             ("faults", 1),
         ):
             checked(name, getattr(self, name), Annotated[int, Meta(ge=minimum)])
@@ -164,7 +164,7 @@ class BatchingService:
         self._admission = Admission(settings.slots + settings.queue, self._observer)
         self._commands = CommandQueue()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-images")
-        self._cache = ImageCache(settings.picture_cache)
+        self._cache = ImageCache(settings.image_cache)
         self._engine = StepEngine(
             self.stages,
             slots=settings.slots,
@@ -290,8 +290,8 @@ class BatchingService:
             ready=self._ready and not draining and not lost,
             draining=draining,
             engine_lost=lost,
-            cache_hits={"prompts": prompts.hits, "pictures": self._cache.hits},
-            cache_misses={"prompts": prompts.misses, "pictures": self._cache.misses},
+            cache_hits={"prompts": prompts.hits, "images": self._cache.hits},
+            cache_misses={"prompts": prompts.misses, "images": self._cache.misses},
             **vars(counts),
         )
 

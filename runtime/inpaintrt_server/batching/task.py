@@ -183,7 +183,7 @@ class Task(Flow):
         """Encode an image unless it is in the cache."""
         encode = partial(super().encode_image, index, image)
         distribution, hit = self._cache.get(self._image_keys[index], encode)
-        self._observer.cache("pictures", hit=hit)
+        self._observer.cache("images", hit=hit)
         return distribution
 
     @property

@@ -76,7 +76,7 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NotFoundError: (404, "not_found"),
     BodyTooSlowError: (408, "body_too_slow"),
     BodyTooLargeError: (413, "body_too_large"),
-    ImageTooLargeError: (413, "picture_too_large"),
+    ImageTooLargeError: (413, "image_too_large"),
     MediaTypeError: (415, "unsupported_media_type"),
     FieldError: (422, "invalid_field"),
     PromptError: (422, "invalid_prompt"),

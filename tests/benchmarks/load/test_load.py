@@ -55,7 +55,7 @@ def one_after_another() -> FastAPI:
     async def slow() -> Response:
         async with turn:
             await asyncio.sleep(SLOW)
-        return Response(b"a picture")
+        return Response(b"an image")
 
     @application.post("/full")
     async def full() -> Response:

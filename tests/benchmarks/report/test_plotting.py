@@ -50,7 +50,7 @@ def test_a_report_without_figures_is_no_obstacle(kind: Kind, tmp_path: Path) -> 
 
 
 def test_what_is_no_plot_of_ours_has_no_source(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     Image.new("L", (4, 4)).save(tmp_path / "other.png")
     for name in ("absent.png", "text.png", "other.png"):
         assert read_source(tmp_path / name) is None

@@ -12,10 +12,10 @@ from inpaintrt_bench.report.schema import (
     FORMAT_VERSION,
     STAGES,
     Gpu,
+    ImageComparison,
     Machine,
     Memory,
     Peak,
-    PictureComparison,
     Report,
     Row,
     Work,
@@ -43,7 +43,7 @@ ROWS = (
         stages={stage: make_series([0.1, 0.2]) for stage in STAGES},
         memory=Memory(peak_resident=1_000),
         work={"denoiser": Work(operations=10, runs=20)},
-        picture=PictureComparison(
+        picture=ImageComparison(
             reference="theirs", max_difference=1, mean_difference=0.1, psnr=None, ssim=1.0
         ),
     ),

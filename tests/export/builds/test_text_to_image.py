@@ -16,7 +16,7 @@ from inpaintrt.bundle import COMPONENT_NAMES, choose_builds, load_manifest, save
 from inpaintrt_export.builds import build_plans
 from inpaintrt_export.builds.variants import build_variants
 from plan_fixtures import TINY
-from runtime.pictures import disc_mask, gradient
+from runtime.image_tools import disc_mask, gradient
 
 LEAST_PSNR = 40  # dB
 IMAGE = gradient(64, 64)

@@ -140,7 +140,7 @@ def test_the_backend_takes_the_variants(varied: Path) -> None:
 
 
 def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> None:
-    """The demo's pictures, as the CPU computes attention in one node and weights in half precision."""
+    """The demo's images, as the CPU computes attention in one node and weights in half precision."""
     bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path / "demo"))
     build_variants(bundle)
     manifest = load_manifest(bundle)

@@ -155,8 +155,8 @@ def test_an_output_that_is_also_read_inside_is_half_inside() -> None:
     """The type of an operator that float16 is not defined for stays, too."""
     nodes = [
         helper.make_node("Exp", ["x"], ["y"]),
-        helper.make_node("Resize", ["picture", "", "scales"], ["resized"]),
-        helper.make_node("Unsqueeze", ["y", "axes"], ["picture"]),
+        helper.make_node("Resize", ["image", "", "scales"], ["resized"]),
+        helper.make_node("Unsqueeze", ["y", "axes"], ["image"]),
     ]
     nodes = [nodes[0], nodes[2], nodes[1]]
     constants = {"axes": np.array([0, 1]), "scales": np.array([1, 1, 2], np.float32)}

@@ -19,7 +19,7 @@ from inpaintrt.store import find_bundle
 from inpaintrt_export.builds.settings import BuildSettings
 from runtime.backends.bench import Bench
 from runtime.backends.host_device import host_engine
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 
 BUILT = ((128, 128), (128, 192))  # height, width
 SETTINGS = BuildSettings("tensorrt", resolutions=BUILT, max_batch=2, prompt_windows=2)
@@ -48,7 +48,7 @@ def _events(pipe: InpaintPipeline, size: tuple[int, int] = (SIDE, SIDE), **optio
     return list(pipe.stream(image=gradient(*size), mask_image=disc_mask(*size), **request))
 
 
-def _pictures(pipe: InpaintPipeline, size: tuple[int, int] = (SIDE, SIDE), **options: Any) -> list[Any]:
+def _images(pipe: InpaintPipeline, size: tuple[int, int] = (SIDE, SIDE), **options: Any) -> list[Any]:
     output = _events(pipe, size, **options)[-1].output
     assert output is not None
     return list(output.images)
@@ -70,10 +70,10 @@ def test_a_pipeline_knows_the_sizes_that_were_built(plans: InpaintPipeline, cpu:
 
 
 @pytest.mark.parametrize("size", [(128, 128), (121, 128), (61, 47), (200, 120), (700, 480), (90, 400)])
-def test_a_picture_of_any_size_runs_and_keeps_what_is_not_masked(
+def test_an_image_of_any_size_runs_and_keeps_what_is_not_masked(
     plans: InpaintPipeline, size: tuple[int, int]
 ) -> None:
-    (painted,) = _pictures(plans, size)
+    (painted,) = _images(plans, size)
     assert painted.size == size
     changes = np.abs(_pixels(painted) - _pixels(gradient(*size))).max(axis=2)
     kept = np.asarray(disc_mask(*size)) == 0
@@ -82,11 +82,11 @@ def test_a_picture_of_any_size_runs_and_keeps_what_is_not_masked(
 
 
 @pytest.mark.parametrize("size", [(128, 128), (121, 128), (185, 126)])
-def test_where_the_cpu_runs_at_a_built_size_the_picture_is_the_same(
+def test_where_the_cpu_runs_at_a_built_size_the_image_is_the_same(
     plans: InpaintPipeline, cpu: InpaintPipeline, size: tuple[int, int]
 ) -> None:
     options = {"height": 128, "width": 192} if size[0] > SIDE else {}
-    assert _same(_pictures(plans, size, **options), _pictures(cpu, size, **options))
+    assert _same(_images(plans, size, **options), _images(cpu, size, **options))
 
 
 def test_a_size_that_was_not_built_is_refused_where_it_is_asked_for(plans: InpaintPipeline) -> None:
@@ -117,7 +117,7 @@ def test_plans_without_a_common_size_are_refused(bench: Bench, tmp_path: Path) -
 def test_more_results_than_a_plan_holds_come_in_turns_and_are_the_same(
     plans: InpaintPipeline, cpu: InpaintPipeline, options: dict[str, Any]
 ) -> None:
-    found, expected = (_pictures(pipe, num_images_per_prompt=5, **options) for pipe in (plans, cpu))
+    found, expected = (_images(pipe, num_images_per_prompt=5, **options) for pipe in (plans, cpu))
     if "output_type" in options:
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     else:
@@ -133,7 +133,7 @@ def test_events_count_the_steps_of_all_turns(plans: InpaintPipeline, cpu: Inpain
 
 
 def test_previews_show_what_is_done_what_is_under_way_and_what_is_to_come(plans: InpaintPipeline) -> None:
-    final = _pictures(plans, num_images_per_prompt=3)
+    final = _images(plans, num_images_per_prompt=3)
     previews = {}
     request: dict[str, Any] = {"num_inference_steps": 3, "seed": 5, "scheduler": "ddim"}
     image, mask = gradient(SIDE, SIDE), disc_mask(SIDE, SIDE)
@@ -149,7 +149,7 @@ def test_previews_show_what_is_done_what_is_under_way_and_what_is_to_come(plans:
 
 
 def test_with_row_buckets_there_are_turns_as_well(bench: Bench, cpu: InpaintPipeline) -> None:
-    expected = _pictures(cpu, num_images_per_prompt=3)
+    expected = _images(cpu, num_images_per_prompt=3)
     for pipe in (bench.pipeline(row_buckets=(4, 8)), InpaintPipeline.from_bundle("demo", row_buckets=(2, 4))):
         events = _events(pipe, num_images_per_prompt=3)
         assert events[-1].total == 6
@@ -169,16 +169,16 @@ def test_a_backend_that_limits_rows_takes_turns(cpu: InpaintPipeline) -> None:
     events = _events(pipe, num_images_per_prompt=5)
     assert events[-1].total == 6
     assert events[-1].output is not None
-    assert _same(list(events[-1].output.images), _pictures(cpu, num_images_per_prompt=5))
+    assert _same(list(events[-1].output.images), _images(cpu, num_images_per_prompt=5))
 
 
 def test_prompts_of_several_windows_run_where_they_were_built(
     plans: InpaintPipeline, cpu: InpaintPipeline
 ) -> None:
     options: dict[str, Any] = {"prompt": TWO_WINDOWS, "long_prompts": "windows"}
-    found, expected = (_pictures(pipe, **options) for pipe in (plans, cpu))
+    found, expected = (_images(pipe, **options) for pipe in (plans, cpu))
     assert _same(found, expected)
-    assert not _same(found, _pictures(cpu))
+    assert not _same(found, _images(cpu))
 
 
 def test_prompts_of_more_windows_are_refused(plans: InpaintPipeline) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from inpaintrt.errors import ParameterError
 from inpaintrt.images import Prepared, paste_back, prepare
 from inpaintrt.options import Options, make_options
-from runtime.pictures import disc_mask, gradient
+from runtime.image_tools import disc_mask, gradient
 
 NATIVE = (64, 64)
 BUILT = ((64, 64), (64, 96))  # height, width

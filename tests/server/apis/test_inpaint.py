@@ -14,7 +14,7 @@ from inpaintrt.options import OPTIONS
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_server.apis.inpaint_fields import InpaintFields, InpaintJson
 from inpaintrt_server.http.form_schema import json_schema
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.uploads import FORM, SCENE, as_json, base64_of, files, opened
 
 
@@ -223,7 +223,7 @@ def test_a_form_may_bring_timesteps(client: httpx.Client, texts: str | list[str]
     assert answer.json()["timings"]["steps"] == steps
 
 
-def test_sigmas_give_the_picture_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
+def test_sigmas_give_the_image_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
     sigmas = [9.0, 3.0, 0.8, 0.2, 0.0]
     answer = client.post(
         "/v1/inpaint", json=as_json(sigmas=sigmas, scheduler="euler", stream=True, previews=1)

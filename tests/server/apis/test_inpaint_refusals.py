@@ -204,7 +204,7 @@ def test_what_is_no_sound_image(client: httpx.Client, name: str, role: str) -> N
 @pytest.mark.parametrize("role", ["image", "mask"])
 def test_a_header_with_too_many_pixels(client: httpx.Client, role: str) -> None:
     parts = {**files(), role: ("a.png", _png(6000, 6000, (b"IDAT", b"")), "image/png")}
-    error = _refused(client.post("/v1/inpaint", data=FORM, files=parts), 413, "picture_too_large")
+    error = _refused(client.post("/v1/inpaint", data=FORM, files=parts), 413, "image_too_large")
     assert error["received"] == "6000 x 6000"
     parts = {**files(), role: ("a.png", _png(60_000, 60_000, (b"IDAT", b"")), "image/png")}
     _refused(client.post("/v1/inpaint", data=FORM, files=parts), 400, f"invalid_{role}")
@@ -212,12 +212,12 @@ def test_a_header_with_too_many_pixels(client: httpx.Client, role: str) -> None:
 
 @pytest.mark.parametrize("margins", [[16384, 0, 0, 0], [0, 16384, 0, 16384], [6000, 6000, 0, 0]])
 def test_a_canvas_with_too_many_pixels(client: httpx.Client, margins: list[int]) -> None:
-    _refused(client.post("/v1/inpaint", json=as_json(margins=margins)), 413, "picture_too_large")
+    _refused(client.post("/v1/inpaint", json=as_json(margins=margins)), 413, "image_too_large")
 
 
 def test_an_image_with_sides_that_differ_too_much(client: httpx.Client) -> None:
     thin = base64_of(Image.new("RGB", (17_000, 8)))
-    _refused(client.post("/v1/inpaint", json=as_json(image=thin, mask=thin)), 413, "picture_too_large")
+    _refused(client.post("/v1/inpaint", json=as_json(image=thin, mask=thin)), 413, "image_too_large")
 
 
 def test_a_file_that_is_two_things_gives_back_the_image_alone(client: httpx.Client) -> None:

@@ -20,7 +20,7 @@ from server.conftest import serving, wait_until
 from server.uploads import SCENE, base64_of, png_of
 
 # What a schema cannot say: that fields fit together, that a text names a sampler, how large a canvas gets.
-BEYOND_SCHEMAS = ("invalid_parameter", "unknown_sampler", "picture_too_large", "invalid_mask")
+BEYOND_SCHEMAS = ("invalid_parameter", "unknown_sampler", "image_too_large", "invalid_mask")
 # These two compare the case that was generated with the answer to the one with images.
 NOT_FOR_EDITED_CASES: list[schemathesis.CheckFunction] = [negative_data_rejection, positive_data_acceptance]
 

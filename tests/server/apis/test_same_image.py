@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import Options
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.uploads import SCENE, base64_of, opened, png_of
 
 PROMPT = SCENE.script.prompts[1]

@@ -17,7 +17,7 @@ from inpaintrt.request import Task
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import ServerSettings
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.conftest import serving, wait_until
 from server.uploads import SCENE, base64_of, opened, png_of
 

@@ -156,7 +156,7 @@ def test_a_permit_of_another_service_is_refused(make_service: MakeService) -> No
         {"queue": True},
         {"workers": 0},
         {"prompt_cache": -1},
-        {"picture_cache": -1},
+        {"image_cache": -1},
         {"faults": 0},
         {"row_buckets": ()},
         {"row_buckets": (2, 0)},

@@ -11,7 +11,7 @@ from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching import NullObserver
 from inpaintrt_server.batching.events import Cache
 from inpaintrt_server.batching.image_cache import ImageCache, content_key
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
 
@@ -48,14 +48,14 @@ def test_a_cache_of_no_size_keeps_nothing() -> None:
 
 
 def test_content_is_told_by_shape_and_values() -> None:
-    picture = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
-    assert content_key(picture) == content_key(picture.copy())
-    assert content_key(picture) != content_key(picture.reshape(1, 3, 2, 8))
-    assert content_key(picture) != content_key(picture + 1)
-    assert content_key(picture[:, :, ::2]) == content_key(picture[:, :, ::2].copy())
+    image = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
+    assert content_key(image) == content_key(image.copy())
+    assert content_key(image) != content_key(image.reshape(1, 3, 2, 8))
+    assert content_key(image) != content_key(image + 1)
+    assert content_key(image[:, :, ::2]) == content_key(image[:, :, ::2].copy())
 
 
-def test_a_picture_and_prompts_that_come_again_run_no_encoder(
+def test_an_image_and_prompts_that_come_again_run_no_encoder(
     demo: LoadedBundle, make_service: MakeService
 ) -> None:
     runs: Counter[str] = Counter()
@@ -75,13 +75,13 @@ def test_a_picture_and_prompts_that_come_again_run_no_encoder(
         ear.finished()
     assert runs == {"vae_encoder": 2, "text_encoder": 2}
     assert lookups.heard == {
-        ("pictures", False): 2,
-        ("pictures", True): 4,
+        ("images", False): 2,
+        ("images", True): 4,
         ("prompts", False): 2,
         ("prompts", True): 4,
     }
-    assert service.snapshot.cache_hits == {"prompts": 4, "pictures": 4}
-    assert service.snapshot.cache_misses == {"prompts": 2, "pictures": 2}
+    assert service.snapshot.cache_hits == {"prompts": 4, "images": 4}
+    assert service.snapshot.cache_misses == {"prompts": 2, "images": 2}
     first, other, again = (ear.finished().images[0] for ear in ears)
     assert first.tobytes() == again.tobytes()
     assert largest_difference(first, other) > 1  # what is drawn from the distribution is not kept
@@ -90,10 +90,10 @@ def test_a_picture_and_prompts_that_come_again_run_no_encoder(
 
 
 def test_without_caches_everything_is_encoded_each_time(make_service: MakeService) -> None:
-    service = make_service(prompt_cache=0, picture_cache=0)
+    service = make_service(prompt_cache=0, image_cache=0)
     for _ in range(2):
         ear = Ear()
         hand_in(service, ask(), ear)
         ear.finished()
-    assert service.snapshot.cache_hits == {"prompts": 0, "pictures": 0}
-    assert service.snapshot.cache_misses == {"prompts": 4, "pictures": 2}
+    assert service.snapshot.cache_hits == {"prompts": 0, "images": 0}
+    assert service.snapshot.cache_misses == {"prompts": 4, "images": 2}

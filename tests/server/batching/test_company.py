@@ -15,7 +15,7 @@ from inpaintrt.backends import Array
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.request import Request
 from inpaintrt_server.batching import BatchingService, BatchingSettings, Event, Stepped
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
 
@@ -31,10 +31,10 @@ KINDS: list[dict[str, Any]] = [
         "negative_mode": "symmetric",
         "seed": 5,
     },
-    {"num_inference_steps": 5, "scheduler": "heun", "size": (96, 64), "picture": 1, "seed": 6},
+    {"num_inference_steps": 5, "scheduler": "heun", "size": (96, 64), "image_seed": 1, "seed": 6},
     {"num_inference_steps": 8, "scheduler": "dpmpp_sde", "seed": [7, 8], "num_images_per_prompt": 2},
     {"num_inference_steps": 10, "guidance_interval": (0.2, 0.7), "size": (96, 64), "seed": 9},
-    {"num_inference_steps": 5, "strength": 0.5, "fill": "noise", "seed": 10, "picture": 2},
+    {"num_inference_steps": 5, "strength": 0.5, "fill": "noise", "seed": 10, "image_seed": 2},
     {
         "prompt": "a green house beside a tree " * 20,
         "num_inference_steps": 5,
@@ -74,7 +74,7 @@ def service(demo: LoadedBundle) -> Iterator[BatchingService]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_random_mixture_gives_the_pictures_of_the_pipeline(
+def test_a_random_mixture_gives_the_images_of_the_pipeline(
     service: BatchingService, requests: list[Request], alone: list[list[Image.Image]], seed: int
 ) -> None:
     order = np.random.default_rng(seed).permutation(len(requests)).tolist()
@@ -116,15 +116,15 @@ def test_in_one_row_bucket_company_changes_no_bit(make_service: MakeService) -> 
     service = make_service(slots=4, row_buckets=(8,))
     sizes = cycle([4, 7, 5])
     crowd = [ask(seed=seed, num_inference_steps=next(sizes), scheduler="euler_a") for seed in range(9)]
-    pictures: list[list[NDArray[np.uint8]]] = []
+    images: list[list[NDArray[np.uint8]]] = []
     for together in (False, True):
         ears = [Ear() for _ in crowd]
         for request, ear in zip(crowd, ears, strict=True):
             hand_in(service, request, ear)
             if not together:
                 ear.last()
-        pictures.append([np.asarray(ear.finished().images[0]) for ear in ears])
-    for one, other in zip(*pictures, strict=True):
+        images.append([np.asarray(ear.finished().images[0]) for ear in ears])
+    for one, other in zip(*images, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -140,7 +140,7 @@ def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
     service = make_service(with_engine(loaded, "denoiser", count_slots), slots=4, row_buckets=(8,))
     requests = [ask(**task) for task in TASKS]
     alone = [paint_alone(loaded, request) for request in requests]
-    pictures: list[list[NDArray[np.uint8]]] = []
+    images: list[list[NDArray[np.uint8]]] = []
     for together in (False, True):
         shared.clear()
         ears = [Ear() for _ in requests]
@@ -148,9 +148,9 @@ def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
             hand_in(service, request, ear)
             if not together:
                 ear.last()
-        pictures.append([np.asarray(ear.finished().images[0]) for ear in ears])
+        images.append([np.asarray(ear.finished().images[0]) for ear in ears])
         assert max(shared) == (len(requests) if together else 1)
-    for one, other, (expected,) in zip(*pictures, alone, strict=True):
+    for one, other, (expected,) in zip(*images, alone, strict=True):
         np.testing.assert_array_equal(one, other)
         assert largest_difference(Image.fromarray(one), expected) <= 1
 

@@ -156,9 +156,9 @@ def test_a_request_in_time_is_not_late(make_service: MakeService) -> None:
     ear.finished()
 
 
-def test_what_is_wrong_with_a_picture_is_told(make_service: MakeService) -> None:
+def test_what_is_wrong_with_an_image_is_told(make_service: MakeService) -> None:
     ear = Ear()
-    request = make_request("a tree", b"no picture", Image.new("L", (64, 64), 255), {})
+    request = make_request("a tree", b"no image", Image.new("L", (64, 64), 255), {})
     hand_in(make_service(), request, ear)
     assert isinstance(ear.error(), ImageError)
 
@@ -186,13 +186,13 @@ def test_a_request_that_cannot_be_served_leaves_its_permit(make_service: MakeSer
         service.submit(permit, ask(), Ear(), job_id="twice")
 
 
-def test_a_mask_with_nothing_to_paint_gives_the_picture_back(make_service: MakeService) -> None:
+def test_a_mask_with_nothing_to_paint_gives_the_image_back(make_service: MakeService) -> None:
     service = make_service()
-    picture = Image.new("RGB", (64, 64), "green")
+    image = Image.new("RGB", (64, 64), "green")
     ear = Ear()
-    hand_in(service, make_request("a tree", picture, Image.new("L", (64, 64), 0), {"seed": 1}), ear)
+    hand_in(service, make_request("a tree", image, Image.new("L", (64, 64), 0), {"seed": 1}), ear)
     finished = ear.finished()
-    assert finished.images[0].tobytes() == picture.tobytes()
+    assert finished.images[0].tobytes() == image.tobytes()
     assert "nothing to repaint" in finished.warnings[0]
     assert ear.events == [finished]
 

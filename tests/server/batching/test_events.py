@@ -75,7 +75,7 @@ def test_later_events_wait_for_one_that_is_still_made(reader: Reader) -> None:
 
 
 def test_an_event_that_cannot_be_made_is_a_failure(reader: Reader, caplog: pytest.LogCaptureFixture) -> None:
-    error = EngineRunError("no picture")
+    error = EngineRunError("no image")
 
     def make() -> Event:
         raise error

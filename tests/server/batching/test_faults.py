@@ -10,7 +10,7 @@ from inpaintrt.errors import EngineInputError, EngineMemoryError, EngineRunError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.batching import BatchingService, BatchingSettings, Event, Started, Stepped
 from inpaintrt_server.errors import EngineLostError
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in, paint_alone, with_engine
 from server.conftest import wait_until
@@ -130,7 +130,10 @@ def test_a_failing_encoder_or_decoder_fails_one_request(
     ears = Ear(), Ear()
     for seed, ear in enumerate(ears):
         hand_in(
-            service, ask(num_inference_steps=4, picture=seed, prompt=f"{seed} trees"), ear, job_id=str(seed)
+            service,
+            ask(num_inference_steps=4, image_seed=seed, prompt=f"{seed} trees"),
+            ear,
+            job_id=str(seed),
         )
     assert isinstance(ears[0].error(), EngineRunError)
     ears[1].finished()

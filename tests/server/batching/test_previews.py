@@ -1,9 +1,9 @@
-"""Pictures on the way."""
+"""Previews of images that are not finished."""
 
 from inpaintrt import InpaintPipeline
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.batching import Event, Finished, Stepped
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.batching.conftest import MakeService
 from server.batching.tools import Ear, ask, hand_in
 
@@ -28,16 +28,16 @@ def test_previews_come_in_order_at_the_steps_asked_for_and_are_the_pipelines(
     assert largest_difference(steps[1].previews[0], finished.images[0]) > 1
 
 
-def test_a_result_that_has_not_begun_is_shown_as_the_picture(make_service: MakeService) -> None:
+def test_a_result_that_has_not_begun_is_shown_as_the_image(make_service: MakeService) -> None:
     request = ask(num_inference_steps=6, num_images_per_prompt=3)
     ear = Ear()
     hand_in(make_service(slots=1), request, ear, preview_steps=range(1, 6))
     images = ear.finished().images
     steps = {event.index: event for event in ear.events if isinstance(event, Stepped)}
     begun, *others = steps[1].previews
-    picture = request.images[0]
-    assert begun.tobytes() != picture.tobytes()  # type: ignore[union-attr]
-    assert all(other.tobytes() == picture.tobytes() for other in others)  # type: ignore[union-attr]
+    image = request.images[0]
+    assert begun.tobytes() != image.tobytes()  # type: ignore[union-attr]
+    assert all(other.tobytes() == image.tobytes() for other in others)  # type: ignore[union-attr]
     assert steps[5].previews[0].tobytes() == images[0].tobytes()
 
 

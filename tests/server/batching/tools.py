@@ -22,7 +22,7 @@ from inpaintrt_server.batching import (
     Started,
     Stepped,
 )
-from runtime.pictures import disc_mask, gradient
+from runtime.image_tools import disc_mask, gradient
 
 __all__ = ["Ear", "FailsAt", "Spy", "ask", "hand_in", "paint_alone", "with_engine"]
 
@@ -128,12 +128,12 @@ def ask(
     prompt: str = "a red balloon",
     *,
     size: tuple[int, int] = (64, 64),
-    picture: int = 0,
+    image_seed: int = 0,
     task: Task = "inpainting",
     **options: Any,
 ) -> Request:
-    """A request for a small picture."""
-    image = None if task == "text-to-image" else gradient(*size, seed=picture)
+    """A request for a small image."""
+    image = None if task == "text-to-image" else gradient(*size, seed=image_seed)
     mask = disc_mask(*size) if task == "inpainting" else None
     settings: Any = {"num_inference_steps": 4, "scheduler": "ddim", "seed": 0, **options}
     return make_request(prompt, image, mask, settings)

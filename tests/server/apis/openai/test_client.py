@@ -18,7 +18,7 @@ from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.admission import Permit
 from inpaintrt_server.batching.service import BatchingService, BatchingSettings
 from inpaintrt_server.settings import read_settings
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.conftest import Serve, wait_until
 from server.uploads import SCENE, hole, opened, png_of
 
@@ -182,8 +182,8 @@ def test_models_are_listed(client: openai.OpenAI) -> None:
         ({"response_format": "url"}, openai.BadRequestError, "invalid_field", "response_format"),
         ({"size": "1024x512"}, openai.BadRequestError, "invalid_field", "size"),
         ({"extra_body": {"scheduler": "best"}}, openai.BadRequestError, "unknown_sampler", "scheduler"),
-        ({"mask": LARGE_PNG}, openai.APIStatusError, "picture_too_large", "mask"),
-        ({"image": LARGE_PNG}, openai.APIStatusError, "picture_too_large", "image"),
+        ({"mask": LARGE_PNG}, openai.APIStatusError, "image_too_large", "mask"),
+        ({"image": LARGE_PNG}, openai.APIStatusError, "image_too_large", "image"),
         ({"n": 9}, openai.BadRequestError, "invalid_parameter", "n"),
         ({"n": 11}, openai.BadRequestError, "invalid_field", "n"),
         ({"size": "2048x2048"}, openai.BadRequestError, "invalid_parameter", "size"),

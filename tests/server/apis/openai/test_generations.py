@@ -15,7 +15,7 @@ from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.settings import read_settings
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.conftest import Serve
 from server.uploads import SCENE, opened, png_of
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 from inpaintrt.errors import ImageError, MaskError
 from inpaintrt_server.apis.openai.transparency import EditImages, read_images
-from runtime.pictures import disc_mask, gradient, largest_difference
+from runtime.image_tools import disc_mask, gradient, largest_difference
 from server.uploads import opened, png_of
 
 SIZE = (48, 32)

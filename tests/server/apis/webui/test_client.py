@@ -16,7 +16,7 @@ from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService
 from inpaintrt_server.settings import read_settings
-from runtime.pictures import largest_difference
+from runtime.image_tools import largest_difference
 from server.conftest import Serve, wait_until
 from server.uploads import SCENE, base64_of, opened
 

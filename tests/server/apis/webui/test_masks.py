@@ -4,7 +4,7 @@ from PIL import Image
 
 from inpaintrt.errors import MaskError
 from inpaintrt_server.apis.webui.masks import read_mask
-from runtime.pictures import disc_mask, gradient
+from runtime.image_tools import disc_mask, gradient
 from server.uploads import opened, png_of
 
 SIZE = (48, 32)

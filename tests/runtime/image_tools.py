@@ -1,4 +1,4 @@
-"""Pictures and masks for tests."""
+"""Images and masks for tests."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -7,7 +7,7 @@ __all__ = ["disc_mask", "gradient", "largest_difference"]
 
 
 def gradient(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A smooth colourful picture."""
+    """A smooth colourful image."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
