@@ -6,12 +6,28 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from types import MappingProxyType
 
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Generation, Img2Img
 from inpaintrt_server.apis.webui.overrides import Overrides
 
 __all__ = ["infotexts_of", "write_info"]
+
+# What the WebUI's clients expect in `info`, of features that are not here.
+_UNSUPPORTED: Mapping[str, object] = MappingProxyType(
+    {
+        "subseed_strength": 0,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "seed_resize_from_w": -1,
+        "seed_resize_from_h": -1,
+        "extra_generation_params": {},
+        "styles": [],
+    }
+)
 
 
 def infotexts_of(
@@ -86,7 +102,7 @@ def write_info(
     warnings: Sequence[str],
     interrupted: bool,
 ) -> str:
-    """The JSON text `info` of an answer; `warnings` and `interrupted` are ours.
+    """The JSON text `info` of an answer; `warnings` and `interrupted` are not the WebUI's.
 
     Args:
         fields: What was asked for.
@@ -98,42 +114,47 @@ def write_info(
         warnings: What the client should know.
         interrupted: Whether the images are unfinished.
     """
-    count = len(seeds)
     return json.dumps(
         {
-            "prompt": fields.prompt,
-            "all_prompts": [fields.prompt] * count,
-            "negative_prompt": fields.negative_prompt,
-            "all_negative_prompts": [fields.negative_prompt] * count,
-            "seed": seeds[0],
-            "all_seeds": list(seeds),
-            "subseed": seeds[0],
-            "all_subseeds": list(seeds),
-            "subseed_strength": 0,
-            "width": size[0],
-            "height": size[1],
-            "sampler_name": fields.sampler_name or fields.sampler_index,
-            "cfg_scale": fields.cfg_scale,
-            "steps": fields.steps,
-            "batch_size": fields.batch_size,
-            "restore_faces": False,
-            "face_restoration_model": None,
+            **_prompts_and_seeds(fields, seeds),
+            **_sampling(fields, overrides, size),
             "sd_model_name": checkpoint.name,
             "sd_model_hash": checkpoint.short_hash,
-            "sd_vae_name": None,
-            "sd_vae_hash": None,
-            "seed_resize_from_w": -1,
-            "seed_resize_from_h": -1,
-            "denoising_strength": fields.denoising_strength if isinstance(fields, Img2Img) else None,
-            "extra_generation_params": {},
+            **_UNSUPPORTED,
             "index_of_first_image": 0,
             "infotexts": list(infotexts),
-            "styles": [],
             "job_timestamp": time.strftime("%Y%m%d%H%M%S"),
-            "clip_skip": (overrides.clip_skip or 0) + 1,
-            "is_using_inpainting_conditioning": isinstance(fields, Img2Img) and fields.mask is not None,
             "version": f"inpaintrt {version('inpaintrt')}",
             "warnings": list(warnings),
             "interrupted": interrupted,
         }
     )
+
+
+def _prompts_and_seeds(fields: Generation, seeds: Sequence[int]) -> dict[str, object]:
+    count = len(seeds)
+    return {
+        "prompt": fields.prompt,
+        "all_prompts": [fields.prompt] * count,
+        "negative_prompt": fields.negative_prompt,
+        "all_negative_prompts": [fields.negative_prompt] * count,
+        "seed": seeds[0],
+        "all_seeds": list(seeds),
+        "subseed": seeds[0],
+        "all_subseeds": list(seeds),
+    }
+
+
+def _sampling(fields: Generation, overrides: Overrides, size: tuple[int, int]) -> dict[str, object]:
+    image = fields if isinstance(fields, Img2Img) else None
+    return {
+        "width": size[0],
+        "height": size[1],
+        "sampler_name": fields.sampler_name or fields.sampler_index,
+        "cfg_scale": fields.cfg_scale,
+        "steps": fields.steps,
+        "batch_size": fields.batch_size,
+        "denoising_strength": None if image is None else image.denoising_strength,
+        "clip_skip": (overrides.clip_skip or 0) + 1,
+        "is_using_inpainting_conditioning": image is not None and image.mask is not None,
+    }
