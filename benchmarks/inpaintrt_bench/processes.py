@@ -54,7 +54,7 @@ def forget_peak(process: int | str = "self") -> None:
 
 
 def peak_bytes(process: int | str = "self") -> int | None:
-    """The most bytes that were resident since the last `forget_peak`; None where the system cannot tell.
+    """Maximum bytes that were resident since the last `forget_peak`; None where the system cannot tell.
 
     It is Linux's VmHWM. `ru_maxrss`, which is asked for more often, also counts the process that started
     this one.

@@ -142,7 +142,7 @@ class Flow:
 
     @property
     def rows(self) -> int:
-        """The most UNet rows that a step of one result needs."""
+        """The maximum number of UNet rows that a step of one result needs."""
         return self.entries[0].program.contexts
 
     def rows_now(self, result: int) -> int:

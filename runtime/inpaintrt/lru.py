@@ -23,7 +23,7 @@ class LruCache(Generic[K, V]):
     Threads may share a cache. One of them at a time computes a value, so that none is computed twice.
 
     Args:
-        capacity: The most that is kept, in the unit of `size_of`; 0 keeps nothing.
+        capacity: Maximum size of what is kept, in the unit of `size_of`; 0 keeps nothing.
         size_of: The size of a value, constant while it is kept; by default values are counted.
 
     Attributes:

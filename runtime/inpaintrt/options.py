@@ -50,7 +50,7 @@ _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
-_MOST_STEPS = 1000
+_MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,17 @@ class Options(TypedDict, total=False):
         FiniteFloats(PromptError),
     ]
     num_inference_steps: Annotated[
-        int, Meta(ge=1, le=_MOST_STEPS, description="Steps of the sampler."), Default(50)
+        int, Meta(ge=1, le=_MAX_STEPS, description="Steps of the sampler."), Default(50)
     ]
     timesteps: Annotated[
-        Annotated[Sequence[float], Meta(min_length=1, max_length=_MOST_STEPS)] | None,
+        Annotated[Sequence[float], Meta(min_length=1, max_length=_MAX_STEPS)] | None,
         Meta(
             description="Timestep of each step, in falling order, in place of num_inference_steps; for "
             "samplers that take them."
         ),
     ]
     sigmas: Annotated[
-        Annotated[Sequence[float], Meta(min_length=2, max_length=_MOST_STEPS + 1)] | None,
+        Annotated[Sequence[float], Meta(min_length=2, max_length=_MAX_STEPS + 1)] | None,
         Meta(
             description="Sigma of each step and the one after the last step, in falling order, in place of "
             "num_inference_steps; for samplers that take them."

@@ -45,12 +45,12 @@ __all__ = [
 ]
 
 STEPS = 20
-LEAST_PSNR = 40.0  # dB
-LEAST_FOUND = 0.75  # of the demo's cases; README tells what the CPU finds
+MIN_PSNR = 40.0  # dB
+MIN_FOUND = 0.75  # of the demo's cases; README tells what the CPU finds
 CASES = 14
-LARGEST_ERROR = 0.02  # relative, of latents
+MAX_ERROR = 0.02  # relative, of latents
 CLOCKS_DIFFER = 1.05
-MOST_GROWTH = 16 * 2**20  # bytes
+MAX_GROWTH = 16 * 2**20  # bytes
 
 Images = NDArray[np.float32]
 
@@ -75,11 +75,11 @@ def paint(pipe: InpaintPipeline, **options: Any) -> Images:
 
 
 def check_likeness(found: Images, expected: Images) -> float:
-    """The PSNR in dB of the image that is least like the expected one."""
+    """The PSNR in dB of the image that differs most from the expected one."""
     assert found.shape == expected.shape
     errors = np.square(found - expected).mean(axis=(1, 2, 3)).astype(float)
     psnr = float("inf") if errors.max() == 0 else -10 * float(np.log10(errors.max()))
-    assert psnr >= LEAST_PSNR
+    assert psnr >= MIN_PSNR
     return psnr
 
 
@@ -97,7 +97,7 @@ def check_meaning(painter: Callable[[Case, int], Image.Image]) -> float:
     found = found_share(
         load_classifier(), images, [case.mask for case in cases], [case.thing for case in cases]
     )
-    assert found >= LEAST_FOUND
+    assert found >= MIN_FOUND
     return found
 
 
@@ -144,7 +144,7 @@ def _request(pipe: InpaintPipeline, seed: int, sampler: str, size: tuple[int, in
 def check_latents(found: Images, expected: Images) -> float:
     """The relative error of latents."""
     error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    assert error < LARGEST_ERROR
+    assert error < MAX_ERROR
     return error
 
 
@@ -191,12 +191,12 @@ def check_memory(used: Callable[[], int], work: Callable[[int], object], times: 
     for index in range(times):
         work(index)
     growth = used() - before
-    assert growth < MOST_GROWTH
+    assert growth < MAX_GROWTH
     return growth
 
 
 def peak_memory(pipe: InpaintPipeline, used: Callable[[], int]) -> int:
-    """The most bytes in use, looked at after every step and at the end of two requests."""
+    """The maximum of the bytes in use, looked at after every step and at the end of two requests."""
     scene = load_scene()
     height, width = pipe.manifest.architecture.native_resolution
     request: dict[str, Any] = {"num_inference_steps": 4, "seed": 0, "height": height, "width": width}

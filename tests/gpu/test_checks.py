@@ -119,7 +119,7 @@ def test_memory_that_grows_is_seen() -> None:
         check_memory(lambda: len(kept) * MEGABYTE, kept.append, times=20, warm_up=2)
 
 
-def test_the_peak_is_the_most_of_all_steps(pipe: InpaintPipeline) -> None:
+def test_the_peak_is_the_maximum_of_all_steps(pipe: InpaintPipeline) -> None:
     looks: list[int] = []
 
     def used() -> int:

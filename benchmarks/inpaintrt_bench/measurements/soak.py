@@ -22,7 +22,7 @@ from inpaintrt_bench.report.schema import Report, Row, Scalar
 
 __all__ = ["SoakSettings", "memory_growth", "relative_growth", "run_soak", "soak", "soak_table"]
 
-_MOST_GROWTH = 0.1
+_MAX_GROWTH = 0.1
 _PATIENCE = 30.0
 _POLL = 0.1
 
@@ -88,7 +88,7 @@ def soak(
     report = record("soak", snapshots, described, soak_table, output)
     growth = memory_growth(report.rows)
     click.echo(f"From the second quarter to the last, the server's memory changed by {growth:+.1%}.")
-    if growth > _MOST_GROWTH or any(row.status != "ok" for row in report.rows):
+    if growth > _MAX_GROWTH or any(row.status != "ok" for row in report.rows):
         raise click.exceptions.Exit(1)
 
 

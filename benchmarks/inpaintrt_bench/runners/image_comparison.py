@@ -19,7 +19,7 @@ LIMITS: Mapping[Precision, Mapping[str, float]] = {
     "float32": {"psnr": 40.0, "ssim": 0.99},
     "float16": {"psnr": 25.0, "ssim": 0.90},
 }
-"""The least PSNR in dB and structural similarity of an image that counts as the reference's.
+"""The minimum PSNR in dB and structural similarity of an image that counts as the reference's.
 
 In float32 libraries differ by rounding alone, which leaves differences of a few steps of 1/255 at most; in
 float16 rounding is a thousand times coarser, and a sampler carries it on from step to step.
@@ -63,9 +63,9 @@ def why_wrong(comparison: ImageComparison) -> str | None:
     """The limits that an image does not keep, in one line; None where it keeps all."""
     found = {"psnr": math.inf if comparison.psnr is None else comparison.psnr, "ssim": comparison.ssim}
     broken = [
-        f"{name} {found[name]:.3g}, at least {least:g} expected"
-        for name, least in comparison.limits.items()
-        if not found[name] >= least
+        f"{name} {found[name]:.3g}, at least {minimum:g} expected"
+        for name, minimum in comparison.limits.items()
+        if not found[name] >= minimum
     ]
     return f"the image is not {comparison.reference}'s: {'; '.join(broken)}" if broken else None
 

@@ -56,7 +56,7 @@ class RunnerProcess:
     Attributes:
         pid: Of the process.
         born: When it was started, on the clock of `time.perf_counter`.
-        peak_resident: The most bytes of memory that it reported; None before its first run.
+        peak_resident: Maximum bytes of memory that it reported; None before its first run.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_plan", "parse_network"]
 
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 _TICK_SECONDS = 0.25
 
 
@@ -128,7 +128,7 @@ def parse_network(library: PlanLibrary, builder: Builder, path: Path, reports: R
         errors = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
         raise PlanBuildError(
             f"{library.backend} {library.version} cannot read the network in {path}",
-            received="\n".join(errors[:_MOST_ERRORS]) or str(reports),
+            received="\n".join(errors[:_MAX_ERRORS]) or str(reports),
             hint="export the checkpoint again, with `inpaintrt export`",
         )
     return network

@@ -1,6 +1,6 @@
 """`python -m inpaintrt_export.builds.peak BUNDLE COMPONENT INPUTS`: the memory of one run, in bytes.
 
-It is what the process grows by at the most, as Linux counts it. Neither PyTorch nor ONNX is imported: memory
+It is what the process grows by at most, as Linux counts it. Neither PyTorch nor ONNX is imported: memory
 that they have freed would be used again, and not be counted.
 """
 

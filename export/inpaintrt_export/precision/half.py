@@ -29,7 +29,7 @@ __all__ = [
 
 _HALF, _FLOAT = ir.DataType.FLOAT16, ir.DataType.FLOAT
 _LARGEST = float(np.finfo(np.float16).max)
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 _TYPE_BLIND = ("Cast", "Shape", "Size")  # take any type for any result
 
 
@@ -70,7 +70,7 @@ def infer_types(model: ir.Model) -> None:
         raise ExportError(
             "the graph cannot be converted to half precision",
             received="tensors of unknown type, or nodes with graphs of their own: "
-            + ", ".join([*nested, *untyped][:_MOST_NAMES]),
+            + ", ".join([*nested, *untyped][:_MAX_NAMES]),
             hint="use --precision fp32, or export the checkpoint with --precision fp16",
         )
 

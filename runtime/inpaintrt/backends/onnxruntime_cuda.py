@@ -37,7 +37,7 @@ _CUDNN = "cudnn/lib/libcudnn.so.9"
 _THREAD = ThreadPoolExecutor(1, thread_name_prefix="inpaintrt-onnxruntime-cuda")
 # Errors are raised; printed as well, they would be lines of their own between those of a log.
 _FATAL_ONLY = 4
-_MOST_NAMES = 5
+_MAX_NAMES = 5
 # What ONNX Runtime computes on the CPU by choice even for a GPU: arithmetic on shapes.
 _ON_SHAPES = frozenset(
     (
@@ -63,10 +63,10 @@ def check_placement(nodes: Sequence[tuple[str, str, str]], provider: str) -> Non
         if place != provider and operator not in _ON_SHAPES
     ]
     if strays:
-        more = f" and {len(strays) - _MOST_NAMES} more" if len(strays) > _MOST_NAMES else ""
+        more = f" and {len(strays) - _MAX_NAMES} more" if len(strays) > _MAX_NAMES else ""
         raise EngineUnavailableError(
             f"ONNX Runtime {onnxruntime.__version__} does not run the whole network on {provider}",
-            received=", ".join(strays[:_MOST_NAMES]) + more,
+            received=", ".join(strays[:_MAX_NAMES]) + more,
             expected=f"every node on {provider}",
             hint="upgrade onnxruntime-gpu, or export the checkpoint with --precision fp16",
         )
@@ -224,7 +224,7 @@ def open_engines(
     builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
     device = CudaDevice(integer(options, "device", 0, minimum=0))
     _load_cuda_libraries()
-    most = integer(options, "max_rows", 16, minimum=1)
+    max_rows = integer(options, "max_rows", 16, minimum=1)
     settings = provider_options(
         device.gpu.index, device.stream, cuda_graph=cuda_graph, prefer_nhwc=prefer_nhwc
     )
@@ -239,7 +239,7 @@ def open_engines(
                 device,
                 provider=_CUDA,
                 provider_options=settings,
-                row_buckets=row_buckets(most),
+                row_buckets=row_buckets(max_rows),
                 device_index=device.gpu.index,
             )
             engines[name] = DeviceEngine(network, device, staging)

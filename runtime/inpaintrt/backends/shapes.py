@@ -89,6 +89,6 @@ def pad(array: Array, shape: tuple[int, ...]) -> Array:
     return padded
 
 
-def row_buckets(most: int) -> tuple[int, ...]:
+def row_buckets(max_rows: int) -> tuple[int, ...]:
     """Numbers of rows that steps are padded to: powers of two, and the largest number itself."""
-    return (*(2**power for power in range(most.bit_length()) if 2**power < most), most)
+    return (*(2**power for power in range(max_rows.bit_length()) if 2**power < max_rows), max_rows)

@@ -47,7 +47,7 @@ class Program:
 
     @property
     def contexts(self) -> int:
-        """The most UNet rows that a step needs."""
+        """The maximum number of UNet rows that a step needs."""
         return int(self.weights.shape[1])
 
 

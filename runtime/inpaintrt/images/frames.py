@@ -45,7 +45,7 @@ class Frame:
 
     @property
     def reduction(self) -> float:
-        """Pixels of the canvas for one pixel of the run, along the side where there are most."""
+        """Pixels of the canvas for one pixel of the run, along the side with the larger number."""
         width, height = self.box.size
         return max(width / self.content.size[0], height / self.content.size[1])
 

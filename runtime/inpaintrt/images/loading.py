@@ -63,7 +63,7 @@ def load_image(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
             [0, 1]: `[height, width]`, `[height, width, 1 | 3 | 4]`, or `[1 | 3 | 4, height, width]`, with or
             without a first axis of length 1. Arrays of other libraries need `__array__` or DLPack, as
             PyTorch's CPU tensors have.
-        max_pixels: The most pixels accepted; the header tells before anything is decoded. Pillow has a limit
+        max_pixels: Maximum number of pixels; the header tells before anything is decoded. Pillow has a limit
             of its own at 178,956,970 (`PIL.Image.MAX_IMAGE_PIXELS`), which holds as well.
 
     Returns:

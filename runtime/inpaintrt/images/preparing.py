@@ -54,7 +54,7 @@ def prepare(
         factor: Pixels along a side of one latent pixel, of which height and width of a run are multiples.
         built: Heights and widths that the engines were built for; empty if they take any. What the caller
             leaves open then runs at one of these: scaled to fit, the rest filled up by reflection.
-        max_pixels: The most pixels that the image and the mask may have.
+        max_pixels: Maximum number of pixels of the image and of the mask.
 
     Raises:
         ImageError: The image cannot be read or is smaller than 8 x 8.

@@ -8,7 +8,7 @@ from inpaintrt.images.masks import Box
 
 __all__ = ["context_box", "crop_region", "fit", "nearest_multiple", "overfill", "run_size"]
 
-_LEAST_CONTEXT = 32
+_MIN_CONTEXT = 32
 _CONTEXT_SHARE = 0.25
 
 
@@ -54,7 +54,7 @@ def _widen(low: int, high: int, wanted: float, limit: int) -> tuple[int, int]:
 def context_box(bounds: Box, image: tuple[int, int], native: tuple[int, int], reach: int) -> Box:
     """Choose what of a large image runs: the mask's bounding box and its surroundings.
 
-    On every side 32 pixels, a quarter of the bounding box, or `reach`, whichever is most, and then more of
+    On every side 32 pixels, a quarter of the bounding box, or `reach`, whichever is largest, and then more of
     the image until the box has the native size. The box is shifted into the image, and clipped to it.
 
     Args:
@@ -70,12 +70,12 @@ def context_box(bounds: Box, image: tuple[int, int], native: tuple[int, int], re
 
 
 def _context(side: int, reach: int) -> int:
-    return max(_LEAST_CONTEXT, math.ceil(side * _CONTEXT_SHARE), reach)
+    return max(_MIN_CONTEXT, math.ceil(side * _CONTEXT_SHARE), reach)
 
 
-def _surround(low: int, high: int, context: int, least: int, limit: int) -> tuple[int, int]:
+def _surround(low: int, high: int, context: int, minimum: int, limit: int) -> tuple[int, int]:
     low, high = max(low - context, 0), min(high + context, limit)
-    return _widen(low, high, max(least, high - low), limit)
+    return _widen(low, high, max(minimum, high - low), limit)
 
 
 def run_size(box: tuple[int, int], native: tuple[int, int], multiple: int) -> tuple[int, int]:

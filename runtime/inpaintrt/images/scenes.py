@@ -15,7 +15,7 @@ from inpaintrt.options import Options
 
 __all__ = ["Scene", "compose_scene", "load_input_image", "load_mask_for", "with_alpha"]
 
-_LEAST_SIDE = 8
+_MIN_SIDE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,11 @@ def with_alpha(colors: Image.Image, alpha: Image.Image | None) -> Image.Image:
 def load_input_image(source: ImageSource, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Load an image, and refuse one that is smaller than a latent pixel."""
     image = load_image(source, max_pixels=max_pixels)
-    if min(image.size) < _LEAST_SIDE:
+    if min(image.size) < _MIN_SIDE:
         raise ImageError(
             "the image is too small",
             received=f"{image.width} x {image.height}",
-            expected=f"at least {_LEAST_SIDE} x {_LEAST_SIDE}",
+            expected=f"at least {_MIN_SIDE} x {_MIN_SIDE}",
             hint="enlarge it first",
         )
     return image

@@ -30,7 +30,7 @@ class PromptEncoder:
     Args:
         tokenizer: Splits prompts into windows.
         encode_tokens: The text encoder.
-        cache_size: The most windows that are kept; 0 keeps none.
+        cache_size: Maximum number of windows that are kept; 0 keeps none.
 
     Raises:
         ParameterError: `cache_size` is negative.

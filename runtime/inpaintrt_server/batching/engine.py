@@ -221,7 +221,7 @@ class Group(Batch[Task]):
 
     @property
     def rows(self) -> int:
-        """The most UNet rows that a step may need."""
+        """The maximum number of UNet rows that a step may need."""
         return sum(task.rows for task, _ in self.assignments.values())
 
     def rows_now(self) -> int:
@@ -239,7 +239,7 @@ class Groups:
     A step is charged with its image's size, whoever shares it, and the group that was charged least is
     next. So while a large image does one step, one of a quarter of its size does four, which is also how
     they would relate if each had the device for itself; and nobody waits for more than a few steps of others.
-    A group that comes begins with the least charge of those that are there.
+    A group that comes begins with the lowest charge of those that are there.
 
     Args:
         engine: What runs the steps.
@@ -294,8 +294,8 @@ class Groups:
     def _open(self, key: GroupKey, rows: int) -> Group:
         self._engine.check(key, rows)
         _, height, width = key.latent_shape
-        least = min((other.charged for other in self._groups.values()), default=0.0)
-        return Group(self._engine.open(key.latent_shape), height * width, least)
+        lowest_charge = min((other.charged for other in self._groups.values()), default=0.0)
+        return Group(self._engine.open(key.latent_shape), height * width, lowest_charge)
 
     def next(self) -> Group | None:
         """The group that steps next, and charge it; None if nobody is in flight."""

@@ -26,7 +26,7 @@ class ImageCache(LruCache[bytes, LatentDistribution]):
     A distribution does not depend on seeds: each request draws its own latents from it.
 
     Args:
-        size: The most bytes that are kept; 0 keeps none.
+        size: Maximum bytes that are kept; 0 keeps none.
     """
 
     def __init__(self, size: int) -> None:

@@ -57,17 +57,17 @@ class MemoryBudget:
             for name, default in _UNMEASURED.items()
             if isinstance(engine := engines[name], UsesHostMemory)
         }
-        least = ceil(self._alone(_ROWS_OF_A_RESULT, prod(architecture.native_resolution)))
-        if limit is not None and limit < least:
+        minimum = ceil(self._alone(_ROWS_OF_A_RESULT, prod(architecture.native_resolution)))
+        if limit is not None and limit < minimum:
             raise ParameterError(
                 "the memory budget is too small for one result of the checkpoint's native size",
                 received=f"{_megabytes(limit)} for all slots",
-                expected=f"at least {_megabytes(least)}",
+                expected=f"at least {_megabytes(minimum)}",
                 hint="raise --memory-budget, or leave it out",
             )
         self.limit = limit
         if limit is None and available is not None and self._activations:
-            self.limit = max(available // 2, least)
+            self.limit = max(available // 2, minimum)
 
     def step(self, rows: int, pixels: int) -> float:
         """Bytes of a step of so many rows, each of an image of so many pixels."""

@@ -18,8 +18,8 @@ __all__ = ["Form", "FormParser"]
 
 _Value = TypeVar("_Value")
 
-_MOST_FIELDS = 64
-_MOST_FILES = 16
+_MAX_FIELDS = 64
+_MAX_FILES = 16
 _LARGEST_FIELD = 1024 * 1024
 # Python has encodings that take a time which grows with the square of the text, so nobody may choose one.
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
@@ -131,13 +131,13 @@ class FormParser:
             )
         self._part.name = _text(options[b"name"])
         self._part.is_file = b"filename" in options
-        parts, most, kind = (
-            (self._files, _MOST_FILES, "files")
+        parts, maximum, kind = (
+            (self._files, _MAX_FILES, "files")
             if self._part.is_file
-            else (self._fields, _MOST_FIELDS, "fields")
+            else (self._fields, _MAX_FIELDS, "fields")
         )
-        if len(parts) >= most:
-            raise MalformedBodyError(f"the form has too many {kind}", expected=f"at most {most}")
+        if len(parts) >= maximum:
+            raise MalformedBodyError(f"the form has too many {kind}", expected=f"at most {maximum}")
 
     def _read_content(self, data: bytes, start: int, end: int) -> None:
         self._part.content += data[start:end]

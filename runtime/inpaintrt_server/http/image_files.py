@@ -10,11 +10,11 @@ from inpaintrt.errors import InputError
 __all__ = ["FORMATS", "check_file"]
 
 # 20 MB of empty chunks took Pillow 15 s, before it knew the image's size.
-_MOST_CHUNKS = 20_000
+_MAX_CHUNKS = 20_000
 _CHUNK_OVERHEAD = 12
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A scan of 51 bytes over 31 million pixels took libjpeg 32 ms; cameras write up to twelve.
-_MOST_SCANS = 100
+_MAX_SCANS = 100
 _START_OF_SCAN = b"\xff\xda"
 
 
@@ -35,12 +35,12 @@ def check_file(data: bytes, refusal: Callable[..., InputError]) -> None:
             received=f"{len(data)} bytes",
             expected=" or ".join(FORMATS),
         )
-    count, most, parts = _PARTS[name](data)
-    if count > most:
+    count, maximum, parts = _PARTS[name](data)
+    if count > maximum:
         raise refusal(
             f"the image has more {parts} than images need",
             received=f"{count} or more",
-            expected=f"at most {most}",
+            expected=f"at most {maximum}",
             hint="save the image again",
         )
 
@@ -55,16 +55,16 @@ def _format_of(data: bytes) -> str | None:
 
 def _png_parts(data: bytes) -> tuple[int, int, str]:
     count, place = 0, len(_PNG_SIGNATURE)
-    while place < len(data) and count <= _MOST_CHUNKS:
+    while place < len(data) and count <= _MAX_CHUNKS:
         count += 1
         if data[place + 4 : place + 8] == b"IEND":
             break
         place += int.from_bytes(data[place : place + 4], "big") + _CHUNK_OVERHEAD
-    return count, _MOST_CHUNKS, "chunks"
+    return count, _MAX_CHUNKS, "chunks"
 
 
 def _jpeg_parts(data: bytes) -> tuple[int, int, str]:
-    return data.count(_START_OF_SCAN), _MOST_SCANS, "scans"
+    return data.count(_START_OF_SCAN), _MAX_SCANS, "scans"
 
 
 def _webp_parts(_: bytes) -> tuple[int, int, str]:

@@ -23,7 +23,7 @@ class BodyLimits:
     """What a body may be.
 
     Attributes:
-        size: The most bytes.
+        size: Maximum number of bytes.
         seconds: The longest time from the first read to the last byte.
         rate: The fewest bytes a second, on average after the first five seconds.
     """

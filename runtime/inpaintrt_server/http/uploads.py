@@ -68,7 +68,7 @@ def check_upload(data: bytes, role: Literal["image", "mask"], *, max_pixels: int
     Args:
         data: The file.
         role: What the image is for; decides which error is raised.
-        max_pixels: The most pixels.
+        max_pixels: Maximum number of pixels.
 
     Raises:
         ImageError: This is not an image, or of a format that is not taken.

@@ -12,7 +12,7 @@ from inpaintrt_export.builds.compiler import parse_network
 
 # What `inpaintrt export synthetic:sd15-inpaint` writes for the denoiser, without the file of its weights.
 GRAPH = Path(__file__).with_name("sd15_step.onnx.xz")
-LEAST_LAYERS = 5000
+MIN_LAYERS = 5000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the weights' file is sparse, as Linux keeps it")
@@ -23,7 +23,7 @@ def test_the_full_size_step_graph_is_read(rtx: PlanLibrary, tmp_path: Path) -> N
     with rtx.listen() as reports:
         builder = rtx.module.Builder(rtx.logger)
         network = parse_network(rtx, builder, path, reports)
-    assert network.num_layers > LEAST_LAYERS
+    assert network.num_layers > MIN_LAYERS
     assert reports.messages == []
 
 

@@ -30,7 +30,7 @@ from inpaintrt_export.builds.variants import build_variants
 from inpaintrt_export.onnx_import import import_onnx
 
 NAME = "onnxruntime-cuda.onnx"
-LEAST_PSNR = 40  # dB
+MIN_PSNR = 40  # dB
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_variants_paint_what_the_bundles_own_networks_paint(tmp_path: Path) -> N
     painted, expected = (_paint(folder) for folder in (bundle, find_bundle("demo")))
     for mine, theirs in zip(painted, expected, strict=True):
         psnr = -10 * np.log10(np.square(mine - theirs).mean())
-        assert LEAST_PSNR <= psnr < np.inf
+        assert MIN_PSNR <= psnr < np.inf
 
 
 def _paint(bundle: Path) -> list[NDArray[np.float64]]:

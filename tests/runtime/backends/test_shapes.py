@@ -70,7 +70,7 @@ def test_padding_adds_zeros_and_copies_nothing_without_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "buckets"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (16, (1, 2, 4, 8, 16))]
+    ("max_rows", "buckets"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (16, (1, 2, 4, 8, 16))]
 )
-def test_rows_double_up_to_the_largest_number(most: int, buckets: tuple[int, ...]) -> None:
-    assert row_buckets(most) == buckets
+def test_rows_double_up_to_the_largest_number(max_rows: int, buckets: tuple[int, ...]) -> None:
+    assert row_buckets(max_rows) == buckets

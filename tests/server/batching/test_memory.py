@@ -127,14 +127,14 @@ def test_what_is_too_large_alone_is_refused_and_the_next_is_served(make_service:
 def test_what_has_to_wait_for_memory_waits(make_service: MakeService, whole: MemoryBudget) -> None:
     """The decoder of 256 x 256 fits, and fewer results in steps than there are slots and requests."""
     service = make_service(memory_budget=ROOM, slots=16)
-    most = int(ROOM // whole.step(2, 256 * 256))
+    maximum = int(ROOM // whole.step(2, 256 * 256))
     active: set[int] = set()
-    ears = [Ear(lambda _: active.add(service.snapshot.active)) for _ in range(most + 3)]
+    ears = [Ear(lambda _: active.add(service.snapshot.active)) for _ in range(maximum + 3)]
     for ear in ears:
         hand_in(service, _large(num_inference_steps=8), ear)
     for ear in ears:
         ear.finished()
-    assert max(active) == most
+    assert max(active) == maximum
 
 
 def test_a_large_request_gets_its_turn_among_small_ones(make_service: MakeService) -> None:

@@ -63,7 +63,7 @@ def _read(form: Form, context: Context) -> _Edit:
             )
     fields = checked(EditFields, {name: texts[0] for name, texts in form.fields.items()})
     check_model(fields.model, context)
-    most = context.settings.max_pixels
+    max_pixels = context.settings.max_pixels
     image = _single(form, *_IMAGE_NAMES)
     mask = _single(form, "mask")
     if image is None:
@@ -75,8 +75,8 @@ def _read(form: Form, context: Context) -> _Edit:
         )
     return _Edit(
         fields,
-        check_upload(image, "image", max_pixels=most),
-        None if mask is None else check_upload(mask, "mask", max_pixels=most),
+        check_upload(image, "image", max_pixels=max_pixels),
+        None if mask is None else check_upload(mask, "mask", max_pixels=max_pixels),
     )
 
 

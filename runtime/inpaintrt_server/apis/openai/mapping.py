@@ -12,7 +12,7 @@ from inpaintrt_server.http.refusals import FieldError
 __all__ = ["edit_options", "generation_options"]
 
 _STEPS: Mapping[str, int] = MappingProxyType({"low": 15, "medium": 25})
-_MOST_STEPS = 50
+_MAX_STEPS = 50
 _AUTO = "auto"
 _LARGEST_DISTORTION = 0.01
 
@@ -48,7 +48,7 @@ def _options(fields: ImageFields, size: tuple[int, int] | None, strength: float 
     width, height = size or (None, None)
     return Options(
         negative_prompt=fields.negative_prompt,
-        num_inference_steps=_STEPS.get(fields.quality, _MOST_STEPS) if fields.steps is None else fields.steps,
+        num_inference_steps=_STEPS.get(fields.quality, _MAX_STEPS) if fields.steps is None else fields.steps,
         guidance_scale=fields.guidance_scale,
         strength=strength,
         num_images_per_prompt=fields.n,

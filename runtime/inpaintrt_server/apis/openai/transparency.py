@@ -44,7 +44,7 @@ def read_images(
         mask_file: The file of a mask, transparent where to paint; None where the image's own alpha says it.
         opaque: Make the whole image opaque.
         mask_needed: Refuse images that are not transparent anywhere and come without a mask.
-        max_pixels: The most pixels of either.
+        max_pixels: Maximum number of pixels of either.
 
     Raises:
         ImageError: The image cannot be read.

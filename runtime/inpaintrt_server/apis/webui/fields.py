@@ -15,7 +15,7 @@ IMAGE_FIELDS = {"init_images", "mask"}
 _MAX_SIDE = 16384
 _MAX_BLUR = 512
 # Far above what any server gives; a seed is chosen for each result before that is checked.
-_MOST_RESULTS = 100
+_MAX_RESULTS = 100
 
 
 class Generation(BaseModel):
@@ -39,8 +39,8 @@ class Generation(BaseModel):
     )
     width: int | None = Field(None, ge=8, le=_MAX_SIDE, description="Width of the run, a multiple of 8.")
     height: int | None = Field(None, ge=8, le=_MAX_SIDE, description="Height of the run, a multiple of 8.")
-    batch_size: int = Field(1, ge=1, le=_MOST_RESULTS, description="Images to make, times n_iter.")
-    n_iter: int = Field(1, ge=1, le=_MOST_RESULTS, description="Images to make, times batch_size.")
+    batch_size: int = Field(1, ge=1, le=_MAX_RESULTS, description="Images to make, times n_iter.")
+    n_iter: int = Field(1, ge=1, le=_MAX_RESULTS, description="Images to make, times batch_size.")
     send_images: bool = Field(default=True, description="False leaves the images out of the answer.")
     override_settings: dict[str, Any] = Field(default={}, description="Settings of this request.")
     override_settings_restore_afterwards: bool = Field(

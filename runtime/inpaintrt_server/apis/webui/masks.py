@@ -19,7 +19,7 @@ def read_mask(file: bytes, *, max_pixels: int) -> bytes:
 
     Args:
         file: The file of a mask.
-        max_pixels: The most pixels.
+        max_pixels: Maximum number of pixels.
 
     Raises:
         MaskError: The mask cannot be read.

@@ -13,7 +13,7 @@ __all__ = ["Overrides", "read_overrides", "settings_of"]
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 _FORMATS: Mapping[str, ImageFormat] = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-_MOST_LAYERS = 12
+_MAX_LAYERS = 12
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _allowed(name: str, checkpoint: Checkpoint) -> tuple[object, ...]:
         case "sd_model_checkpoint":
             return checkpoint.names
         case "CLIP_stop_at_last_layers":
-            return tuple(range(1, _MOST_LAYERS + 1))
+            return tuple(range(1, _MAX_LAYERS + 1))
         case "samples_format":
             return tuple(_FORMATS)
         case "emphasis":

@@ -67,12 +67,12 @@ async def _request_of(
 
 
 async def _images_of(fields: Img2Img, context: Context) -> tuple[Upload, bytes | None]:
-    most = context.settings.max_pixels
-    image = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=most)
+    max_pixels = context.settings.max_pixels
+    image = check_upload(decode_base64(_unbroken(fields.init_images[0])), "image", max_pixels=max_pixels)
     if fields.mask is None:
         return image, None
-    mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=most)
-    return image, await in_image_thread(context, lambda: read_mask(mask.data, max_pixels=most))
+    mask = check_upload(decode_base64(_unbroken(fields.mask), "mask"), "mask", max_pixels=max_pixels)
+    return image, await in_image_thread(context, lambda: read_mask(mask.data, max_pixels=max_pixels))
 
 
 def _unbroken(text: str) -> str:

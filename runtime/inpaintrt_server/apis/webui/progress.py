@@ -16,7 +16,7 @@ from inpaintrt_server.http.result_files import as_base64
 __all__ = ["ProgressBody", "StateBody", "owner_of", "progress_of"]
 
 # The WebUI tells of this much as soon as something is under way.
-_LEAST = 0.01
+_MIN_PROGRESS = 0.01
 
 
 class StateBody(BaseModel):
@@ -65,7 +65,7 @@ async def progress_of(jobs: Jobs, owner: str, *, with_image: bool) -> ProgressBo
             progress=0, eta_relative=0, state=StateBody(), current_image=None, current_task=None
         )
     oldest = own[0]
-    progress = min(_LEAST + sum(job.share for job in own) / len(own), 1.0)
+    progress = min(_MIN_PROGRESS + sum(job.share for job in own) / len(own), 1.0)
     passed = time.monotonic() - oldest.started
     return ProgressBody(
         progress=progress,

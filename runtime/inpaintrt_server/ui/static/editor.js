@@ -4,7 +4,7 @@ import { Mask } from "./mask.js";
 import { drawMargins, Overlay } from "./overlay.js";
 import { Viewport } from "./viewport.js";
 
-const MOST_RATIO = 2;
+const MAX_PIXEL_RATIO = 2;
 const PADDING = 12;
 /** From here on single pixels are shown. */
 const SHARP_ZOOM = 8;
@@ -141,7 +141,7 @@ export class Editor {
   }
 
   #ratio() {
-    return Math.min(MOST_RATIO, globalThis.devicePixelRatio || 1);
+    return Math.min(MAX_PIXEL_RATIO, globalThis.devicePixelRatio || 1);
   }
 
   #resize() {

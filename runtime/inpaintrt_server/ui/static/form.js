@@ -2,7 +2,7 @@ import { byId } from "./dom.js";
 import { PageError } from "./words.js";
 
 const SEEDS = 2 ** 32;
-const MOST_STEPS_OF_SLIDER = 100;
+const MAX_SLIDER_STEPS = 100;
 const PREVIEWS = 4;
 const PREVIEWS_OF_LARGE = 1;
 const LARGE = 4_000_000;
@@ -78,7 +78,7 @@ export class Form {
     const steps = this.#input("num_inference_steps");
     steps.max = String(limits.max_steps);
     steps.value = String(Math.min(Number(steps.value), limits.max_steps));
-    byId("steps-slider", HTMLInputElement).max = String(Math.min(limits.max_steps, MOST_STEPS_OF_SLIDER));
+    byId("steps-slider", HTMLInputElement).max = String(Math.min(limits.max_steps, MAX_SLIDER_STEPS));
     steps.dispatchEvent(new Event("input"));
     this.#input("num_images_per_prompt").max = String(limits.max_results);
     const list = byId("scheduler", HTMLSelectElement);

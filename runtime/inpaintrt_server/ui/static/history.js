@@ -1,8 +1,8 @@
 import { byId } from "./dom.js";
 import { forget } from "./results.js";
 
-const MOST_RESULTS = 24;
-const MOST_BYTES = 256 * 1024 * 1024;
+const MAX_RESULTS = 24;
+const MAX_BYTES = 256 * 1024 * 1024;
 
 /** @typedef {import("./results.js").Result} Result */
 
@@ -34,7 +34,7 @@ export class History {
     let bytes = 0;
     const kept = this.#results.findIndex((result, index) => {
       bytes += result.blob.size;
-      return index >= MOST_RESULTS || (bytes > MOST_BYTES && index >= results.length);
+      return index >= MAX_RESULTS || (bytes > MAX_BYTES && index >= results.length);
     });
     if (kept >= 0) {
       this.#results.splice(kept).forEach(forget);

@@ -68,8 +68,8 @@ function checkFile(file, info) {
     throw new PageError(`The file ${file.name} is of another format than this server takes: ${formats.join(", ")}.`);
   }
   if (file.size > limits.max_body) {
-    const [size, most] = [inMegabytes(file.size), inMegabytes(limits.max_body)];
-    throw new PageError(`The file ${file.name} has ${size}; this server takes at most ${most}.`);
+    const [size, maximum] = [inMegabytes(file.size), inMegabytes(limits.max_body)];
+    throw new PageError(`The file ${file.name} has ${size}; this server takes at most ${maximum}.`);
   }
 }
 
@@ -80,8 +80,8 @@ function checkFile(file, info) {
  */
 function checkPixels(width, height, limits) {
   if (limits !== null && width * height > limits.max_pixels) {
-    const [size, most] = [inMegapixels(width * height), inMegapixels(limits.max_pixels)];
-    throw new PageError(`The image is ${width} x ${height}, which is ${size}; this server takes at most ${most}.`);
+    const [size, maximum] = [inMegapixels(width * height), inMegapixels(limits.max_pixels)];
+    throw new PageError(`The image is ${width} x ${height}, which is ${size}; this server takes at most ${maximum}.`);
   }
 }
 

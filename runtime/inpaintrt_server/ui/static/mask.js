@@ -6,7 +6,7 @@ import { PageError } from "./words.js";
 /** @typedef {import("./operations.js").Operation} Operation */
 
 const OPERATIONS_BEFORE_A_SNAPSHOT = 48;
-const MOST_FILES = 4;
+const MAX_FILES = 4;
 
 /**
  * What is painted over an image. It is kept as a list of strokes, which is drawn small to be shown, and at the
@@ -206,8 +206,8 @@ export class Mask {
 
   #forgetOldFiles() {
     const files = this.#done.flatMap((operation, index) => (operation.kind === "file" ? [index] : []));
-    if (files.length > MOST_FILES) {
-      this.#done.splice(0, files[files.length - MOST_FILES]);
+    if (files.length > MAX_FILES) {
+      this.#done.splice(0, files[files.length - MAX_FILES]);
       this.#snapshot = null;
     }
   }

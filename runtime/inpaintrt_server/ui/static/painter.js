@@ -105,10 +105,10 @@ export class Painter {
       data.append("mask", file, "mask.png");
     }
     const size = image.file.size + (file?.size ?? 0) + BYTES_OF_FIELDS;
-    const most = this.app.info?.limits.max_body ?? Infinity;
-    if (size > most) {
+    const maximum = this.app.info?.limits.max_body ?? Infinity;
+    if (size > maximum) {
       throw new PageError(
-        `The image and its mask have ${inMegabytes(size)} together; this server takes at most ${inMegabytes(most)}.`,
+        `The image and its mask have ${inMegabytes(size)} together; this server takes at most ${inMegabytes(maximum)}.`,
       );
     }
     return data;

@@ -1,5 +1,5 @@
-const MOST_ZOOM = 32;
-const LEAST_ZOOM_OF_FIT = 0.5;
+const MAX_ZOOM = 32;
+const MIN_ZOOM_OF_FIT = 0.5;
 
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Rectangle */
 
@@ -21,7 +21,7 @@ export class Viewport {
    */
   fit(area, width, height) {
     const [areaWidth, areaHeight] = [area.right - area.left, area.bottom - area.top];
-    this.scale = this.#fitted = Math.min(width / areaWidth, height / areaHeight, MOST_ZOOM);
+    this.scale = this.#fitted = Math.min(width / areaWidth, height / areaHeight, MAX_ZOOM);
     this.x = (width - areaWidth * this.scale) / 2 - area.left * this.scale;
     this.y = (height - areaHeight * this.scale) / 2 - area.top * this.scale;
   }
@@ -34,8 +34,8 @@ export class Viewport {
    * @param {number} y
    */
   zoom(factor, x, y) {
-    const least = Math.min(this.#fitted * LEAST_ZOOM_OF_FIT, 1);
-    const scale = Math.min(MOST_ZOOM, Math.max(least, this.scale * factor));
+    const minimum = Math.min(this.#fitted * MIN_ZOOM_OF_FIT, 1);
+    const scale = Math.min(MAX_ZOOM, Math.max(minimum, this.scale * factor));
     this.x = x - ((x - this.x) * scale) / this.scale;
     this.y = y - ((y - this.y) * scale) / this.scale;
     this.scale = scale;
