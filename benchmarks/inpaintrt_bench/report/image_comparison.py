@@ -65,7 +65,7 @@ def why_wrong(comparison: ImageComparison) -> str | None:
     return f"the image is not {comparison.reference}'s: {broken}" if broken else None
 
 
-def broken_limits(comparison: PictureComparison) -> str:
+def broken_limits(comparison: ImageComparison) -> str:
     """The limits that an image does not keep, with what was found; empty where it keeps all."""
     found = {"psnr": math.inf if comparison.psnr is None else comparison.psnr, "ssim": comparison.ssim}
     return "; ".join(

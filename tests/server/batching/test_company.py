@@ -140,7 +140,7 @@ def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
     service = make_service(with_engine(loaded, "denoiser", count_slots), slots=4, row_buckets=(8,))
     requests = [ask(**task) for task in TASKS]
     alone = [paint_alone(loaded, request) for request in requests]
-    pictures: list[list[NDArray[np.uint8]]] = []
+    images: list[list[NDArray[np.uint8]]] = []
     for together in (False, True):
         shared.clear()
         ears = [Ear() for _ in requests]
@@ -148,9 +148,9 @@ def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
             hand_in(service, request, ear)
             if not together:
                 ear.last()
-        pictures.append([np.asarray(ear.finished().images[0]) for ear in ears])
+        images.append([np.asarray(ear.finished().images[0]) for ear in ears])
         assert max(shared) == (len(requests) if together else 1)
-    for one, other, (expected,) in zip(*pictures, alone, strict=True):
+    for one, other, (expected,) in zip(*images, alone, strict=True):
         np.testing.assert_array_equal(one, other)
         assert largest_difference(Image.fromarray(one), expected) <= 1
 

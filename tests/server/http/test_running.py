@@ -156,7 +156,7 @@ def test_what_happens_is_counted(demo: LoadedBundle, serve: Serve) -> None:
     assert samples["inpaintrt_rows_total",] == 2 * steps
     for stage in ("queue", "prepare", "encode", "denoise", "decode", "paste", "total"):
         assert samples["inpaintrt_stage_seconds_count", stage] == 1
-    assert samples["inpaintrt_cache_lookups_total", "miss", "images"] >= 1
+    assert samples["inpaintrt_cache_lookups_total", "images", "miss"] >= 1
     assert samples["inpaintrt_slots",] == 2
     assert samples["inpaintrt_places_taken",] == 2
     assert samples["inpaintrt_queue_depth",] == 0
