@@ -57,6 +57,7 @@ case ${1:-} in
     part inpaintrt export "$checkpoint" --output "$bundle" --precision fp16
     ;;
   onnxruntime-cuda)
+    limit=290
     # A bundle has one variant for a backend, so the other is built in a copy.
     rm -rf "$fused"
     cp -a "$bundle" "$fused"
