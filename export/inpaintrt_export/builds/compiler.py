@@ -148,10 +148,19 @@ def _add_profiles(builder: Builder, config: IBuilderConfig, profiles: Sequence[S
 
 
 def _add_targets(library: PlanLibrary, config: IBuilderConfigRtx, targets: Sequence[str]) -> None:
-    if targets:
-        config.num_compute_capabilities = len(targets)
-        for index, target in enumerate(targets):
-            config.set_compute_capability(getattr(library.module.ComputeCapability, target.upper()), index)
+    """Name the compute capabilities to build for; TensorRT builds for the machine's GPU and names none."""
+    if not library.names_targets or not targets:
+        return
+    config.num_compute_capabilities = len(targets)
+    for index, target in enumerate(targets):
+        capability = getattr(library.module.ComputeCapability, target.upper())
+        if not config.set_compute_capability(capability, index):
+            raise PlanBuildError(
+                f"{library.backend} {library.version} does not build for this compute capability",
+                received=target,
+                expected="a GPU that the library supports",
+                hint="leave the target out, or build it with the version of the library that knows it",
+            )
 
 
 def _load_timing_cache(config: IBuilderConfig, path: Path | None) -> None:
