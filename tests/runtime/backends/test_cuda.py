@@ -1,6 +1,7 @@
 """CUDA's failures have names, with and without a driver."""
 
 import importlib
+import threading
 
 import pytest
 
@@ -86,6 +87,36 @@ def test_what_failed_in_a_capture_is_the_error() -> None:
     assert builder.calls == ["thread_local", "end"]
 
 
-def test_pipelines_on_one_gpu_share_its_lock() -> None:
-    assert cuda._LOCKS[0] is cuda._LOCKS[0]
-    assert cuda._LOCKS[0] is not cuda._LOCKS[1]
+class _Core:
+    """As much of cuda-core as it takes to have a device."""
+
+    StreamOptions = LegacyPinnedMemoryResource = staticmethod(lambda **_: None)
+
+    class Device:
+        def __init__(self, index: int) -> None:
+            self.index = index
+
+        def set_current(self) -> None: ...
+
+        def create_stream(self, options: object) -> None: ...
+
+
+@pytest.mark.parametrize(("other", "waits"), [(0, True), (1, False)])
+def test_pipelines_on_one_gpu_take_turns(monkeypatch: pytest.MonkeyPatch, other: int, waits: bool) -> None:
+    pytest.importorskip("cuda.core")
+    real = cuda._module
+    monkeypatch.setattr(cuda, "find_gpu", lambda index: cuda.Gpu(index, "a GPU", "sm90"))
+    monkeypatch.setattr(cuda, "_module", lambda name: _Core if name == "cuda.core" else real(name))
+    first, second = CudaDevice(0), CudaDevice(other)
+    entered = threading.Event()
+
+    def enter() -> None:
+        with second.use():
+            entered.set()
+
+    thread = threading.Thread(target=enter)
+    with first.use():
+        thread.start()
+        assert entered.wait(0.2 if waits else 10) is not waits
+    thread.join()
+    assert entered.is_set()

@@ -118,7 +118,7 @@ class GenerationFields(ImageFields):
     size: str = Field(
         "auto",
         pattern=_SIZE,
-        description="`auto` for the checkpoint's size, or WIDTHxHEIGHT, both multiples of 8.",
+        description="`auto` for the checkpoint's size, or WIDTHxHEIGHT, multiples of the VAE's factor (8).",
     )
     background: Literal["auto", "opaque"] = Field("auto", description="Results are opaque.")
     style: Literal["vivid", "natural"] | None = Field(None, description="Changes nothing.")
