@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inpaintrt.bundle import Build, Manifest, Precision
 
 __all__ = [
+    "SD_COMPONENTS",
     "builds_for",
     "conversions",
     "list_files_again",
@@ -35,6 +36,9 @@ __all__ = [
     "make_tiny_checkpoint",
     "source_key",
 ]
+
+SD_COMPONENTS = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
+"""The components of Stable Diffusion 1.x and 2.x."""
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -137,6 +141,8 @@ def _fill_onnx_folder(checkpoint: Path, bundle: Path, new: Path) -> None:
 def _write_plain_graphs(checkpoint: Path, folder: Path) -> None:
     import torch
 
+    from inpaintrt.families import FAMILIES, step_specs
+    from inpaintrt_export.families import SD
     from inpaintrt_export.networks import text_encoder_network, unet_network
     from inpaintrt_export.sources.folder import FolderSource
     from inpaintrt_export.tracing import trace
@@ -152,12 +158,13 @@ def _write_plain_graphs(checkpoint: Path, folder: Path) -> None:
 
     source = FolderSource(checkpoint, name="tiny")
     encoder = source.load("text_encoder")
-    network = text_encoder_network(encoder, torch.float32)
+    network = text_encoder_network(encoder, torch.float32, SD)
+    specs = step_specs(FAMILIES["sd"], SD.check_architecture(source))
     inputs = {"input_ids": network.inputs["input_ids"]}
     plain = dataclasses.replace(network, module=LastLayer(encoder), inputs=inputs)
     for name, graph in {
         "text_encoder": plain,
-        "unet": unet_network(source.load("unet"), torch.float32),
+        "unet": unet_network(source.load("unet"), torch.float32, specs),
     }.items():
         trace(graph, folder / name / "model.onnx")
         shutil.copyfile(checkpoint / name / "config.json", folder / name / "config.json")

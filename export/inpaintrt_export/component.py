@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
 
 from inpaintrt.bundle import Build, number_format
-from inpaintrt_export.families.sd import vae_factor
+from inpaintrt.families import FAMILIES, step_specs
+from inpaintrt_export.families.parts import vae_factor
 from inpaintrt_export.graphs.files import find_files
 from inpaintrt_export.networks import (
     Network,
+    dtype_name,
     step_network,
     text_encoder_network,
     unet_network,
@@ -27,16 +30,15 @@ from inpaintrt_export.step_graph import compose_step_file
 from inpaintrt_export.tracing import trace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
-    from inpaintrt.bundle import Precision
+    from inpaintrt.bundle import Architecture, Precision, TensorSpec
+    from inpaintrt_export.families import Family
     from inpaintrt_export.networks import Sizes
     from inpaintrt_export.parity import Reference
     from inpaintrt_export.sources.checkpoint import CheckpointSource, Part
 
-__all__ = ["STAGES", "export_part"]
+__all__ = ["ExportedCheckpoint", "export_part", "stages"]
 
 StageReport = Callable[[str], None]
 NetworkMaker = Callable[[Any, torch.dtype], Network]
@@ -53,81 +55,108 @@ class _ExportRecipe:
         make: The component as a PyTorch module.
         cases: Sizes at which it is compared with PyTorch, the smallest first, in latent pixels; odd and even.
         in_pixels: Its height and width are those of an image, `vae_factor` times as large.
-        composed: The traced graph is the plain UNet, around which the step is composed.
+        plain: Of the denoiser: the traced graph is this plain UNet, around which the step is composed.
     """
 
     make: NetworkMaker
     cases: tuple[Sizes, ...]
     in_pixels: bool = False
-    composed: bool = False
+    plain: NetworkMaker | None = None
 
 
+_TEXT_CASES: tuple[Sizes, ...] = (
+    {"batch": 1, "tokens": 77},
+    {"batch": 3, "tokens": 77},
+    {"batch": 2, "tokens": 11},
+)
 _VAE_CASES: tuple[Sizes, ...] = (
     {"batch": 1, "height": 9, "width": 7},
     {"batch": 1, "height": 8, "width": 8},
     {"batch": 3, "height": 5, "width": 13},
 )
-_RECIPES: dict[Part, dict[str, _ExportRecipe]] = {
-    "text_encoder": {
-        "text_encoder": _ExportRecipe(
-            make=text_encoder_network,
-            cases=({"batch": 1, "tokens": 77}, {"batch": 3, "tokens": 77}, {"batch": 2, "tokens": 11}),
-        ),
-    },
-    "vae": {
-        "vae_encoder": _ExportRecipe(make=vae_encoder_network, cases=_VAE_CASES, in_pixels=True),
-        "vae_decoder": _ExportRecipe(make=vae_decoder_network, cases=_VAE_CASES),
-    },
-    "unet": {
-        "denoiser": _ExportRecipe(
-            make=step_network,
-            cases=(
-                {"slots": 1, "rows": 2, "tokens": 77, "height": 9, "width": 7},
-                {"slots": 1, "rows": 1, "tokens": 77, "height": 8, "width": 8},
-                {"slots": 3, "rows": 5, "tokens": 77, "height": 7, "width": 13},
-                {"slots": 2, "rows": 4, "tokens": 154, "height": 12, "width": 10},
-            ),
-            composed=True,
-        ),
-    },
+_STEP_CASES: tuple[Sizes, ...] = (
+    {"slots": 1, "rows": 2, "tokens": 77, "height": 9, "width": 7},
+    {"slots": 1, "rows": 1, "tokens": 77, "height": 8, "width": 8},
+    {"slots": 3, "rows": 5, "tokens": 77, "height": 7, "width": 13},
+    {"slots": 2, "rows": 4, "tokens": 154, "height": 12, "width": 10},
+)
+_COMPONENTS: dict[Part, tuple[str, ...]] = {
+    "text_encoder": ("text_encoder",),
+    "text_encoder_2": ("text_encoder_2",),
+    "vae": ("vae_encoder", "vae_decoder"),
+    "unet": ("denoiser",),
 }
+"""The components that are made of each part."""
 
 
-def _stages() -> tuple[str, ...]:
-    stages = []
-    for part, recipes in _RECIPES.items():
-        stages += [f"{part}: loading", f"{part}: evaluating in PyTorch"]
-        stages += [f"{name}: tracing" for name in recipes]
-        stages += [f"{name}: comparing" for name in recipes]
-    return tuple(stages)
+def _recipe(component: str, family: Family, architecture: Architecture) -> _ExportRecipe:
+    def specs(dtype: torch.dtype) -> Mapping[str, TensorSpec]:
+        return step_specs(FAMILIES[family.name], architecture, dtype_name(dtype))
+
+    match component:
+        case "vae_encoder":
+            return _ExportRecipe(vae_encoder_network, _VAE_CASES, in_pixels=True)
+        case "vae_decoder":
+            return _ExportRecipe(vae_decoder_network, _VAE_CASES)
+        case "denoiser":
+            return _ExportRecipe(
+                lambda unet, dtype: step_network(unet, dtype, specs(dtype)),
+                _STEP_CASES,
+                plain=lambda unet, dtype: unet_network(unet, dtype, specs(dtype)),
+            )
+        case _:
+            return _ExportRecipe(
+                lambda encoder, dtype: text_encoder_network(encoder, dtype, family), _TEXT_CASES
+            )
 
 
-STAGES = _stages()
-"""What is reported while the parts are exported, in order."""
+def stages(parts: Sequence[Part]) -> tuple[str, ...]:
+    """What is reported while the parts are exported, in order."""
+    reported = []
+    for part in parts:
+        reported += [f"{part}: loading", f"{part}: evaluating in PyTorch"]
+        reported += [f"{name}: tracing" for name in _COMPONENTS[part]]
+        reported += [f"{name}: comparing" for name in _COMPONENTS[part]]
+    return tuple(reported)
 
 
-def export_part(
-    part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
-) -> dict[str, Build]:
+@dataclass(frozen=True)
+class ExportedCheckpoint:
+    """A checkpoint that is being exported.
+
+    Attributes:
+        source: The checkpoint.
+        family: Its family.
+        architecture: What its configurations say.
+        folder: The bundle.
+        precision: What the networks shall compute in.
+    """
+
+    source: CheckpointSource
+    family: Family
+    architecture: Architecture
+    folder: Path
+    precision: Precision
+
+
+def export_part(part: Part, checkpoint: ExportedCheckpoint, report: StageReport) -> dict[str, Build]:
     """Write the components that are made of one part; the part's weights are in memory only meanwhile.
 
     Args:
         part: Which part.
-        source: The checkpoint.
-        folder: The bundle.
-        precision: What the networks shall compute in.
+        checkpoint: The checkpoint, and where the bundle lies.
         report: Called with the name of every stage.
 
     Raises:
         SourceError: The part is missing or mis-shaped.
         ParityError: A graph does not compute what PyTorch computes.
     """
-    written = _write_graphs(part, source, folder, precision, report)
+    written = _write_graphs(part, checkpoint, report)
     gc.collect()
     builds = {}
     for name, graph in written.items():
         report(f"{name}: comparing")
-        parity = compare(folder / graph.build.file, graph.references, graph.build.precision)
+        parity = compare(checkpoint.folder / graph.build.file, graph.references, graph.build.precision)
         builds[name] = msgspec.structs.replace(graph.build, parity=parity)
     return builds
 
@@ -140,22 +169,21 @@ class _Written:
     references: list[Reference]
 
 
-def _write_graphs(
-    part: Part, source: CheckpointSource, folder: Path, precision: Precision, report: StageReport
-) -> dict[str, _Written]:
-    recipes = _RECIPES[part]
+def _write_graphs(part: Part, checkpoint: ExportedCheckpoint, report: StageReport) -> dict[str, _Written]:
+    recipes = {name: _recipe(name, checkpoint.family, checkpoint.architecture) for name in _COMPONENTS[part]}
     report(f"{part}: loading")
-    model = source.load(part)
+    model = checkpoint.source.load(part)
     report(f"{part}: evaluating in PyTorch")
     references = {
         name: evaluate(recipe.make(model, torch.float32), _cases(recipe, model))
         for name, recipe in recipes.items()
     }
+    precision = checkpoint.precision
     chosen = choose_vae_precision(model, precision) if part == "vae" else precision
     written = {}
     for name, recipe in recipes.items():
         report(f"{name}: tracing")
-        build = _write_graph(name, recipe, model, folder, chosen)
+        build = _write_graph(name, recipe, model, checkpoint.folder, chosen)
         written[name] = _Written(build=build, references=references[name])
     _release(model)
     return written
@@ -182,9 +210,8 @@ def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, pre
     dtype = getattr(torch, number_format(precision).dtype)
     file = f"{name}/model.onnx"
     network = recipe.make(model, dtype)
-    if recipe.composed:
-        plain = unet_network(model, dtype)
-        trace(plain, folder / file)
+    if recipe.plain is not None:
+        trace(recipe.plain(model, dtype), folder / file)
         compose_step_file(folder / file, network.inputs)
     else:
         trace(network, folder / file)
@@ -194,5 +221,5 @@ def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, pre
         inputs=dict(network.inputs),
         outputs=dict(network.outputs),
         files=find_files(folder, file),
-        form="step" if recipe.composed else None,
+        form=None if recipe.plain is None else "step",
     )

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from inpaintrt.bundle import number_format
 from inpaintrt_export.builds.variants import build_variants
-from inpaintrt_export.component import STAGES, export_part
-from inpaintrt_export.families.sd import check_architecture, scheduler_of
-from inpaintrt_export.manifest import write_manifest, write_tokenizer
+from inpaintrt_export.component import ExportedCheckpoint, export_part, stages
+from inpaintrt_export.families import find_family
+from inpaintrt_export.manifest import write_manifest, write_tokenizers
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
 from inpaintrt_export.size import bundle_bytes
 from inpaintrt_export.sources import SourceOptions, open_source
-from inpaintrt_export.sources.checkpoint import PARTS
 
 if TYPE_CHECKING:
     from inpaintrt.bundle import Build, Precision, PredictionType
@@ -52,11 +51,11 @@ def export_bundle(
 
     Args:
         source: A diffusers folder, a Hub id `owner/name`, a single-file `.safetensors` checkpoint, or
-            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-base, sd2-inpaint, tiny or
-            tiny-text-to-image; an unknown name is answered with all of them.
+            `synthetic:NAME`, where NAME is sd15, sd15-inpaint, sd2, sd2-base, sd2-inpaint, sdxl,
+            sdxl-inpaint, sdxl-refiner or a tiny one; an unknown name is answered with all of them.
         output: The bundle's folder, which must be empty or not exist.
         precision: "fp32" for CPUs, with graphs beside the networks that take less memory there; "fp16" for
-            GPUs: text encoder and UNet compute in half precision, and so does the VAE if a check on this
+            GPUs: text encoders and UNet compute in half precision, and so does the VAE if a check on this
             checkpoint allows it.
         revision: Branch, tag or commit of a Hub repository.
         token: Token for a private Hub repository; None takes the one that is logged in.
@@ -77,7 +76,7 @@ def export_bundle(
 
     Raises:
         ParameterError: Unknown precision.
-        SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x or 2.x.
+        SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x, 2.x or XL.
         SchedulerError: No table expresses the checkpoint's scheduler configuration.
         UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
         OutputFolderError: The output folder holds something that may not be replaced.
@@ -107,18 +106,21 @@ def export_bundle(
 def _write_bundle(
     checkpoint: CheckpointSource, output: Path, precision: Precision, progress: Progress, *, force: bool
 ) -> None:
-    architecture = check_architecture(checkpoint)
-    check_disk_space(output, bundle_bytes(checkpoint, precision))
+    family = find_family(checkpoint.config("unet"))
+    architecture = family.check_architecture(checkpoint)
+    check_disk_space(output, bundle_bytes(checkpoint, family.parts(checkpoint), precision))
     with new_folder(output, force=force) as folder:
-        tokenizer = write_tokenizer(checkpoint, folder)
-        builds = _export_parts(checkpoint, folder, precision, progress)
+        tokenizers = write_tokenizers(checkpoint, family.parts(checkpoint), folder)
+        exported = ExportedCheckpoint(checkpoint, family, architecture, folder, precision)
+        builds = _export_parts(exported, progress)
         write_manifest(
             folder,
             name=output.absolute().name,
             checkpoint=checkpoint.origin(),
             architecture=architecture,
-            scheduler=scheduler_of(checkpoint),
-            tokenizer=tokenizer,
+            family=family.name,
+            scheduler=family.scheduler_of(checkpoint),
+            tokenizers=tokenizers,
             builds=builds,
         )
         if precision == "fp32":
@@ -128,13 +130,14 @@ def _write_bundle(
         progress("moving the bundle into place", 1.0)
 
 
-def _export_parts(
-    checkpoint: CheckpointSource, folder: Path, precision: Precision, progress: Progress
-) -> dict[str, Build]:
+def _export_parts(checkpoint: ExportedCheckpoint, progress: Progress) -> dict[str, Build]:
+    parts = checkpoint.family.parts(checkpoint.source)
+    reported = stages(parts)
+
     def report(stage: str) -> None:
-        progress(stage, _EXPORTED * STAGES.index(stage) / len(STAGES))
+        progress(stage, _EXPORTED * reported.index(stage) / len(reported))
 
     builds: dict[str, Build] = {}
-    for part in PARTS:
-        builds |= export_part(part, checkpoint, folder, precision, report)
+    for part in parts:
+        builds |= export_part(part, checkpoint, report)
     return builds

@@ -5,7 +5,7 @@ Names of inputs and outputs are those that optimum gives to its ONNX files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from inpaintrt.bundle import AxisRange, TensorSpec
-from inpaintrt.conditioning import step_inputs, step_outputs
-from inpaintrt.families.sd import per_row_inputs
-from inpaintrt_export.families.sd import condition_channels, vae_factor
+from inpaintrt.conditioning import step_outputs
+from inpaintrt_export.families.parts import UNET_INPUTS, vae_factor
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     from inpaintrt.bundle import Dtype
+    from inpaintrt_export.families import Family
 
 __all__ = [
     "Network",
@@ -31,6 +31,7 @@ __all__ = [
     "UnetNetwork",
     "VaeDecoderNetwork",
     "VaeEncoderNetwork",
+    "dtype_name",
     "step_network",
     "text_encoder_network",
     "unet_network",
@@ -49,9 +50,9 @@ class Network:
     """A module together with its inputs and outputs.
 
     Attributes:
-        module: Takes the inputs in the order of `inputs` and returns the one output.
+        module: Takes the inputs by name, and returns the output or a tuple of them.
         inputs: Inputs by name; an axis with a name is dynamic.
-        outputs: The output by name.
+        outputs: Outputs by name, in their order.
         traced_sizes: Sizes of the named axes with which the graph is traced.
         limits: For an input of whole numbers, how many values it may take, or the axis whose size says so.
     """
@@ -64,29 +65,45 @@ class Network:
 
 
 class TextEncoderNetwork(nn.Module):
-    """CLIP's text encoder, ending at the last layer or, row by row, some layers before it."""
+    """CLIP's text encoder, ending at one of its layers or, row by row, some layers before it.
 
-    def __init__(self, encoder: CLIPTextModel) -> None:
+    Args:
+        encoder: With or without a projection of the text as a whole.
+        hidden_layer: Where it ends, counted from the last layer.
+        final_norm: Whether the final layer norm follows.
+    """
+
+    def __init__(
+        self,
+        encoder: CLIPTextModel | CLIPTextModelWithProjection,
+        *,
+        hidden_layer: int = 0,
+        final_norm: bool = True,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.hidden_layer = hidden_layer
         # transformers 5 holds the layers in the model itself, transformers 4 in its attribute text_model.
-        self.final_layer_norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        self.final_layer_norm = norm if final_norm else nn.Identity()
 
-    def forward(self, input_ids: Tensor, clip_skip: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, clip_skip: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Encode tokens.
 
         Args:
             input_ids: `[batch, tokens]` int64.
-            clip_skip: `[batch]` int64; k takes `hidden_states[-(k + 1)]`, so 0 is the last layer.
+            clip_skip: `[batch]` int64, layers to skip, counted from the one where the network ends.
 
         Returns:
-            `[batch, tokens, width]`, after the final layer norm, as diffusers' `clip_skip` has it.
+            `[batch, tokens, width]`, as diffusers' `clip_skip` has it; of an encoder with a projection also
+            the projected text `[batch, width]`, which no skipping changes.
         """
-        states = torch.stack(self.encoder(input_ids, output_hidden_states=True).hidden_states, dim=1)
+        encoded = self.encoder(input_ids, output_hidden_states=True)
+        states = torch.stack(encoded.hidden_states, dim=1)
         rows = torch.arange(states.shape[0], device=states.device)
-        chosen = states[rows, states.shape[1] - 1 - clip_skip]
+        chosen = states[rows, states.shape[1] - 1 - self.hidden_layer - clip_skip]
         normed: Tensor = self.final_layer_norm(chosen)
-        return normed
+        return (normed, encoded.text_embeds) if hasattr(encoded, "text_embeds") else normed
 
 
 class VaeEncoderNetwork(nn.Module):
@@ -133,7 +150,11 @@ class VaeDecoderNetwork(nn.Module):
 
 
 class UnetNetwork(nn.Module):
-    """The plain UNet."""
+    """The plain UNet.
+
+    Pooled prompts are float32 as sizes are until both are embedded: the exported Concat of halves and floats
+    would have two types, which TensorRT refuses.
+    """
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -145,6 +166,8 @@ class UnetNetwork(nn.Module):
         timestep: Tensor,
         encoder_hidden_states: Tensor,
         timestep_cond: Tensor | None = None,
+        text_embeds: Tensor | None = None,
+        time_ids: Tensor | None = None,
     ) -> Tensor:
         """Evaluate the UNet.
 
@@ -153,13 +176,23 @@ class UnetNetwork(nn.Module):
             timestep: `[batch]` float32.
             encoder_hidden_states: `[batch, tokens, width]`.
             timestep_cond: `[batch, width]`: the guidance scale's embedding, of LCM checkpoints.
+            text_embeds: `[batch, width]`: pooled prompts, of SDXL.
+            time_ids: `[batch, 5 or 6]` float32: sizes, of SDXL.
 
         Returns:
             `[batch, latent_channels, height, width]`: what the checkpoint predicts (epsilon, v or the
             sample).
         """
+        added = None
+        if text_embeds is not None:
+            added = {"text_embeds": text_embeds.float(), "time_ids": time_ids}
         predicted: Tensor = self.unet(
-            sample, timestep, encoder_hidden_states, timestep_cond=timestep_cond, return_dict=False
+            sample,
+            timestep,
+            encoder_hidden_states,
+            timestep_cond=timestep_cond,
+            added_cond_kwargs=added,
+            return_dict=False,
         )[0]
         return predicted
 
@@ -167,28 +200,26 @@ class UnetNetwork(nn.Module):
 class StepNetwork(nn.Module):
     """One denoising step in PyTorch: what the composed step graph is compared with."""
 
-    def __init__(self, unet: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
-        self.names = names
 
-    def forward(self, *tensors: Tensor) -> Tensor:
+    def forward(self, **given: Tensor) -> Tensor:
         """Advance every slot by one step.
 
         Args:
-            tensors: What `inpaintrt.conditioning.step_inputs` describes, in its order.
+            given: What `inpaintrt.conditioning.step_inputs` describes.
 
         Returns:
             `[slots, 6, channels, height, width]` float32.
         """
-        given = dict(zip(self.names, tensors, strict=True))
-        state, context = given["state"], given["context"]
+        state = given["state"]
         sample = state[:, 0]
         if "condition" in given:
             sample = torch.cat([sample, given["condition"]], dim=1)
-        embedding = given.get("guidance_embedding")
-        sample = sample[given["row_slot"]].to(context.dtype)
-        eps = self.unet(sample, given["timestep"], context, embedding).float()
+        sample = sample[given["row_slot"]].to(given["context"].dtype)
+        rows = {unet_name: given[name] for name, unet_name in UNET_INPUTS.items() if name in given}
+        eps = self.unet(sample, **rows).float()
         guided, own = (
             torch.einsum("sn,nchw->schw", given[name], eps) for name in ("guidance", "prompt_rows")
         )
@@ -212,7 +243,8 @@ def _spec(dtype: Dtype, *shape: int | str, **ranges: AxisRange) -> TensorSpec:
     return TensorSpec(dtype=dtype, shape=shape, ranges=dict(ranges))
 
 
-def _dtype_name(dtype: torch.dtype) -> Dtype:
+def dtype_name(dtype: torch.dtype) -> Dtype:
+    """NumPy's name of what a network computes in."""
     return "float16" if dtype == torch.float16 else "float32"
 
 
@@ -221,18 +253,26 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return nn.Module.to(module, dtype)
 
 
-def text_encoder_network(encoder: CLIPTextModel, dtype: torch.dtype) -> Network:
-    """The text encoder in `dtype`, which is also the dtype of its output."""
+def text_encoder_network(
+    encoder: CLIPTextModel | CLIPTextModelWithProjection, dtype: torch.dtype, family: Family
+) -> Network:
+    """A text encoder in `dtype`, which is also the dtype of its outputs."""
     config = encoder.config
-    name = _dtype_name(dtype)
+    name = dtype_name(dtype)
     tokens = AxisRange(min=1, max=config.max_position_embeddings)
+    outputs = {"last_hidden_state": _spec(name, "batch", "tokens", config.hidden_size, tokens=tokens)}
+    if hasattr(encoder, "text_projection"):
+        outputs["text_embeds"] = _spec(name, "batch", config.projection_dim)
+    module = TextEncoderNetwork(
+        _cast(encoder, dtype), hidden_layer=family.hidden_layer, final_norm=family.final_norm
+    )
     return Network(
-        module=TextEncoderNetwork(_cast(encoder, dtype)).eval(),
+        module=module.eval(),
         inputs={
             "input_ids": _spec("int64", "batch", "tokens", tokens=tokens),
             "clip_skip": _spec("int64", "batch"),
         },
-        outputs={"last_hidden_state": _spec(name, "batch", "tokens", config.hidden_size, tokens=tokens)},
+        outputs=outputs,
         traced_sizes={"batch": 2, "tokens": min(77, tokens.max)},
         limits={"input_ids": config.vocab_size, "clip_skip": config.num_hidden_layers},
     )
@@ -265,16 +305,25 @@ def vae_decoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
     )
 
 
-def unet_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
-    """The plain UNet in `dtype`, but for the timestep, which is float32."""
-    name, config = _dtype_name(dtype), unet.config
-    inputs = {
-        "sample": _spec(name, "batch", config.in_channels, "height", "width"),
-        "timestep": _spec("float32", "batch"),
-        "encoder_hidden_states": _spec(name, "batch", "tokens", config.cross_attention_dim),
+_FLOAT32_INPUTS = frozenset({"timestep", "time_ids"})
+
+
+def unet_network(unet: UNet2DConditionModel, dtype: torch.dtype, specs: Mapping[str, TensorSpec]) -> Network:
+    """The plain UNet in `dtype`, but for the timestep and for sizes, which are float32.
+
+    Args:
+        unet: The UNet.
+        dtype: What it computes in.
+        specs: The inputs of a step around it.
+    """
+    name, config = dtype_name(dtype), unet.config
+    inputs = {"sample": _spec(name, "batch", config.in_channels, "height", "width")} | {
+        unet_name: _spec(
+            "float32" if unet_name in _FLOAT32_INPUTS else name, "batch", *specs[step_name].shape[1:]
+        )
+        for step_name, unet_name in UNET_INPUTS.items()
+        if step_name in specs
     }
-    if config.time_cond_proj_dim is not None:
-        inputs["timestep_cond"] = _spec(name, "batch", config.time_cond_proj_dim)
     return Network(
         module=UnetNetwork(_cast(unet, dtype)).eval(),
         inputs=inputs,
@@ -284,18 +333,18 @@ def unet_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
     )
 
 
-def step_network(unet: UNet2DConditionModel, dtype: torch.dtype) -> Network:
-    """The denoising step around a UNet, as the step graph computes it."""
-    config = unet.config
-    inputs = step_inputs(
-        config.out_channels,
-        condition_channels(config),
-        per_row_inputs(config.cross_attention_dim, config.time_cond_proj_dim, _dtype_name(dtype)),
-    )
+def step_network(unet: UNet2DConditionModel, dtype: torch.dtype, specs: Mapping[str, TensorSpec]) -> Network:
+    """The denoising step around a UNet, as the step graph computes it.
+
+    Args:
+        unet: The UNet.
+        dtype: What it computes in.
+        specs: The inputs of the step.
+    """
     return Network(
-        module=StepNetwork(UnetNetwork(_cast(unet, dtype)), tuple(inputs)).eval(),
-        inputs=inputs,
-        outputs=step_outputs(config.out_channels),
+        module=StepNetwork(UnetNetwork(_cast(unet, dtype))).eval(),
+        inputs=specs,
+        outputs=step_outputs(unet.config.out_channels),
         traced_sizes={"slots": 2, "rows": 3, "tokens": 77, "height": _TRACED_HEIGHT, "width": _TRACED_WIDTH},
         limits={"row_slot": "slots", "timestep": 1000},
     )

@@ -14,8 +14,9 @@ from onnx import TensorProto
 from inpaintrt.bundle import Build, Checkpoint, TensorSpec
 from inpaintrt.errors import SourceError
 from inpaintrt_export.configs import read_config
-from inpaintrt_export.families.sd import UNET_INPUTS, check_architecture, scheduler_of
-from inpaintrt_export.manifest import write_manifest, write_tokenizer
+from inpaintrt_export.families import SD, find_family
+from inpaintrt_export.families.parts import UNET_INPUTS
+from inpaintrt_export.manifest import write_manifest, write_tokenizers
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
 from inpaintrt_export.tokenizer import read_tokenizer
@@ -54,11 +55,18 @@ class _OnnxFolder:
         self._folder = folder
         self._tokenizer = folder / "tokenizer" if tokenizer is None else tokenizer
 
+    def has(self, part: Part) -> bool:
+        return part in _CONFIG_FOLDERS and (self._folder / _CONFIG_FOLDERS[part]).is_dir()
+
+    def pipeline_config(self) -> dict[str, Any]:
+        return {}
+
     def config(self, part: Part) -> dict[str, Any]:
         path = self._folder / _CONFIG_FOLDERS[part] / "config.json"
         return read_config(path, f"no configuration of the {part} in {self._folder}")
 
-    def tokenizer(self) -> tuple[Tokenizer, int]:
+    def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
+        del part
         return read_tokenizer(self._tokenizer)
 
     def scheduler_config(self) -> dict[str, Any]:
@@ -97,7 +105,8 @@ def import_onnx(
     source, target = Path(folder), Path(output)
     check_output(target, force=force)
     configs = _OnnxFolder(source, None if tokenizer is None else Path(tokenizer))
-    architecture = msgspec.structs.replace(check_architecture(configs), text_layers=None)
+    _check_family(configs)
+    architecture = msgspec.structs.replace(SD.check_architecture(configs), text_layers=None)
     files = {name: list(_files(source / where)) for name, (where, _, _) in _GRAPHS.items()}
     check_disk_space(target, sum(path.stat().st_size for paths in files.values() for path in paths))
     with new_folder(target, force=force) as new:
@@ -109,12 +118,24 @@ def import_onnx(
             name=target.absolute().name,
             checkpoint=Checkpoint(id=source.resolve().name),
             architecture=architecture,
-            scheduler=scheduler_of(configs),
-            tokenizer=write_tokenizer(configs, new),
+            family=SD.name,
+            scheduler=SD.scheduler_of(configs),
+            tokenizers=write_tokenizers(configs, SD.parts(configs), new),
             builds={name: _describe(name, paths, architecture) for name, paths in files.items()},
         )
         progress("writing the manifest", 1.0)
     return target
+
+
+def _check_family(configs: _OnnxFolder) -> None:
+    family = find_family(configs.config("unet"))
+    if family is not SD:
+        raise SourceError(
+            "ONNX files of SDXL cannot be imported",
+            received=f"a UNet of the family {family.name!r}",
+            expected="one of Stable Diffusion 1.x or 2.x",
+            hint="export the checkpoint itself with `inpaintrt export`",
+        )
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -38,11 +38,11 @@ _SMALLEST = 1e-30  # keeps the relative error of a reference that is all zero a 
 
 @dataclass(frozen=True)
 class Reference:
-    """PyTorch's answer to one set of inputs."""
+    """PyTorch's answer to one set of inputs: the first outputs of the graph, or all."""
 
     case: str
     inputs: dict[str, NDArray[np.generic]]
-    output: NDArray[np.float32]
+    outputs: tuple[NDArray[np.float32], ...]
 
 
 def evaluate(network: Network, cases: Iterable[Sizes]) -> list[Reference]:
@@ -54,11 +54,12 @@ def evaluate(network: Network, cases: Iterable[Sizes]) -> list[Reference]:
 def _evaluate_case(network: Network, sizes: Sizes, generator: torch.Generator) -> Reference:
     inputs = example_inputs(network, sizes, generator)
     with torch.inference_mode():
-        output = network.module(*inputs.values())
+        output = network.module(**inputs)
+    outputs = output if isinstance(output, tuple) else (output,)
     return Reference(
         case=" ".join(f"{axis}={size}" for axis, size in sizes.items()),
         inputs={name: value.numpy() for name, value in inputs.items()},
-        output=output.float().numpy(),
+        outputs=tuple(each.float().numpy() for each in outputs),
     )
 
 
@@ -87,14 +88,16 @@ def open_session(path: Path, *, sparing: bool = False) -> onnxruntime.InferenceS
 
 
 def compare_case(session: onnxruntime.InferenceSession, reference: Reference) -> Parity:
-    """Give a session a reference's inputs, and measure how far its first output is from the reference's."""
+    """Give a session a reference's inputs, and measure how far its outputs are from the reference's."""
     dtypes = {value.name: value.type for value in session.get_inputs()}
     inputs = {
         name: value.astype(np.float16) if dtypes[name] == "tensor(float16)" else value
         for name, value in reference.inputs.items()
     }
-    output = session.run(None, inputs)[0]
-    return measure(reference.case, output, reference.output)
+    outputs = session.run(None, inputs)[: len(reference.outputs)]
+    measured = [measure(reference.case, *pair) for pair in zip(outputs, reference.outputs, strict=True)]
+    # A NaN is the worst, and no number is larger than it.
+    return max(measured, key=lambda each: (each.relative_error != each.relative_error, each.relative_error))
 
 
 def measure(case: str, output: NDArray[np.floating], reference: NDArray[np.floating]) -> Parity:

@@ -22,7 +22,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from inpaintrt.conditioning import step_outputs
 from inpaintrt.errors import ExportError
 from inpaintrt.samplers import STATE_TENSORS
-from inpaintrt_export.families.sd import UNET_INPUTS
+from inpaintrt_export.families.parts import UNET_INPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

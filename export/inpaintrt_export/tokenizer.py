@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "END_TOKEN",
+    "PADDING",
     "START_TOKEN",
     "Vocabulary",
     "clip_tokenizer",
@@ -37,6 +38,8 @@ __all__ = [
 
 START_TOKEN = "<|startoftext|>"  # noqa: S105 (the name of a token, not a password)
 END_TOKEN = "<|endoftext|>"  # noqa: S105
+PADDING = {"text_encoder_2": "!"}
+"""What pads the windows of text encoders where the tokenizer's folder is that of another one."""
 _END_OF_WORD = "</w>"
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -93,8 +96,12 @@ def _add_text_rules(tokenizer: Tokenizer) -> None:
     tokenizer.decoder = decoders.ByteLevel()
 
 
-def read_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
+def read_tokenizer(folder: Path, *, padding: str | None = None) -> tuple[Tokenizer, int]:
     """Read a CLIP tokenizer: `tokenizer.json`, or `vocab.json` and `merges.txt`.
+
+    Args:
+        folder: Where the files are.
+        padding: The token that pads a window; None for what the files say.
 
     Returns:
         The tokenizer without padding and truncation, and the id of the token that pads a window.
@@ -105,7 +112,7 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     tokenizer = _read_any(folder)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    pad_token = _pad_token(folder)
+    pad_token = _pad_token(folder) if padding is None else padding
     for token in (START_TOKEN, END_TOKEN):
         token_id(tokenizer, token)
     return tokenizer, token_id(tokenizer, pad_token)

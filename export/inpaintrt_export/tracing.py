@@ -80,13 +80,14 @@ def _export(network: Network, path: Path) -> ONNXProgram | None:
     inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
     return torch.onnx.export(
         network.module,
-        tuple(inputs.values()),
+        (),
         path,
+        kwargs=inputs,
         dynamo=True,
         opset_version=OPSET,
         input_names=list(network.inputs),
         output_names=list(network.outputs),
-        dynamic_shapes=tuple(_dynamic_axes(spec) for spec in network.inputs.values()),
+        dynamic_shapes={name: _dynamic_axes(spec) for name, spec in network.inputs.items()},
         external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
         verbose=False,
     )

@@ -17,6 +17,7 @@ __all__ = [
     "carried",
     "named",
     "resident",
+    "row_shape",
     "slot_shape",
     "step_inputs",
     "step_outputs",
@@ -108,3 +109,9 @@ def slot_shape(spec: TensorSpec, height: int, width: int) -> tuple[int, ...]:
     """The shape of one slot's part of a resident tensor at a latent size."""
     sizes = {"height": height, "width": width}
     return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape[1:])
+
+
+def row_shape(spec: TensorSpec, rows: int, tokens: int) -> tuple[int, ...]:
+    """The shape of a tensor with an axis `rows`, for prompts of some length."""
+    sizes = {"rows": rows, "tokens": tokens}
+    return tuple(axis if isinstance(axis, int) else sizes[axis] for axis in spec.shape)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inpaintrt.bundle import Architecture
 from inpaintrt.errors import LatentsError
-from inpaintrt.families.sd import Start
+from inpaintrt.families import Start
 from inpaintrt.images import Prepared
 from inpaintrt.noise import NoiseSource
 from inpaintrt.request import Request

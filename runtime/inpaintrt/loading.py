@@ -20,13 +20,13 @@ class LoadedBundle:
 
     Attributes:
         manifest: The bundle's manifest.
-        engines: The four components by name.
-        tokenizer: The checkpoint's tokenizer.
+        engines: The components by name.
+        tokenizers: The tokenizer of each text encoder, by the component's name.
     """
 
     manifest: Manifest
     engines: Mapping[str, Engine]
-    tokenizer: PromptTokenizer
+    tokenizers: Mapping[str, PromptTokenizer]
 
 
 def load_bundle(
@@ -53,12 +53,14 @@ def load_bundle(
     manifest = load_manifest(folder)
     verify_files(manifest, folder, hashes=verify)
     engines = open_engines(backend, folder, manifest, backend_options)
-    settings = manifest.tokenizer
-    tokenizer = PromptTokenizer(
-        folder / settings.file,
-        max_length=settings.max_length,
-        bos_id=settings.start_token,
-        eos_id=settings.end_token,
-        pad_id=settings.pad_token,
-    )
-    return LoadedBundle(manifest, engines, tokenizer)
+    tokenizers = {
+        name: PromptTokenizer(
+            folder / settings.file,
+            max_length=settings.max_length,
+            bos_id=settings.start_token,
+            eos_id=settings.end_token,
+            pad_id=settings.pad_token,
+        )
+        for name, settings in manifest.tokenizers.items()
+    }
+    return LoadedBundle(manifest, engines, tokenizers)

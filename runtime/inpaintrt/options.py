@@ -36,6 +36,7 @@ __all__ = [
     "NegativeMode",
     "Option",
     "Options",
+    "Task",
     "current_names",
     "make_options",
 ]
@@ -43,12 +44,15 @@ __all__ = [
 _Kind = TypeVar("_Kind")
 
 Fill: TypeAlias = Literal["original", "grey", "gray", "noise", "blur"]
+Task: TypeAlias = Literal["inpainting", "image-to-image", "text-to-image"]
 NegativeMode: TypeAlias = Literal["replace", "symmetric"]
 
 _Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
+_Size: TypeAlias = tuple[Annotated[int, Meta(ge=1, le=65536)], Annotated[int, Meta(ge=1, le=65536)]]
+_Corner: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=65536)], Annotated[int, Meta(ge=0, le=65536)]]
 
 _MAX_STEPS = 1000
 
@@ -92,6 +96,14 @@ class Options(TypedDict, total=False):
     negative_prompt: Annotated[
         str | Sequence[str] | None, Meta(description="What not to paint; one text, or one for each prompt.")
     ]
+    prompt_2: Annotated[
+        str | Sequence[str] | None,
+        Meta(description="What SDXL's second text encoder reads, if not the prompt."),
+    ]
+    negative_prompt_2: Annotated[
+        str | Sequence[str] | None,
+        Meta(description="What SDXL's second text encoder reads, if not the negative prompt."),
+    ]
     prompt_embeds: Annotated[
         ArrayLike | None,
         Meta(description="Embeddings [prompts, tokens, width], instead of prompts."),
@@ -100,6 +112,19 @@ class Options(TypedDict, total=False):
     negative_prompt_embeds: Annotated[
         ArrayLike | None,
         Meta(description="Embeddings [prompts, tokens, width], instead of negative prompts."),
+        FiniteFloats(PromptError),
+    ]
+    pooled_prompt_embeds: Annotated[
+        ArrayLike | None,
+        Meta(description="SDXL's embeddings [prompts, width] of whole prompts, with prompt_embeds."),
+        FiniteFloats(PromptError),
+    ]
+    negative_pooled_prompt_embeds: Annotated[
+        ArrayLike | None,
+        Meta(
+            description="SDXL's embeddings [prompts, width] of whole negative prompts, with "
+            "negative_prompt_embeds."
+        ),
         FiniteFloats(PromptError),
     ]
     num_inference_steps: Annotated[
@@ -120,13 +145,18 @@ class Options(TypedDict, total=False):
         ),
     ]
     guidance_scale: Annotated[
-        float,
-        Meta(description="How strongly the prompt is followed; at 1 or below there is no guidance."),
-        Default(7.5),
+        float | None,
+        Meta(
+            description="How strongly the prompt is followed; at 1 or below there is no guidance. If absent, "
+            "7.5, and 5 for SDXL without a mask."
+        ),
     ]
     strength: Annotated[
         _Fraction | None,
-        Meta(description="How much of the image is forgotten; if absent, 1 with a mask and 0.8 without one."),
+        Meta(
+            description="How much of the image is forgotten; if absent, 1 with a mask and 0.8 without one, "
+            "for SDXL 0.9999 and 0.3."
+        ),
     ]
     num_images_per_prompt: Annotated[int, Meta(ge=1, description="Images for each prompt."), Default(1)]
     eta: Annotated[_Fraction, Meta(description="Noise of DDIM; gamma of TCD."), Default(0.0)]
@@ -220,6 +250,39 @@ class Options(TypedDict, total=False):
         _Fraction,
         Meta(description="How far the contrast that guidance adds is taken back (arXiv:2305.08891)."),
         Default(0.0),
+    ]
+    original_size: Annotated[
+        _Size | None,
+        Meta(
+            description="Height and width of the image before it was scaled, for SDXL; if absent, of the run."
+        ),
+    ]
+    crops_coords_top_left: Annotated[
+        _Corner,
+        Meta(description="Top and left pixel that the image was cropped at, for SDXL."),
+        Default((0, 0)),
+    ]
+    target_size: Annotated[
+        _Size | None,
+        Meta(description="Height and width that SDXL aims at; if absent, of the run."),
+    ]
+    negative_original_size: Annotated[
+        _Size | None,
+        Meta(description="As original_size, for the negative prompt; if absent, the same."),
+    ]
+    negative_crops_coords_top_left: Annotated[
+        _Corner | None,
+        Meta(description="As crops_coords_top_left, for the negative prompt; if absent, the same."),
+    ]
+    negative_target_size: Annotated[
+        _Size | None,
+        Meta(description="As target_size, for the negative prompt; if absent, the same."),
+    ]
+    aesthetic_score: Annotated[
+        float, Meta(description="Aesthetic score that an SDXL refiner aims at."), Default(6.0)
+    ]
+    negative_aesthetic_score: Annotated[
+        float, Meta(description="As aesthetic_score, for the negative prompt."), Default(2.5)
     ]
 
 

@@ -109,7 +109,7 @@ class InpaintPipeline:
 
         Closing the iterator cancels the request. Arguments and errors are those of calling the pipeline.
         """
-        return self._run(make_request(prompt, image, mask_image, options))
+        return self._run(make_request(prompt, image, mask_image, options, self.stages.family))
 
     def _run(self, request: Request) -> Iterator[StepEvent]:
         flow = Flow(self.stages, request)

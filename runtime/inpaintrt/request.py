@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.array_like import ArrayLike
 from inpaintrt.errors import MaskError, ParameterError, PromptError
+from inpaintrt.families import FAMILIES, Family
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource
-from inpaintrt.options import OPTIONS, Options, make_options
+from inpaintrt.options import OPTIONS, Options, Task, make_options
 
 __all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
 
 Prompt: TypeAlias = str | NDArray[np.floating]
 """A text, or its embedding `[tokens, width]`."""
-
-Task = Literal["inpainting", "image-to-image", "text-to-image"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Request:
     Attributes:
         prompts: One for each result, as are `negatives`, `image_indices` and `seeds`.
         negatives: Negative prompts; None where the caller gave none.
+        prompts_2, negatives_2: What a second text encoder reads; None where it reads the same.
+        pooled, negative_pooled: Embeddings `[width]` of whole prompts; None where the caller gave none.
         images: The images that were handed in; none for text-to-image.
         masks: As many as `images`, None where only margins are painted; none for the other tasks.
         image_indices: Which of `images` each result starts from.
@@ -51,6 +52,10 @@ class Request:
     guidance: Guidance
     strength: float
     options: Options = field(repr=False)
+    prompts_2: tuple[str, ...] | None = None
+    negatives_2: tuple[str, ...] | None = None
+    pooled: tuple[NDArray[np.floating], ...] | None = None
+    negative_pooled: tuple[NDArray[np.floating], ...] | None = None
 
     @property
     def latents(self) -> NDArray[np.floating] | None:
@@ -60,9 +65,7 @@ class Request:
     @property
     def task(self) -> Task:
         """What is asked for, by what was handed in."""
-        if not self.images:
-            return "text-to-image"
-        return "inpainting" if self.masks else "image-to-image"
+        return _task(self.images, self.masks)
 
 
 def make_request(
@@ -70,11 +73,19 @@ def make_request(
     image: ImageSource | Sequence[ImageSource] | None,
     mask_image: ImageSource | Sequence[ImageSource] | None,
     options: Options,
+    family: Family,
 ) -> Request:
     """Fill in defaults and check everything that can be checked without looking at images.
 
     An image and a mask (or margins) make a request for inpainting, an image alone one for image-to-image,
     and neither one for text-to-image.
+
+    Args:
+        prompt: One text, or one for each image.
+        image: One image, one for each mask, or None.
+        mask_image: One mask, one for each image, or None.
+        options: As the caller gave them.
+        family: That of the checkpoint: its defaults hold, and it may not have all options.
 
     Raises:
         ParameterError: An option is unknown, out of its range, or of no use for the task.
@@ -85,30 +96,90 @@ def make_request(
     """
     settings = make_options(**options)
     images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
+    _check_options_of_family(settings, family)
     _check_options_of_task(settings, images, masks)
     _check_embeddings(settings)
     prompts = _match_prompts(_either("prompt", prompt, settings["prompt_embeds"]), len(images))
-    negatives = _match_negatives(
+    negatives = _match(
+        "negative prompts",
         _either("negative_prompt", settings["negative_prompt"], settings["negative_prompt_embeds"]),
         len(prompts),
     )
     count = settings["num_images_per_prompt"]
     total = len(prompts) * count
     noise_seeds, seeds = _resolve_seeds(settings["seed"], total)
+    task = _task(images, masks)
+    defaults = family.defaults[task]
+    scale, strength = settings["guidance_scale"], settings["strength"]
     return Request(
-        prompts=tuple(each for each in prompts for _ in range(count)),
-        negatives=None if negatives is None else tuple(each for each in negatives for _ in range(count)),
+        prompts=_repeated(prompts, count),
+        negatives=negatives and _repeated(negatives, count),
         images=images,
         masks=masks,
         image_indices=_image_indices(total, count, len(images), tiled=settings["compat"] == "diffusers"),
         noise_seeds=noise_seeds,
         seeds=seeds,
         guidance=Guidance(
-            settings["guidance_scale"], settings["negative_mode"], settings["guidance_interval"]
+            defaults.guidance_scale if scale is None else scale,
+            settings["negative_mode"],
+            settings["guidance_interval"],
         ),
-        strength=_strength(settings["strength"], image_alone=bool(images) and not masks),
+        strength=defaults.strength if strength is None else strength,
         options=settings,
+        **_second_prompts(settings, len(prompts)),
     )
+
+
+def _task(images: tuple[object, ...], masks: tuple[object, ...]) -> Task:
+    """What is asked for, by what was handed in."""
+    if not images:
+        return "text-to-image"
+    return "inpainting" if masks else "image-to-image"
+
+
+def _repeated(values: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    return tuple(value for value in values for _ in range(count))
+
+
+def _second_prompts(options: Options, prompts: int) -> dict[str, tuple[Any, ...] | None]:
+    """What SDXL takes beside a prompt and a negative prompt, for each result."""
+    count = options["num_images_per_prompt"]
+    given: dict[str, tuple[Any, ...] | None] = {}
+    for field_name, name, texts in (
+        ("prompts_2", "prompt_2", options["prompt_2"]),
+        ("negatives_2", "negative_prompt_2", options["negative_prompt_2"]),
+    ):
+        # As in diffusers, an empty text is none.
+        given[field_name] = _match(name, _as_tuple(texts) if texts else None, prompts)
+    for field_name, name, embeddings in (
+        ("pooled", "pooled_prompt_embeds", options["pooled_prompt_embeds"]),
+        ("negative_pooled", "negative_pooled_prompt_embeds", options["negative_pooled_prompt_embeds"]),
+    ):
+        arrays = cast("NDArray[np.floating] | None", embeddings)
+        given[field_name] = _match(name, None if arrays is None else tuple(arrays), prompts)
+    return {name: values and _repeated(values, count) for name, values in given.items()}
+
+
+def _check_options_of_family(options: Options, family: Family) -> None:
+    """Refuse options that only other families have."""
+    others = {name for other in FAMILIES.values() for name in other.options} - family.options
+    values = dict(options)
+    foreign = [name for name in OPTIONS if name in others and not _is_default(name, values[name])]
+    if foreign:
+        raise ParameterError(
+            f"{foreign[0]} has no meaning for this checkpoint",
+            received=f"{foreign[0]} with a checkpoint of the family {family.name!r}",
+            expected=f"a checkpoint of the family {_owner(foreign[0])!r}, or no such option",
+            parameter=foreign[0],
+        )
+
+
+def _is_default(name: str, value: object) -> bool:
+    return not isinstance(value, np.ndarray) and value == OPTIONS[name].default
+
+
+def _owner(option: str) -> str:
+    return next(family.name for family in FAMILIES.values() if option in family.options)
 
 
 _FOR_MASKS = (
@@ -138,13 +209,6 @@ def _check_options_of_task(options: Options, images: tuple[object, ...], masks: 
             expected="a mask, or no such option",
             parameter=useless[0],
         )
-
-
-def _strength(given: float | None, *, image_alone: bool) -> float:
-    """What the caller gave, or what diffusers' pipelines take: 0.8 for image-to-image, 1 for inpainting."""
-    if given is not None:
-        return given
-    return 0.8 if image_alone else 1.0
 
 
 def _pair_images(
@@ -179,30 +243,46 @@ def _as_tuple(value: object) -> tuple[Any, ...]:
 
 def _check_embeddings(options: Options) -> None:
     """Check what diffusers' `check_inputs` does of embeddings."""
-    names = ("prompt_embeds", "negative_prompt_embeds")
-    given = {name: cast("NDArray[np.floating] | None", dict(options)[name]) for name in names}
-    shapes = {name: array.shape for name, array in given.items() if array is not None}
+    values = dict(options)
+    _check_shapes(values, ("prompt_embeds", "negative_prompt_embeds"), ("prompts", "tokens", "width"))
+    pooled = ("pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    _check_shapes(values, pooled, ("prompts", "width"))
+    for name in pooled:
+        tokens = name.replace("pooled_", "")
+        if (values[name] is None) < (values[tokens] is None):
+            raise PromptError(
+                f"{name} come without {tokens}",
+                received=f"{name} alone",
+                expected="both, or a text",
+                parameter=tokens,
+            )
+    for name in ("clip_skip", "prompt_2"):
+        if values["prompt_embeds"] is not None and values[name] is not None:
+            raise ParameterError(
+                f"{name} has no meaning for embeddings",
+                received=f"prompt_embeds and {name} = {values[name]!r}",
+                expected="one of them",
+                parameter=name,
+            )
+
+
+def _check_shapes(values: Mapping[str, Any], names: tuple[str, ...], axes: tuple[str, ...]) -> None:
+    """Check that embeddings have these axes, and fit each other."""
+    shapes = {name: values[name].shape for name in names if values[name] is not None}
     for name, shape in shapes.items():
-        if len(shape) != 3 or 0 in shape:
+        if len(shape) != len(axes) or 0 in shape:
             raise PromptError(
                 f"{name} has the wrong shape",
                 received=list(shape),
-                expected="[prompts, tokens, width]",
+                expected=f"[{', '.join(axes)}]",
                 parameter=name,
             )
     if len({shape[1:] for shape in shapes.values()}) > 1:
         raise PromptError(
-            "prompt_embeds and negative_prompt_embeds have different shapes",
+            f"{' and '.join(names)} have different shapes",
             received=" and ".join(str(list(shape)) for shape in shapes.values()),
-            expected="as many tokens of the same width",
-            parameter="negative_prompt_embeds",
-        )
-    if "prompt_embeds" in shapes and options["clip_skip"] is not None:
-        raise ParameterError(
-            "clip_skip has no meaning for embeddings",
-            received=f"prompt_embeds and clip_skip = {options['clip_skip']}",
-            expected="one of them",
-            parameter="clip_skip",
+            expected="as many tokens of the same width" if len(axes) > 2 else "the same width",
+            parameter=names[1],
         )
 
 
@@ -232,16 +312,17 @@ def _match_prompts(prompts: tuple[Prompt, ...] | None, images: int) -> tuple[Pro
     return prompts * max(images, 1) if len(prompts) == 1 else prompts
 
 
-def _match_negatives(negatives: tuple[Prompt, ...] | None, prompts: int) -> tuple[Prompt, ...] | None:
-    if negatives is None:
+def _match(name: str, values: tuple[Any, ...] | None, prompts: int) -> tuple[Any, ...] | None:
+    """One value for each prompt."""
+    if values is None:
         return None
-    if len(negatives) not in (1, prompts):
+    if len(values) not in (1, prompts):
         raise PromptError(
-            "negative prompts and prompts do not match in number",
-            received=f"{len(negatives)} negative prompts for {prompts} prompts",
+            f"{name} and prompts do not match in number",
+            received=f"{len(values)} {name} for {prompts} prompts",
             expected="one for each prompt, or one for all",
         )
-    return negatives * prompts if len(negatives) == 1 else negatives
+    return values * prompts if len(values) == 1 else values
 
 
 def _resolve_seeds(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +12,15 @@ from PIL import Image
 from inpaintrt.backends import image_sizes
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
 from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
-from inpaintrt.families import sd
+from inpaintrt.families import FAMILIES, Conditions, step_specs
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
-from inpaintrt.prompts import LongPrompts, PromptEncoder
-from inpaintrt.request import Prompt, Request
+from inpaintrt.request import Request
 from inpaintrt.samplers import Table, compile_table
+from inpaintrt.text_encoding import Contexts, TextEncoding
 from inpaintrt.vae import LatentDistribution, Vae
 
 __all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
@@ -29,18 +28,6 @@ __all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
 Floats = NDArray[np.float32]
 
 _TABLES_KEPT = 64
-
-
-class Contexts(NamedTuple):
-    """The prompts of a request, encoded.
-
-    Attributes:
-        of_results: `[contexts, tokens, width]` of each result, in the order of the guidance's weights.
-        warnings: What the caller should know, such as a prompt that was cut.
-    """
-
-    of_results: Sequence[NDArray[np.floating]]
-    warnings: tuple[str, ...]
 
 
 class Stages:
@@ -54,7 +41,8 @@ class Stages:
 
     Attributes:
         manifest: The bundle's manifest.
-        engines: The four components by name.
+        engines: The components by name.
+        family: The bundle's family.
         prompts: Encodes prompts, and counts how often it had to.
         step: Computes a step of all slots.
         sizes: Heights and widths in pixels that the engines were built for; empty if they take any.
@@ -66,7 +54,8 @@ class Stages:
     def __init__(self, loaded: LoadedBundle, *, prompt_cache: int = 256) -> None:
         self.manifest = loaded.manifest
         self.engines = loaded.engines
-        self.prompts = PromptEncoder(loaded.tokenizer, self._encode_tokens, cache_size=prompt_cache)
+        self.family = FAMILIES[self.manifest.family]
+        self.prompts = TextEncoding(loaded, cache_size=prompt_cache)
         self._vae = Vae(
             self.engines["vae_encoder"],
             self.engines["vae_decoder"],
@@ -75,7 +64,9 @@ class Stages:
         fused = self.manifest.exported["denoiser"].form == "step"
         denoiser = self.engines["denoiser"]
         self.step: Step = (
-            FusedStep(denoiser) if fused else PlainStep(denoiser, sd.step_specs(self.manifest.architecture))
+            FusedStep(denoiser)
+            if fused
+            else PlainStep(denoiser, step_specs(self.family, self.manifest.architecture))
         )
         self.sizes = image_sizes(self.engines, self.manifest.architecture.vae_scale_factor)
         self._table = lru_cache(_TABLES_KEPT)(partial(compile_table, self.manifest.scheduler))
@@ -117,7 +108,7 @@ class Stages:
             ParameterError: An option is out of its range, for the sampler or for the checkpoint.
             SchedulerError: The sampler is unknown.
         """
-        self._check_clip_skip(request.options["clip_skip"])
+        self.prompts.check_clip_skip(request.options["clip_skip"])
         options = request.options
         table = self._table(
             options["scheduler"],
@@ -131,26 +122,8 @@ class Stages:
         self.step.check_timesteps(table.timesteps)
         return table
 
-    def _check_clip_skip(self, clip_skip: int | None) -> None:
-        layers = self.manifest.architecture.text_layers or 1
-        if clip_skip is not None and clip_skip >= layers:
-            raise ParameterError(
-                "clip_skip leaves no layer of the text encoder",
-                received=clip_skip,
-                expected=f"0 to {layers - 1}",
-                hint="a bundle of imported ONNX files has its last layer only",
-            )
-
-    def _encode_tokens(self, input_ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating]:
-        engine = self.engines["text_encoder"]
-        inputs = {"input_ids": input_ids}
-        if "clip_skip" in engine.inputs:
-            inputs["clip_skip"] = np.full(len(input_ids), clip_skip, np.int64)
-        embeddings: NDArray[np.floating] = engine.run(inputs)["last_hidden_state"]
-        return embeddings
-
     def warm_up(self) -> None:
-        """Run text encoder and VAE at the first size, once to choose kernels and once to record launches.
+        """Run text encoders and VAE at the first size, once to choose kernels and once to record launches.
 
         Raises:
             EngineError: One of them failed.
@@ -160,7 +133,7 @@ class Stages:
         factor = architecture.vae_scale_factor
         latent_shape = (architecture.latent_channels, height // factor, width // factor)
         for _ in range(2):
-            self._encode_tokens(np.zeros((1, self.manifest.tokenizer.max_length), np.int64), 0)
+            self.prompts.warm_up()
             self._vae.encode(np.zeros((1, 3, height, width), np.float32))
             self._vae.decode(np.zeros(latent_shape, np.float32))
 
@@ -169,48 +142,9 @@ class Stages:
 
         Raises:
             PromptError: A prompt cannot be tokenized, or embeddings do not fit the checkpoint or the texts.
-            EngineError: The text encoder failed.
+            EngineError: A text encoder failed.
         """
-        groups: list[tuple[Prompt, ...]] = [request.prompts]
-        guidance = self._guidance(request)
-        if guidance.active:
-            if request.negatives is not None:
-                groups.insert(0, request.negatives)
-            if request.negatives is None or guidance.negative == "symmetric":
-                groups.insert(0, ("",) * len(request.prompts))
-        # Skipping layers is for the prompt only; the other texts use the last layer, as in diffusers.
-        skips = [0] * (len(groups) - 1) + [request.options["clip_skip"] or 0]
-        prompts = [(prompt, skip) for group, skip in zip(groups, skips, strict=True) for prompt in group]
-        for given in (prompt for prompt, _ in prompts if isinstance(prompt, np.ndarray)):
-            self._check_width(given)
-        texts = [(prompt, skip) for prompt, skip in prompts if not isinstance(prompt, np.ndarray)]
-        encoded, warnings = self._encode_texts(texts, request.options["long_prompts"])
-        by_group = _merged([prompt for prompt, _ in prompts], encoded, self._embedding_dtype)
-        by_group = by_group.reshape(len(groups), len(request.prompts), *by_group.shape[1:])
-        return Contexts([by_group[:, result] for result in range(len(request.prompts))], warnings)
-
-    def _encode_texts(
-        self, texts: Sequence[tuple[str, int]], long_prompts: LongPrompts
-    ) -> tuple[Sequence[NDArray[np.floating]], tuple[str, ...]]:
-        if not texts:
-            return (), ()
-        embeddings, warnings = self.prompts.encode(
-            [text for text, _ in texts], clip_skip=[skip for _, skip in texts], long_prompts=long_prompts
-        )
-        return tuple(embeddings), warnings
-
-    @property
-    def _embedding_dtype(self) -> str:
-        return self.engines["text_encoder"].outputs["last_hidden_state"].dtype
-
-    def _check_width(self, embedding: NDArray[np.floating]) -> None:
-        width = self.manifest.architecture.context_width
-        if embedding.shape[-1] != width:
-            raise PromptError(
-                "the embeddings' width does not fit the checkpoint",
-                received=list(embedding.shape),
-                expected=f"[tokens, {width}] for each prompt",
-            )
+        return self.prompts.encode(request, self._guidance(request))
 
     def encode_image(self, image: Floats) -> LatentDistribution:
         """The distribution over latents of an image `[1, 3, height, width]` in [-1, 1].
@@ -247,7 +181,7 @@ class Stages:
             PromptError: The engines were not built for prompts of so many windows.
             EngineInputError: They do not take so many contexts of one result.
         """
-        self._check_engine(prepared[0], contexts.of_results[0].shape)
+        self._check_engine(prepared[0], contexts.of_results[0].context.shape)
         source = NoiseSource(request.noise_seeds)
         architecture = self.manifest.architecture
         start = make_start(architecture, request, prepared, encoded, table.init, source)
@@ -255,18 +189,21 @@ class Stages:
         noise = StepNoise(source, count, shape)
         weights = self._guidance(request).weights(table.rows, has_negative=request.negatives is not None)
         thresholds = _thresholds(table, soft=start.soft_mask is not None)
+        factor = architecture.vae_scale_factor
+        size = (shape[1] * factor, shape[2] * factor)
+        conditions = Conditions(request.task, request.guidance.scale, size, request.options)
         programs = [
             Program(
                 table,
                 weights,
-                sd.per_row(architecture, context, request.guidance.scale),
+                self.family.per_row(architecture, texts, conditions),
                 partial(noise.draw, result),
                 thresholds,
                 request.options["guidance_rescale"],
             )
-            for result, context in enumerate(contexts.of_results)
+            for result, texts in enumerate(contexts.of_results)
         ]
-        held = sd.residents(architecture, start)
+        held = self.family.residents(architecture, start)
         return [Entry(*parts) for parts in zip(programs, start.latents, held, strict=True)]
 
     def _guidance(self, request: Request) -> Guidance:
@@ -278,7 +215,7 @@ class Stages:
         """Check that the denoiser takes one result."""
         latent_shape = (self.manifest.architecture.latent_channels, *prepared.latent_mask.shape[2:])
         rows, tokens, width = context_shape
-        window = self.manifest.tokenizer.max_length
+        window = self.manifest.window
         try:
             self.step.check(1, latent_shape, context_shape)
         except EngineInputError as error:
@@ -311,23 +248,6 @@ def _sources(request: Request) -> list[tuple[ImageSource | None, ImageSource | N
     images: Sequence[ImageSource | None] = request.images or (None,)
     masks: Sequence[ImageSource | None] = request.masks or (None,) * len(images)
     return list(zip(images, masks, strict=True))
-
-
-def _merged(
-    prompts: Sequence[Prompt], encoded: Sequence[NDArray[np.floating]], dtype: str
-) -> NDArray[np.floating]:
-    """Embeddings `[prompts, tokens, width]` of all prompts: those that were given, and those of texts."""
-    of_texts = iter(encoded)
-    embeddings = [prompt if isinstance(prompt, np.ndarray) else next(of_texts) for prompt in prompts]
-    lengths = sorted({len(embedding) for embedding in embeddings})
-    if len(lengths) > 1:
-        raise PromptError(
-            "embeddings and texts have different numbers of tokens",
-            received=" and ".join(f"{length} tokens" for length in lengths),
-            expected="one number of tokens",
-            hint="pass prompt_embeds and negative_prompt_embeds of one shape",
-        )
-    return np.stack([embedding.astype(dtype, copy=False) for embedding in embeddings])
 
 
 def _hashable(values: Sequence[float] | None) -> tuple[float, ...] | None:

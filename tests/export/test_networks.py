@@ -11,7 +11,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from inpaintrt.bundle import COMPONENT_NAMES, PRECISIONS, Manifest, load_manifest, verify_files
+from bundles import SD_COMPONENTS
+from inpaintrt.bundle import PRECISIONS, Manifest, load_manifest, verify_files
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def sessions(tiny_bundle: Path) -> dict[str, onnxruntime.InferenceSession]:
     providers = ["CPUExecutionProvider"]
     return {
         name: onnxruntime.InferenceSession(tiny_bundle / name / "model.onnx", providers=providers)
-        for name in COMPONENT_NAMES
+        for name in SD_COMPONENTS
     }
 
 
@@ -134,7 +135,7 @@ def test_manifest_describes_the_graphs(
     tiny_bundle: Path, manifest: Manifest, sessions: dict[str, onnxruntime.InferenceSession]
 ) -> None:
     verify_files(manifest, tiny_bundle)
-    assert tuple(manifest.exported) == COMPONENT_NAMES
+    assert tuple(manifest.exported) == SD_COMPONENTS
     types = {"float32": "tensor(float)", "float16": "tensor(float16)", "int64": "tensor(int64)"}
     for name, component in manifest.exported.items():
         values = (*sessions[name].get_inputs(), *sessions[name].get_outputs())
@@ -169,7 +170,7 @@ def test_every_component_was_compared_at_odd_and_even_sizes(manifest: Manifest) 
     assert any("height=8 width=8" in case for case in cases)
 
 
-@pytest.mark.parametrize("name", COMPONENT_NAMES)
+@pytest.mark.parametrize("name", SD_COMPONENTS)
 def test_graphs_carry_no_descriptions(tiny_bundle: Path, name: str) -> None:
     model = onnx.load(tiny_bundle / name / "model.onnx")
     onnx.checker.check_model(model)
@@ -196,7 +197,7 @@ def test_half_bundle_computes_in_half_between_float32_ends(tiny_half_bundle: Pat
             assert 1e-5 < parity.relative_error <= PRECISIONS["fp16"].tolerance
 
 
-@pytest.mark.parametrize("name", COMPONENT_NAMES)
+@pytest.mark.parametrize("name", SD_COMPONENTS)
 def test_half_graphs_hold_half_weights(tiny_bundle: Path, tiny_half_bundle: Path, name: str) -> None:
     sizes = [(bundle / name / "model.onnx").stat().st_size for bundle in (tiny_half_bundle, tiny_bundle)]
     assert sizes[0] < sizes[1]

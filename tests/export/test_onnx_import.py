@@ -15,7 +15,9 @@ from PIL import Image
 from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import load_manifest, verify_files
 from inpaintrt.errors import InpaintError, OutputFolderError, SourceError
+from inpaintrt.families import FAMILIES, step_specs
 from inpaintrt_export import import_onnx
+from inpaintrt_export.families import SD
 from inpaintrt_export.networks import unet_network
 from inpaintrt_export.sources.folder import FolderSource
 from inpaintrt_export.tracing import trace
@@ -78,9 +80,10 @@ def test_an_imported_text_to_image_bundle_does_every_task_of_the_exported_one(
     folder: Path, tiny_text_to_image_checkpoint: Path, tiny_text_to_image_bundle: Path, tmp_path: Path
 ) -> None:
     """Both tiny checkpoints have the same weights but for the UNet."""
-    unet = FolderSource(tiny_text_to_image_checkpoint, name="tiny").load("unet")
+    source = FolderSource(tiny_text_to_image_checkpoint, name="tiny")
+    specs = step_specs(FAMILIES["sd"], SD.check_architecture(source))
     shutil.rmtree(folder / "unet")
-    trace(unet_network(unet, torch.float32), folder / "unet" / "model.onnx")
+    trace(unet_network(source.load("unet"), torch.float32, specs), folder / "unet" / "model.onnx")
     shutil.copy(tiny_text_to_image_checkpoint / "unet" / "config.json", folder / "unet")
     import_onnx(folder, tmp_path / "bundle")
     imported = load_manifest(tmp_path / "bundle")

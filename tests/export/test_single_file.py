@@ -193,7 +193,7 @@ def assert_checkpoint(folder: Path, source: SingleFileSource) -> None:
     expected = FolderSource(folder, name="folder")
     assert check_architecture(source) == check_architecture(expected)
     assert source.scheduler_config().items() <= expected.scheduler_config().items()
-    assert source.tokenizer()[1] == expected.tokenizer()[1]
+    assert source.tokenizer("text_encoder")[1] == expected.tokenizer("text_encoder")[1]
 
 
 def assert_weights_of(checkpoint: Path, source: SingleFileSource) -> None:
@@ -229,7 +229,7 @@ def test_file_is_found_and_passes_the_checks(path: Path) -> None:
     assert isinstance(source, SingleFileSource)
     assert check_architecture(source).context_width == 16
     assert source.scheduler_config()["prediction_type"] == "epsilon"
-    assert source.tokenizer()[0].get_vocab_size() == 768
+    assert source.tokenizer("text_encoder")[0].get_vocab_size() == 768
     origin = source.origin()
     assert origin.id == "checkpoint.safetensors"
     assert origin.sha256 is not None
@@ -373,8 +373,8 @@ def test_tokenizer_must_lie_beside_the_file_or_be_named(path: Path) -> None:
     elsewhere = path.parent / "elsewhere"
     shutil.move(path.parent / "tokenizer", elsewhere)
     with pytest.raises(SourceError, match="--tokenizer"):
-        SingleFileSource(path).tokenizer()
-    assert SingleFileSource(path, tokenizer=elsewhere).tokenizer()[1] == 767
+        SingleFileSource(path).tokenizer("text_encoder")
+    assert SingleFileSource(path, tokenizer=elsewhere).tokenizer("text_encoder")[1] == 767
     for file in elsewhere.iterdir():
         shutil.copy(file, path.parent)
-    assert SingleFileSource(path).tokenizer()[1] == 767
+    assert SingleFileSource(path).tokenizer("text_encoder")[1] == 767

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from inpaintrt.bundle import Dtype, TensorSpec
-from inpaintrt.conditioning import step_inputs, step_outputs
+from inpaintrt.bundle import Architecture, Dtype, TensorSpec
+from inpaintrt.conditioning import step_outputs
 from inpaintrt.errors import ExportError
-from inpaintrt.families.sd import per_row_inputs
+from inpaintrt.families import SD, step_specs
 from inpaintrt_export.step_graph import compose_step
 
 CONTEXT_WIDTH = 3
@@ -62,7 +62,16 @@ def evaluate_unet(sample: NDArray[Any], timestep: NDArray[Any], context: NDArray
 
 
 def inputs_of_step(dtype: Dtype = "float32", channels: int = 5) -> dict[str, TensorSpec]:
-    return step_inputs(4, channels, per_row_inputs(CONTEXT_WIDTH, None, dtype))
+    architecture = Architecture(
+        latent_channels=4,
+        vae_scale_factor=8,
+        latent_scale=0.18215,
+        context_width=CONTEXT_WIDTH,
+        prediction_type="epsilon",
+        native_resolution=(64, 64),
+        condition_channels=channels,
+    )
+    return step_specs(SD, architecture, dtype)
 
 
 def random_inputs(

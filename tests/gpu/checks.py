@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.atomic import atomic_write
+from inpaintrt.conditioning import named, row_shape
 from inpaintrt.demo import load_scene
 from inpaintrt.denoiser import Program, Slots
-from inpaintrt.families import sd
 from inpaintrt.guidance import Guidance
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.output import Timings
@@ -122,14 +122,17 @@ def _request(pipe: InpaintPipeline, seed: int, sampler: str, size: tuple[int, in
     architecture = pipe.manifest.architecture
     table = compile_table(pipe.manifest.scheduler, sampler, 6)
     weights = Guidance(3.0).weights(table.rows, has_negative=False)
-    tokens = pipe.manifest.tokenizer.max_length
-    contexts = random.standard_normal((weights.shape[1], tokens, architecture.context_width))
     shape = (architecture.latent_channels, *size)
     noise = StepNoise(NoiseSource(seed), 1, shape)
+    specs = pipe.stages.step.inputs
+    contexts, tokens = weights.shape[1], pipe.manifest.window
     program = Program(
         table,
         weights,
-        sd.per_row(architecture, contexts.astype(np.float32), 3.0),
+        {
+            name: random.standard_normal(row_shape(specs[name], contexts, tokens)).astype(np.float32)
+            for name in named(specs, "per_row")
+        },
         partial(noise.draw, 0),
         np.full(table.rows, 0.5, np.float32),
     )

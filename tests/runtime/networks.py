@@ -7,9 +7,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
-from inpaintrt.bundle import Build, TensorSpec
-from inpaintrt.conditioning import step_inputs, step_outputs
-from inpaintrt.families.sd import per_row_inputs
+from inpaintrt.bundle import Architecture, Build, TensorSpec
+from inpaintrt.conditioning import step_outputs
+from inpaintrt.families import SD, step_specs
 from inpaintrt_export.step_graph import compose_step
 
 __all__ = [
@@ -94,7 +94,16 @@ def plain_engine(
 
 def small_step_inputs() -> dict[str, TensorSpec]:
     """What a step around `convolution` takes."""
-    return step_inputs(4, 5, per_row_inputs(WIDTH, None, "float32"))
+    architecture = Architecture(
+        latent_channels=4,
+        vae_scale_factor=8,
+        latent_scale=0.18215,
+        context_width=WIDTH,
+        prediction_type="epsilon",
+        native_resolution=(64, 64),
+        condition_channels=5,
+    )
+    return step_specs(SD, architecture)
 
 
 def fused_engine(folder: Path) -> OnnxRuntimeEngine:

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bundles import SD_COMPONENTS
 from inpaintrt.bundle import (
-    COMPONENT_NAMES,
     FAMILIES,
     FORMAT_VERSION,
     MANIFEST_NAME,
@@ -37,7 +37,7 @@ from inpaintrt.errors import BundleFormatError, BundleIntegrityError, BundleNotF
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A folder with a manifest and files, which are not networks."""
-    for name in COMPONENT_NAMES:
+    for name in SD_COMPONENTS:
         (tmp_path / f"{name}.onnx").write_bytes(name.encode())
     (tmp_path / "tokenizer.json").write_text("{}")
     spec = TensorSpec(dtype="float32", shape=("batch", 3), ranges={"batch": AxisRange(min=1, max=8)})
@@ -52,7 +52,7 @@ def bundle(tmp_path: Path) -> Path:
             form="step" if name == "denoiser" else None,
             parity=parity,
         )
-        for name in COMPONENT_NAMES
+        for name in SD_COMPONENTS
     )
     paths = ["tokenizer.json", *(build.file for build in builds)]
     manifest = Manifest(
@@ -70,9 +70,11 @@ def bundle(tmp_path: Path) -> Path:
             native_resolution=(64, 64),
         ),
         scheduler={"_class_name": "DDIMScheduler"},
-        tokenizer=TokenizerSettings(
-            file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
-        ),
+        tokenizers={
+            "text_encoder": TokenizerSettings(
+                file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
+            )
+        },
         builds=builds,
         files=tuple(describe_file(tmp_path, path) for path in paths),
     )
@@ -175,7 +177,17 @@ def _builds(bundle: Path) -> list[dict[str, object]]:
 
 def test_a_missing_component_is_refused(bundle: Path) -> None:
     _edit(bundle, builds=[build for build in _builds(bundle) if build["component"] != "denoiser"])
-    with pytest.raises(BundleFormatError, match="four components"):
+    with pytest.raises(BundleFormatError, match="the components of a checkpoint"):
+        load_manifest(bundle)
+
+
+@pytest.mark.parametrize("names", [[], ["text_encoder", "vae"], ["text_encoder_2"]])
+def test_tokenizers_that_do_not_belong_to_the_text_encoders_are_refused(
+    bundle: Path, names: list[str]
+) -> None:
+    tokenizers = json.loads((bundle / MANIFEST_NAME).read_bytes())["tokenizers"]
+    _edit(bundle, tokenizers=dict.fromkeys(names, tokenizers["text_encoder"]))
+    with pytest.raises(BundleFormatError, match="tokenizer|components"):
         load_manifest(bundle)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Slots, Step
 from inpaintrt.errors import EngineInputError, ParameterError
+from inpaintrt.families import SD
 from inpaintrt.guidance import Guidance
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.pipeline import InpaintPipeline
@@ -162,7 +163,7 @@ def _latents(step: Step, entries: Sequence[Entry]) -> list[NDArray[np.float32]]:
 
 def _enter(pipe: InpaintPipeline, prompt: str) -> Entry:
     options: Options = {"num_inference_steps": 2, "seed": 0, "long_prompts": "windows", "scheduler": "ddim"}
-    request = make_request(prompt, gradient(128, 128), disc_mask(128, 128), options)
+    request = make_request(prompt, gradient(128, 128), disc_mask(128, 128), options, SD)
     stages = pipe.stages
     prepared = stages.prepare(request)
     encoded = stages.encode_images(request, prepared)

@@ -9,6 +9,7 @@ from PIL import Image
 from inpaintrt import InpaintPipeline
 from inpaintrt.denoiser import Slots
 from inpaintrt.errors import EngineRunError, ParameterError
+from inpaintrt.families import SD
 from inpaintrt.flow import Batch, Flow, MicroBatches, Stage
 from inpaintrt.request import Options, Request, make_request
 from runtime.image_tools import disc_mask, gradient, largest_difference
@@ -24,7 +25,7 @@ def pipe() -> Iterator[InpaintPipeline]:
 
 
 def _request(options: Options = OPTIONS, mask: Image.Image | None = None) -> Request:
-    return make_request("a red balloon", gradient(SIDE, SIDE), mask or disc_mask(SIDE, SIDE), options)
+    return make_request("a red balloon", gradient(SIDE, SIDE), mask or disc_mask(SIDE, SIDE), options, SD)
 
 
 def _prepared(pipe: InpaintPipeline, request: Request) -> Flow:
@@ -144,6 +145,6 @@ def test_a_mask_with_nothing_to_repaint_ends_a_flow_early(pipe: InpaintPipeline)
 
 def test_what_cannot_be_sampled_is_refused_before_anything_is_read(pipe: InpaintPipeline) -> None:
     options: Options = {"scheduler": "euler", "eta": 0.5}
-    request = make_request("a tree", b"no image", disc_mask(SIDE, SIDE), options)
+    request = make_request("a tree", b"no image", disc_mask(SIDE, SIDE), options, SD)
     with pytest.raises(ParameterError, match="eta has no meaning"):
         Flow(pipe.stages, request)

@@ -21,6 +21,7 @@ from inpaintrt.errors import (
     PromptError,
     SchedulerError,
 )
+from inpaintrt.families import SD
 from inpaintrt.request import Request, make_request
 from runtime.image_tools import disc_mask, gradient, largest_difference
 
@@ -338,7 +339,7 @@ def test_a_table_is_compiled_once_for_equal_settings(pipe: InpaintPipeline) -> N
 
 def _request(**changes: Any) -> Request:
     options: Any = {"seed": 0, **changes}
-    return make_request("a red balloon", IMAGE, MASK, options)
+    return make_request("a red balloon", IMAGE, MASK, options, SD)
 
 
 def test_an_unknown_scheduler_lists_the_known(pipe: InpaintPipeline) -> None:

@@ -99,7 +99,7 @@ def test_the_text_encoder_does_not_run_for_embeddings(tiny_bundle: Path) -> None
 def test_the_embeddings_of_texts_give_the_image_of_the_texts(
     ours: InpaintPipeline, negative_mode: Any
 ) -> None:
-    (embedding, negative), _ = ours.stages.prompts.encode([PROMPT, "a tree"])
+    (embedding, negative), *_ = ours.stages.prompts.encoders[0].encode([PROMPT, "a tree"])
     options: dict[str, Any] = {**INPAINTING, **SHORT, "negative_mode": negative_mode}
     texts = ours(PROMPT, negative_prompt="a tree", **options).images[0]
     embedded = ours(prompt_embeds=embedding[None], negative_prompt_embeds=negative[None], **options).images[0]

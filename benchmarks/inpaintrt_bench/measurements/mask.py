@@ -180,7 +180,7 @@ def _region(
     pipe: InpaintPipeline, image: Image.Image, mask: Image.Image
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Width and height of the part that runs, and of the run."""
-    (prepared,) = pipe.stages.prepare(make_request(_PROMPT, image, mask, {}))
+    (prepared,) = pipe.stages.prepare(make_request(_PROMPT, image, mask, {}, pipe.stages.family))
     height, width = prepared.image.shape[2:]
     return image.size if prepared.box is None else prepared.box.size, (width, height)
 

@@ -57,7 +57,7 @@ def around_engines(bundle: str, repeats: int) -> Row:
     """
     loaded = load_bundle(bundle)
     engines = {name: TimedEngine(engine) for name, engine in loaded.engines.items()}
-    pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
+    pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizers))
     scene = load_scene()
     shares, totals = [], []
     for run in range(repeats + 1):

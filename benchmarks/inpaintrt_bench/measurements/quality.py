@@ -267,7 +267,7 @@ def _row(pipe: InpaintPipeline, setting: Setting, tally: _Tally, original_edge: 
 def _evaluations(pipe: InpaintPipeline, setting: Setting) -> int:
     """How often the UNet is asked for one image: the steps, once or twice each."""
     blank = Image.new("RGB", (_SIDE, _SIDE))
-    request = make_request("", blank, blank, setting.options)
+    request = make_request("", blank, blank, setting.options, pipe.stages.family)
     rows = pipe.stages.compile(request).rows
     return int(np.count_nonzero(request.guidance.weights(rows, has_negative=False)))
 

@@ -65,7 +65,7 @@ def _axes(manifest: Manifest, case: Case, guided: int) -> dict[str, dict[str, in
     factor = manifest.architecture.vae_scale_factor
     pixels = {"height": case.height, "width": case.width}
     latents = {name: size // factor for name, size in pixels.items()}
-    tokens = {"tokens": manifest.tokenizer.max_length}
+    tokens = {"tokens": manifest.window}
     rows = {"slots": case.batch, "rows": guided * case.batch, "batch": guided * case.batch}
     return {
         "text_encoder": {"batch": 1, **tokens},

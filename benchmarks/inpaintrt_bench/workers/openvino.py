@@ -84,7 +84,7 @@ class OpenVinoRunner:
             name: OpenVinoEngine(core, folder / build.file, build)
             for name, build in manifest.exported.items()
         }
-        settings = manifest.tokenizer
+        settings = manifest.tokenizers["text_encoder"]
         tokenizer = PromptTokenizer(
             folder / settings.file,
             max_length=settings.max_length,
@@ -92,7 +92,7 @@ class OpenVinoRunner:
             eos_id=settings.end_token,
             pad_id=settings.pad_token,
         )
-        self._loaded = LoadedBundle(manifest, engines, tokenizer)
+        self._loaded = LoadedBundle(manifest, engines, {"text_encoder": tokenizer})
 
     def run(self, case: Case) -> Outcome:
         """Paint once."""

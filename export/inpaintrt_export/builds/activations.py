@@ -78,7 +78,7 @@ def _measure_run(folder: Path, scratch: Path, manifest: Manifest, name: str, sid
     """Bytes for each row or image of a run, in a process of its own: memory that is kept would hide some."""
     factor = manifest.architecture.vae_scale_factor
     resolution = (side * factor, side * factor)
-    sizes = axis_sizes(name, resolution, factor, manifest.tokenizer.max_length, rows=_ROWS)
+    sizes = axis_sizes(name, resolution, factor, manifest.window, rows=_ROWS)
     shapes = input_shapes(manifest.exported[name], sizes)
     inputs = scratch / f"{name}-{side}.npz"
     np.savez(inputs, allow_pickle=False, **random_inputs(manifest, name, shapes))

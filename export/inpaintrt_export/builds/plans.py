@@ -95,7 +95,7 @@ def describe_plan(
 ) -> Build:
     """What the plan of a component is to be, with the sizes that earlier builds gave it."""
     source = choose_source(manifest, name, settings.precision)
-    tokens = manifest.tokenizer.max_length
+    tokens = manifest.window
     draft = Build(
         component=name,
         precision=source.precision,

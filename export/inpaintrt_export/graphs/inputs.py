@@ -42,7 +42,7 @@ def axis_sizes(
     height, width = resolution
     latent = {"height": height // factor, "width": width // factor}
     match component:
-        case "text_encoder":
+        case "text_encoder" | "text_encoder_2":
             return {"batch": 1, "tokens": tokens}
         case "vae_encoder":
             return {"batch": 1, "height": height, "width": width}
@@ -86,9 +86,9 @@ def random_inputs(manifest: Manifest, name: str, shapes: Shapes) -> dict[str, ND
         name: The component's name.
         shapes: The shape of every input.
     """
-    tokenizer = manifest.tokenizer
+    tokens = (max(each.start_token, each.end_token, each.pad_token) for each in manifest.tokenizers.values())
     limits = {
-        "input_ids": max(tokenizer.start_token, tokenizer.end_token, tokenizer.pad_token) + 1,
+        "input_ids": max(tokens) + 1,
         "clip_skip": manifest.architecture.text_layers or 1,
         "row_slot": shapes.get("state", (1,))[0],
         "timestep": _TIMESTEPS,

@@ -108,14 +108,14 @@ def compare_networks(own: Path, other: Path, manifest: Manifest, name: str) -> P
         PlanBuildError: The component has an axis whose size is not known.
     """
     exported = manifest.exported[name]
-    factor, tokens = manifest.architecture.vae_scale_factor, manifest.tokenizer.max_length
+    factor, tokens = manifest.architecture.vae_scale_factor, manifest.window
     height, width = _SMALL
     sizes = axis_sizes(name, (height * factor, width * factor), factor, tokens, rows=_ROWS)
     shapes = input_shapes(exported, sizes)
     inputs = random_inputs(manifest, name, shapes)
-    output = _run(open_session(own, sparing=exported.precision != "fp32"), inputs)
+    outputs = open_session(own, sparing=exported.precision != "fp32").run(None, inputs)
     case = ", ".join(f"{tensor} {'x'.join(map(str, shape))}" for tensor, shape in list(shapes.items())[:2])
-    reference = Reference(case=case, inputs=inputs, output=output.astype(np.float32))
+    reference = Reference(case, inputs, tuple(output.astype(np.float32) for output in outputs))
     return compare_case(open_session(other, sparing=True), reference)
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part", "predicting"]
 
-Part = Literal["text_encoder", "vae", "unet"]
-PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
+Part = Literal["text_encoder", "text_encoder_2", "vae", "unet"]
+PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2", "vae", "unet")
+"""All parts that a checkpoint may have."""
 
 
 def predicting(scheduler: Mapping[str, Any], prediction_type: PredictionType | None) -> dict[str, Any]:
@@ -26,6 +27,10 @@ def predicting(scheduler: Mapping[str, Any], prediction_type: PredictionType | N
 class CheckpointConfigs(Protocol):
     """What describes a checkpoint: everything but its weights."""
 
+    def has(self, part: Part) -> bool:
+        """Whether the checkpoint has a part."""
+        ...
+
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`.
 
@@ -34,8 +39,12 @@ class CheckpointConfigs(Protocol):
         """
         ...
 
-    def tokenizer(self) -> tuple[Tokenizer, int]:
-        """The tokenizer, without padding and truncation, and the id of the token that pads a window.
+    def pipeline_config(self) -> dict[str, Any]:
+        """The checkpoint's `model_index.json`; empty where there is none."""
+        ...
+
+    def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
+        """A text encoder's tokenizer without padding and truncation, and the id of what pads a window.
 
         Raises:
             SourceError: There is no CLIP tokenizer.

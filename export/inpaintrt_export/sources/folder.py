@@ -6,15 +6,14 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
-from transformers import CLIPTextModel
 
-from inpaintrt.bundle import Checkpoint
+from inpaintrt.bundle import TEXT_ENCODERS, Checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
 from inpaintrt_export.configs import read_config
+from inpaintrt_export.families.parts import CLASSES
 from inpaintrt_export.sources.checkpoint import PARTS, predicting
-from inpaintrt_export.tokenizer import read_tokenizer
+from inpaintrt_export.tokenizer import PADDING, read_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +28,7 @@ __all__ = ["FolderSource"]
 
 _WEIGHT_STEMS: dict[Part, tuple[str, str]] = {
     "text_encoder": ("model", "pytorch_model"),
+    "text_encoder_2": ("model", "pytorch_model"),
     "vae": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
     "unet": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
 }
@@ -37,6 +37,8 @@ _WEIGHT_STEMS: dict[Part, tuple[str, str]] = {
 
 class FolderSource:
     """A checkpoint in a folder: `text_encoder`, `vae`, `unet`, `tokenizer` and `scheduler`.
+
+    SDXL has `text_encoder_2` and `tokenizer_2`, too.
 
     Args:
         folder: The checkpoint.
@@ -65,7 +67,16 @@ class FolderSource:
         self._variant = variant
         self._allow_pickle = allow_pickle
         self._prediction_type = prediction_type
-        self._tokenizer = folder / "tokenizer" if tokenizer is None else tokenizer
+        self._tokenizer = tokenizer
+
+    def has(self, part: Part) -> bool:
+        """Whether the checkpoint has a part."""
+        return (self._folder / part).is_dir()
+
+    def pipeline_config(self) -> dict[str, Any]:
+        """The `model_index.json`; empty where there is none."""
+        path = self._folder / "model_index.json"
+        return read_config(path, f"no model_index.json in {self._folder}") if path.is_file() else {}
 
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`."""
@@ -76,9 +87,11 @@ class FolderSource:
         path = self._folder / "scheduler" / "scheduler_config.json"
         return predicting(read_config(path, f"no scheduler in {self._folder}"), self._prediction_type)
 
-    def tokenizer(self) -> tuple[Tokenizer, int]:
-        """The tokenizer, and the id of the token that pads a window."""
-        return read_tokenizer(self._tokenizer)
+    def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
+        """A text encoder's tokenizer, and the id of the token that pads a window."""
+        if self._tokenizer is not None:
+            return read_tokenizer(self._tokenizer, padding=PADDING.get(part))
+        return read_tokenizer(self._folder / part.replace("text_encoder", "tokenizer"))
 
     def load(self, part: Part) -> nn.Module:
         """The part in float32."""
@@ -106,7 +119,7 @@ class FolderSource:
     def origin(self) -> Checkpoint:
         """Name, revision, and digest over the weights' files in the order of their names."""
         digest = hashlib.sha256()
-        for part in PARTS:
+        for part in filter(self.has, PARTS):
             for path in self._weight_files(part, pickled=self._is_pickled(part)):
                 with path.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -151,16 +164,11 @@ class FolderSource:
 
 
 def _load(part: Part, folder: Path, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    match part:
-        case "text_encoder":
-            result = CLIPTextModel.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="eager", **options
-            )
-        case "vae":
-            result = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, **options)
-        case "unet":
-            result = UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32, **options)
-    model, info = result
+    if part in TEXT_ENCODERS:
+        options |= {"dtype": torch.float32, "attn_implementation": "eager"}
+    else:
+        options["torch_dtype"] = torch.float32
+    model, info = CLASSES[part].from_pretrained(folder, **options)
     return model, info
 
 

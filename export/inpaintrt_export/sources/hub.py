@@ -31,8 +31,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SETTINGS = (
     "model_index.json",
     "scheduler/scheduler_config.json",
-    "tokenizer/*.json",
-    "tokenizer/*.txt",
+    "tokenizer*/*.json",
+    "tokenizer*/*.txt",
     *(f"{part}/config.json" for part in PARTS),
 )
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
@@ -81,6 +81,7 @@ def _weight_patterns(options: SourceOptions, suffix: str) -> list[str]:
     middle = "" if options.variant is None else f".{options.variant}"
     stems = {
         "text_encoder": "model" if suffix == "safetensors" else "pytorch_model",
+        "text_encoder_2": "model" if suffix == "safetensors" else "pytorch_model",
         "vae": "diffusion_pytorch_model",
         "unet": "diffusion_pytorch_model",
     }
@@ -144,7 +145,11 @@ def _explain(repository: str, options: SourceOptions, error: Exception) -> Sourc
 
 
 def _parts_without(folder: Path, pattern: str) -> list[Part]:
-    return [part for part in PARTS if not any((folder / part).glob(pattern))]
+    """The parts that have no weights, of those that a checkpoint of this family has."""
+    wanted = [part for part in PARTS if part != "text_encoder_2" or (folder / part).is_dir()]
+    if (folder / "text_encoder_2").is_dir() and not (folder / "text_encoder").is_dir():
+        wanted.remove("text_encoder")
+    return [part for part in wanted if not any((folder / part).glob(pattern))]
 
 
 def _explain_lack(

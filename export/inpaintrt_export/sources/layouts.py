@@ -1,8 +1,8 @@
-"""Configurations of Stable Diffusion 1.x and 2.x, and of tiny checkpoints for tests."""
+"""Configurations of Stable Diffusion 1.x, 2.x and XL, and of tiny checkpoints for tests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ class Layout:
         parts: The `config.json` of each part.
         scheduler: The `scheduler_config.json`.
         vocabulary: Number of tokens.
-        padding: The token that pads a window.
+        padding: The token that pads a window, for each text encoder.
+        pipeline: What the `model_index.json` says beside the classes.
     """
 
     parts: dict[Part, Config]
     scheduler: Config
     vocabulary: int
-    padding: str
+    padding: dict[Part, str]
+    pipeline: Config = field(default_factory=dict)
 
 
 _CROSS_DOWN = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]
@@ -116,7 +118,7 @@ _SD15 = Layout(
     parts={"text_encoder": _text_encoder(), "vae": _vae(), "unet": _unet()},
     scheduler=_SCHEDULER,
     vocabulary=49408,
-    padding="<|endoftext|>",
+    padding={"text_encoder": "<|endoftext|>"},
 )
 
 _SD2 = Layout(
@@ -137,7 +139,7 @@ _SD2 = Layout(
     },
     scheduler=_SCHEDULER,
     vocabulary=49408,
-    padding="!",
+    padding={"text_encoder": "!"},
 )
 
 _TINY_VOCABULARY = 768
@@ -169,7 +171,7 @@ _TINY = Layout(
     },
     scheduler=_SCHEDULER,
     vocabulary=_TINY_VOCABULARY,
-    padding="<|endoftext|>",
+    padding={"text_encoder": "<|endoftext|>"},
 )
 
 
@@ -207,9 +209,128 @@ _TINY_SD2 = replace(
             "use_linear_projection": True,
         },
     },
-    padding="!",
+    padding={"text_encoder": "!"},
 )
 """As Stable Diffusion 2.x, but for a VAE of factor 4."""
+
+_SDXL_SCHEDULER: Config = {
+    **{name: value for name, value in _SCHEDULER.items() if name != "trained_betas"},
+    "_class_name": "EulerDiscreteScheduler",
+    "clip_sample": False,
+    "interpolation_type": "linear",
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+}
+
+
+def _text_encoder_2(**changes: object) -> Config:
+    """SDXL's text encoder with a projection; as published, its `eos_token_id` is none of the tokenizer's."""
+    return _text_encoder(
+        architectures=["CLIPTextModelWithProjection"],
+        bos_token_id=0,
+        eos_token_id=2,
+        hidden_act="gelu",
+        model_type="clip_text_model",
+        pad_token_id=1,
+        **changes,
+    )
+
+
+_SDXL = Layout(
+    parts={
+        "text_encoder": _text_encoder(bos_token_id=0, eos_token_id=2, pad_token_id=1),
+        "text_encoder_2": _text_encoder_2(
+            hidden_size=1280,
+            intermediate_size=5120,
+            num_attention_heads=20,
+            num_hidden_layers=32,
+            projection_dim=1280,
+        ),
+        "vae": _vae(force_upcast=True, sample_size=1024, scaling_factor=0.13025),
+        "unet": _unet(
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            attention_head_dim=[5, 10, 20],
+            block_out_channels=[320, 640, 1280],
+            cross_attention_dim=2048,
+            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            projection_class_embeddings_input_dim=2816,
+            sample_size=128,
+            transformer_layers_per_block=[1, 2, 10],
+            up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            use_linear_projection=True,
+        ),
+    },
+    scheduler=_SDXL_SCHEDULER,
+    vocabulary=49408,
+    padding={"text_encoder": "<|endoftext|>", "text_encoder_2": "!"},
+    pipeline={"force_zeros_for_empty_prompt": True},
+)
+
+
+def _refiner(layout: Layout, **unet: object) -> Layout:
+    """SDXL's refiner: no first text encoder, and an aesthetic score in the place of the target size."""
+    parts = dict(layout.parts)
+    del parts["text_encoder"]
+    width = parts["text_encoder_2"]["hidden_size"]
+    pooled = parts["text_encoder_2"]["projection_dim"]
+    latents = layout.parts["unet"]["out_channels"]
+    parts["unet"] = {
+        **layout.parts["unet"],
+        "cross_attention_dim": width,
+        "in_channels": latents,
+        "projection_class_embeddings_input_dim": pooled + 5 * layout.parts["unet"]["addition_time_embed_dim"],
+        **unet,
+    }
+    pipeline = {"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True}
+    return replace(layout, parts=parts, padding={"text_encoder_2": "!"}, pipeline=pipeline)
+
+
+_SDXL_REFINER = _refiner(
+    _SDXL,
+    attention_head_dim=[6, 12, 24, 24],
+    block_out_channels=[384, 768, 1536, 1536],
+    down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    transformer_layers_per_block=4,
+    up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+)
+
+_TINY_SDXL = Layout(
+    parts={
+        "text_encoder": {
+            **_TINY.parts["text_encoder"],
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "pad_token_id": 1,
+        },
+        "text_encoder_2": _text_encoder_2(
+            hidden_size=24,
+            intermediate_size=32,
+            num_attention_heads=2,
+            num_hidden_layers=4,
+            projection_dim=20,
+            vocab_size=_TINY_VOCABULARY,
+        ),
+        "vae": {**_TINY.parts["vae"], "force_upcast": True, "scaling_factor": 0.13025},
+        "unet": {
+            **_TINY.parts["unet"],
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "attention_head_dim": [2, 4],
+            "cross_attention_dim": 40,
+            "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+            "projection_class_embeddings_input_dim": 20 + 6 * 8,
+            "transformer_layers_per_block": [1, 2],
+            "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+            "use_linear_projection": True,
+        },
+    },
+    scheduler=_SDXL_SCHEDULER,
+    vocabulary=_TINY_VOCABULARY,
+    padding={"text_encoder": "<|endoftext|>", "text_encoder_2": "!"},
+    pipeline={"force_zeros_for_empty_prompt": True},
+)
 
 LAYOUTS: dict[str, Layout] = {
     "sd15": _text_to_image(_SD15),
@@ -217,8 +338,14 @@ LAYOUTS: dict[str, Layout] = {
     "sd2": _text_to_image(_SD2, scheduler=_SD2_V_PREDICTION, sample_size=96),
     "sd2-base": _text_to_image(_SD2),
     "sd2-inpaint": _SD2,
+    "sdxl": _text_to_image(_SDXL),
+    "sdxl-inpaint": _SDXL,
+    "sdxl-refiner": _SDXL_REFINER,
     "tiny": _TINY,
     "tiny-lcm": _text_to_image(_TINY, time_cond_proj_dim=32),
+    "tiny-sdxl": _text_to_image(_TINY_SDXL),
+    "tiny-sdxl-inpaint": _TINY_SDXL,
+    "tiny-sdxl-refiner": _refiner(_TINY_SDXL),
     "tiny-sd2": _text_to_image(_TINY_SD2, scheduler=_SD2_V_PREDICTION),
     "tiny-text-to-image": _text_to_image(_TINY),
 }

@@ -17,15 +17,15 @@ from diffusers.loaders.single_file_utils import (
 )
 from safetensors import SafetensorError, safe_open
 
-from inpaintrt.bundle import Checkpoint
+from inpaintrt.bundle import TEXT_ENCODERS, Checkpoint
 from inpaintrt.errors import SourceError, UnsafeWeightsError
-from inpaintrt_export.families.sd import inpaints, make_part
+from inpaintrt_export.families.parts import inpaints, make_part
 from inpaintrt_export.sources.checkpoint import predicting
 from inpaintrt_export.sources.layouts import LAYOUTS
-from inpaintrt_export.tokenizer import read_tokenizer
+from inpaintrt_export.tokenizer import PADDING, read_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -40,16 +40,22 @@ __all__ = ["LAYOUTS_BY_CONTEXT_WIDTH", "SingleFileSource"]
 LAYOUTS_BY_CONTEXT_WIDTH: dict[int, tuple[Layout, ...]] = {
     768: (LAYOUTS["sd15"], LAYOUTS["sd15-inpaint"]),
     1024: (LAYOUTS["sd2"], LAYOUTS["sd2-base"], LAYOUTS["sd2-inpaint"]),
+    1280: (LAYOUTS["sdxl-refiner"],),
+    2048: (LAYOUTS["sdxl"], LAYOUTS["sdxl-inpaint"]),
 }
 """Where layouts differ only in what the UNet predicts, the first is that of a file that does not say so."""
 
-_PREFIXES: dict[Part, str] = {
-    "text_encoder": "cond_stage_model.",
-    "vae": "first_stage_model.",
-    "unet": "model.diffusion_model.",
+_PREFIXES: dict[Part, tuple[str, ...]] = {
+    "text_encoder": ("conditioner.embedders.0.transformer.", "cond_stage_model."),
+    "text_encoder_2": ("conditioner.embedders.1.model.", "conditioner.embedders.0.model."),
+    "vae": ("first_stage_model.",),
+    "unet": ("model.diffusion_model.",),
 }
-_OPEN_CLIP_PREFIX = "cond_stage_model.model."
-_CONTEXT_WEIGHT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+"""Where the weights of a part lie; that of SDXL comes first, its refiner has one text encoder."""
+_OPEN_CLIP_PREFIXES = ("cond_stage_model.model.", *_PREFIXES["text_encoder_2"])
+_CONTEXT_WEIGHT = re.compile(
+    r"model\.diffusion_model\.input_blocks\.\d+\.1\.transformer_blocks\.0\.attn2\.to_k\.weight"
+)
 _FIRST_WEIGHT = "model.diffusion_model.input_blocks.0.0.weight"
 _LAST_WEIGHT = "model.diffusion_model.out.2.weight"
 _BASE_STEPS = 875_000
@@ -97,12 +103,13 @@ class SingleFileSource:
         self._tokenizer = _find_tokenizer(path) if tokenizer is None else tokenizer
 
     def _find_layout(self) -> Layout:
-        width = self._shape(_CONTEXT_WEIGHT)[1]
+        context = next(filter(_CONTEXT_WEIGHT.fullmatch, sorted(self._weights.names)), "attn2.to_k.weight")
+        width = self._shape(context)[1]
         layouts = LAYOUTS_BY_CONTEXT_WIDTH.get(width)
         if layouts is None:
             known = ", ".join(map(str, LAYOUTS_BY_CONTEXT_WIDTH))
             raise SourceError(
-                f"{self._path} is not a checkpoint of Stable Diffusion 1.x or 2.x",
+                f"{self._path} is not a checkpoint of Stable Diffusion 1.x, 2.x or XL",
                 received=f"embeddings of width {width}",
                 expected=f"width {known}",
             )
@@ -124,6 +131,14 @@ class SingleFileSource:
             )
         return tuple(self._weights.read(name).shape)
 
+    def has(self, part: Part) -> bool:
+        """Whether checkpoints of this layout have a part."""
+        return part in self._layout.parts
+
+    def pipeline_config(self) -> dict[str, Any]:
+        """What the `model_index.json` of this layout says beside the classes."""
+        return self._layout.pipeline
+
     def config(self, part: Part) -> dict[str, Any]:
         """The part's configuration, with the UNet's channels as the file has them."""
         config = copy.deepcopy(self._layout.parts[part])
@@ -134,18 +149,23 @@ class SingleFileSource:
 
     def load(self, part: Part) -> nn.Module:
         """The part in float32."""
-        prefix = _PREFIXES[part]
-        names = [name for name in self._weights.names if name.startswith(prefix)]
-        if not names:
-            raise SourceError(
-                f"there is no {part} in {self._path}",
-                expected=f"weights that begin with {prefix}",
-                hint="name a file that holds the whole checkpoint",
-            )
+        names = self._names(part)
         weights = {name: self._weights.read(name).float() for name in names}
         model = _make(part, self.config(part))
         self._fill(part, model, _convert(part, weights, model))
         return model.eval()
+
+    def _names(self, part: Part) -> list[str]:
+        """The names of a part's weights."""
+        for prefix in _PREFIXES[part]:
+            names = [name for name in self._weights.names if name.startswith(prefix)]
+            if names:
+                return names
+        raise SourceError(
+            f"there is no {part} in {self._path}",
+            expected=f"weights that begin with {' or '.join(_PREFIXES[part])}",
+            hint="name a file that holds the whole checkpoint",
+        )
 
     def _fill(self, part: Part, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         try:
@@ -160,15 +180,15 @@ class SingleFileSource:
                 hint="name a diffusers folder of this checkpoint",
             )
 
-    def tokenizer(self) -> tuple[Tokenizer, int]:
-        """The tokenizer, and the id of the token that pads a window."""
+    def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
+        """A text encoder's tokenizer, and the id of the token that pads a window."""
         if self._tokenizer is None:
             raise SourceError(
                 f"there is no tokenizer beside {self._path}, and a single file holds none",
                 expected="tokenizer.json, or vocab.json and merges.txt",
                 hint="name the folder of a CLIP tokenizer with --tokenizer",
             )
-        return read_tokenizer(self._tokenizer)
+        return read_tokenizer(self._tokenizer, padding=PADDING.get(part))
 
     def scheduler_config(self) -> dict[str, Any]:
         """The scheduler that checkpoints of this layout come with."""
@@ -274,7 +294,7 @@ def _find_tokenizer(path: Path) -> Path | None:
 
 def _make(part: Part, config: dict[str, Any]) -> nn.Module:
     # Not on the meta device: the text encoder's position ids are no weight, and would stay there.
-    with torch.device("cpu" if part == "text_encoder" else "meta"):
+    with torch.device("cpu" if part in TEXT_ENCODERS else "meta"):
         return make_part(part, config)
 
 
@@ -282,7 +302,7 @@ def _convert(part: Part, weights: dict[str, Tensor], model: Any) -> dict[str, Te
     """Give the weights the names that diffusers and transformers use."""
     converted: dict[str, Tensor]
     match part:
-        case "text_encoder":
+        case "text_encoder" | "text_encoder_2":
             return _convert_text_encoder(weights, model)
         case "vae":
             converted = convert_ldm_vae_checkpoint(weights, model.config)
@@ -291,9 +311,14 @@ def _convert(part: Part, weights: dict[str, Tensor], model: Any) -> dict[str, Te
     return converted
 
 
+def _any_begins(names: Iterable[str], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in names)
+
+
 def _convert_text_encoder(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    if any(name.startswith(_OPEN_CLIP_PREFIX) for name in weights):
-        converted = convert_open_clip_checkpoint(model, weights, prefix=_OPEN_CLIP_PREFIX)
+    open_clip = next((prefix for prefix in _OPEN_CLIP_PREFIXES if _any_begins(weights, prefix)), None)
+    if open_clip is not None:
+        converted = convert_open_clip_checkpoint(model, weights, prefix=open_clip)
     else:
         converted = convert_ldm_clip_checkpoint(weights)
     # transformers 5 holds the layers in the model itself, transformers 4 in its attribute text_model.

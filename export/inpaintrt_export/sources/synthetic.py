@@ -9,10 +9,11 @@ import diffusers
 import torch
 from torch import nn
 
-from inpaintrt.bundle import Checkpoint
+from inpaintrt.bundle import TEXT_ENCODERS, Checkpoint
 from inpaintrt.errors import SourceError
-from inpaintrt_export.families.sd import make_part, pipeline_class
-from inpaintrt_export.sources.checkpoint import PARTS, predicting
+from inpaintrt_export.families import find_family
+from inpaintrt_export.families.parts import CLASSES, make_part
+from inpaintrt_export.sources.checkpoint import predicting
 from inpaintrt_export.sources.layouts import LAYOUTS
 from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, clip_tokenizer, train_vocabulary
 
@@ -59,6 +60,19 @@ class SyntheticSource:
         self._seed = seed
         self._prediction_type = prediction_type
 
+    def has(self, part: Part) -> bool:
+        """Whether the checkpoint has a part."""
+        return part in self._layout.parts
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts."""
+        return tuple(self._layout.parts)
+
+    def pipeline_config(self) -> dict[str, Any]:
+        """What the `model_index.json` says beside the classes."""
+        return dict(self._layout.pipeline)
+
     def config(self, part: Part) -> dict[str, Any]:
         """The part's `config.json`."""
         return dict(self._layout.parts[part])
@@ -66,19 +80,18 @@ class SyntheticSource:
     def load(self, part: Part) -> nn.Module:
         """The part in float32 with weights drawn from the seed."""
         generator = torch.Generator().manual_seed(self._seed)
-        make = {"text_encoder": _make_text_encoder, "vae": _make_vae, "unet": _make_unet}[part]
         with torch.no_grad():
-            model: nn.Module = make(self.config(part), generator)
+            model = _make(part, self.config(part), generator)
         return model.eval()
 
     def vocabulary(self) -> Vocabulary:
         """A byte-pair vocabulary of the architecture's size."""
         return train_vocabulary(self._layout.vocabulary, _CORPUS)
 
-    def tokenizer(self) -> tuple[Tokenizer, int]:
-        """The tokenizer, and the id of the token that pads a window."""
+    def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
+        """A text encoder's tokenizer, and the id of the token that pads a window."""
         vocabulary = self.vocabulary()
-        return clip_tokenizer(vocabulary), vocabulary.ids[self._layout.padding]
+        return clip_tokenizer(vocabulary), vocabulary.ids[self._layout.padding[part]]
 
     def scheduler_config(self) -> dict[str, Any]:
         """The `scheduler_config.json`."""
@@ -89,10 +102,17 @@ class SyntheticSource:
         return Checkpoint(id=self._name, revision=f"seed {self._seed}")
 
 
-def _make_text_encoder(config: dict[str, Any], generator: torch.Generator) -> nn.Module:
-    encoder = make_part("text_encoder", config)
-    _fill(encoder, generator)
-    return encoder
+def _make(part: Part, config: dict[str, Any], generator: torch.Generator) -> nn.Module:
+    made: nn.Module
+    match part:
+        case "vae":
+            made = _make_vae(config, generator)
+        case "unet":
+            made = _make_unet(config, generator)
+        case _:
+            made = make_part(part, config)
+            _fill(made, generator)
+    return made
 
 
 def _make_vae(config: dict[str, Any], generator: torch.Generator) -> AutoencoderKL:
@@ -119,9 +139,19 @@ def _make_unet(config: dict[str, Any], generator: torch.Generator) -> UNet2DCond
     _sharpen_cross_attention(unet)
     sample = torch.randn(1, config["in_channels"], 8, 8, generator=generator)
     context = torch.randn(1, 8, config["cross_attention_dim"], generator=generator)
-    predicted = unet(sample, torch.tensor([500.0]), context).sample
+    added = _added_conditions(config, generator)
+    predicted = unet(sample, torch.tensor([500.0]), context, added_cond_kwargs=added).sample
     _rescale(unet.conv_out, 1 / predicted.std(), torch.zeros(config["out_channels"]))
     return unet
+
+
+def _added_conditions(config: dict[str, Any], generator: torch.Generator) -> dict[str, torch.Tensor] | None:
+    """A pooled prompt and sizes, for UNets that take them."""
+    if config.get("addition_embed_type") is None:
+        return None
+    total, each = config["projection_class_embeddings_input_dim"], config["addition_time_embed_dim"]
+    pooled = torch.randn(1, total - each, generator=generator)
+    return {"text_embeds": pooled, "time_ids": torch.full((1, 1), 512.0)}
 
 
 def _fill(module: nn.Module, generator: torch.Generator) -> None:
@@ -161,40 +191,48 @@ def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
         SourceError: There is no synthetic checkpoint of that name.
     """
     source = SyntheticSource(name, seed)
-    for part in PARTS:
+    for part in source.parts:
         model: Any = source.load(part)
         model.save_pretrained(folder / part, safe_serialization=True)
-    _save_tokenizer(source, folder / "tokenizer")
+        if part in TEXT_ENCODERS:
+            _save_tokenizer(source, part, folder / part.replace("text_encoder", "tokenizer"))
     _write_json(folder / "scheduler" / "scheduler_config.json", source.scheduler_config())
     _write_json(folder / "model_index.json", _model_index(source))
 
 
 def _model_index(source: SyntheticSource) -> dict[str, Any]:
-    return {
-        "_class_name": pipeline_class(source.config("unet")),
+    unet = source.config("unet")
+    xl = unet.get("addition_embed_type") is not None
+    index: dict[str, Any] = {
+        "_class_name": find_family(unet).pipeline_class(source),
         "_diffusers_version": diffusers.__version__,
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
         "scheduler": ["diffusers", source.scheduler_config()["_class_name"]],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        **source.pipeline_config(),
     }
+    if xl:
+        index |= {"text_encoder": [None, None], "tokenizer": [None, None]}
+    else:
+        index |= {"requires_safety_checker": False, "safety_checker": [None, None]}
+    for part in source.parts:
+        library = "transformers" if part in TEXT_ENCODERS else "diffusers"
+        index[part] = [library, CLASSES[part].__name__]
+        if part in TEXT_ENCODERS:
+            index[part.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
+    return index
 
 
-def _save_tokenizer(source: SyntheticSource, folder: Path) -> None:
+def _save_tokenizer(source: SyntheticSource, part: Part, folder: Path) -> None:
     vocabulary = source.vocabulary()
-    tokenizer, pad_id = source.tokenizer()
+    tokenizer, pad_id = source.tokenizer(part)
     _write_json(folder / "vocab.json", vocabulary.ids)
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in vocabulary.merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = {
         "bos_token": START_TOKEN,
         "eos_token": END_TOKEN,
-        "model_max_length": source.config("text_encoder")["max_position_embeddings"],
+        "model_max_length": source.config(part)["max_position_embeddings"],
         "pad_token": tokenizer.id_to_token(pad_id),
         "tokenizer_class": "CLIPTokenizer",
         "unk_token": END_TOKEN,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from inpaintrt.atomic import atomic_write
-from inpaintrt.bundle.records import COMPONENT_NAMES, FAMILIES, FORMAT_VERSION, Manifest
+from inpaintrt.bundle.records import COMPONENT_NAMES, FAMILIES, FORMAT_VERSION, TEXT_ENCODERS, Manifest
 from inpaintrt.errors import BundleFormatError, BundleNotFoundError
 
 __all__ = ["MANIFEST_NAME", "load_manifest", "save_manifest"]
@@ -108,13 +108,22 @@ def _check_family(manifest: Manifest, path: Path) -> None:
 
 
 def _check_components(manifest: Manifest, path: Path) -> None:
-    exported = sorted(build.component for build in manifest.builds if build.network_sha256 is None)
-    unknown = {build.component for build in manifest.builds} - set(COMPONENT_NAMES)
-    if exported != sorted(COMPONENT_NAMES) or unknown:
+    encoders = [name for name in TEXT_ENCODERS if name in manifest.tokenizers]
+    expected = [name for name in COMPONENT_NAMES if name not in TEXT_ENCODERS or name in encoders]
+    exported = [build.component for build in manifest.builds if build.network_sha256 is None]
+    unknown = {build.component for build in manifest.builds} - set(expected)
+    if not encoders or len(encoders) != len(manifest.tokenizers):
         raise BundleFormatError(
-            f"{path} does not describe the four components of an inpainting checkpoint",
-            received=", ".join([*exported, *sorted(unknown - set(exported))]) or "none",
-            expected=", ".join(COMPONENT_NAMES),
+            f"{path} has no tokenizer, or one for no text encoder",
+            received=", ".join(manifest.tokenizers) or "none",
+            expected=" or ".join(TEXT_ENCODERS),
+            hint="export the checkpoint again",
+        )
+    if sorted(exported) != sorted(expected) or unknown:
+        raise BundleFormatError(
+            f"{path} does not describe the components of a checkpoint",
+            received=", ".join([*sorted(exported), *sorted(unknown - set(exported))]) or "none",
+            expected=", ".join(expected),
             hint="export the checkpoint again",
         )
 
@@ -129,7 +138,10 @@ def _check_files(manifest: Manifest, path: Path) -> None:
                 hint="export the checkpoint again",
             )
     listed = {entry.path for entry in manifest.files}
-    for named in [manifest.tokenizer.file, *(file for build in manifest.builds for file in build.files)]:
+    for named in [
+        *(settings.file for settings in manifest.tokenizers.values()),
+        *(file for build in manifest.builds for file in build.files),
+    ]:
         if named not in listed:
             raise BundleFormatError(
                 f"{path} names a file that it does not list",

@@ -12,6 +12,7 @@ __all__ = [
     "COMPONENT_NAMES",
     "FAMILIES",
     "FORMAT_VERSION",
+    "TEXT_ENCODERS",
     "Activations",
     "Architecture",
     "AxisRange",
@@ -28,9 +29,10 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-COMPONENT_NAMES = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+COMPONENT_NAMES = (*TEXT_ENCODERS, "vae_encoder", "denoiser", "vae_decoder")
 
-FAMILIES = ("sd",)
+FAMILIES = ("sd", "sdxl")
 
 Dtype = Literal["float16", "float32", "int64"]
 TensorKind = Literal["resident", "per_row", "per_step"]
@@ -182,11 +184,17 @@ class Architecture(_Record, frozen=True):
         context_width: Width of one token's embedding.
         prediction_type: What the UNet predicts, in diffusers' words.
         native_resolution: Height and width in pixels that the checkpoint was trained for.
-        text_layers: Layers of the text encoder, which limit clip_skip; None where it gives its last one only.
+        text_layers: Layers of the text encoder, or of the smaller one of two, which limit clip_skip; None
+            where it gives its last one only.
         condition_channels: Channels that the UNet takes beside the latents: those of an inpainting
             checkpoint's mask and masked image, 0 for a text-to-image checkpoint.
         guidance_embedding_width: Width of the embedding of the guidance scale that the UNet takes (diffusers'
             `time_cond_proj_dim`, of LCM checkpoints); None where it takes none.
+        pooled_width: Width of the embedding of a prompt as a whole, which SDXL's UNet takes; None for others.
+        size_ids: How many numbers tell SDXL's UNet of sizes: 6, or 5 for refiners, which take an aesthetic
+            score in the place of the target size; 0 for others.
+        zeros_for_absent_negative: Whether an absent negative prompt is all zeros, not the embeddings of the
+            empty prompt (diffusers' `force_zeros_for_empty_prompt`).
     """
 
     latent_channels: int
@@ -198,6 +206,9 @@ class Architecture(_Record, frozen=True):
     text_layers: int | None = None
     condition_channels: int = 0
     guidance_embedding_width: int | None = None
+    pooled_width: int | None = None
+    size_ids: int = 0
+    zeros_for_absent_negative: bool = False
 
 
 class TokenizerSettings(_Record, frozen=True):
@@ -229,9 +240,10 @@ class Manifest(_Record, frozen=True):
         checkpoint: Where the weights come from.
         architecture: What the runtime must know of the networks.
         scheduler: The checkpoint's `scheduler_config.json`.
-        tokenizer: The tokenizer's file and numbers.
-        builds: The exported network of each of `COMPONENT_NAMES`, and what was made of these networks for
-            backends, in the order in which it was made.
+        tokenizers: The tokenizer of each text encoder, by the name of the component, one of `TEXT_ENCODERS`.
+        builds: The exported network of each component, and what was made of these networks for backends, in
+            the order in which it was made. Of `COMPONENT_NAMES`, only text encoders without a tokenizer are
+            missing.
         files: Every file but the manifest.
     """
 
@@ -242,7 +254,7 @@ class Manifest(_Record, frozen=True):
     checkpoint: Checkpoint
     architecture: Architecture
     scheduler: dict[str, Any]
-    tokenizer: TokenizerSettings
+    tokenizers: dict[str, TokenizerSettings]
     builds: tuple[Build, ...]
     files: tuple[FileEntry, ...]
 
@@ -250,6 +262,11 @@ class Manifest(_Record, frozen=True):
     def exported(self) -> dict[str, Build]:
         """The exported network of every component, by the component's name."""
         return {build.component: build for build in self.builds if build.network_sha256 is None}
+
+    @property
+    def window(self) -> int:
+        """Tokens of one window of a prompt, the same for all text encoders."""
+        return min(settings.max_length for settings in self.tokenizers.values())
 
     @property
     def precision(self) -> Precision:

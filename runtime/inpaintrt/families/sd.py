@@ -4,79 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.bundle import Architecture, Dtype, TensorSpec
-from inpaintrt.conditioning import step_inputs
+from inpaintrt.families.family import Conditions, Defaults, Family, RowInputs, Start, Texts
 
-__all__ = ["Start", "guidance_embedding", "per_row", "per_row_inputs", "residents", "step_specs"]
+__all__ = ["SD", "guidance_embedding", "per_row", "per_row_inputs", "residents"]
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Start:
-    """Where the denoising of some results starts, all in the latent space; the first axis counts results.
-
-    Attributes:
-        latents: `[results, channels, h, w]`, the first state.
-        first_noise: `[results, channels, h, w]`.
-        image: `[results, channels, h, w]`, the scaled latents of the image; None where nothing is made of it.
-        masked: `[results, channels, h, w]`, those of the masked image; None where the UNet does not see it.
-        mask: `[results, 1, h, w]` in {0, 1}; 1 is repainted.
-        soft_mask: `[results, 1, h, w]` in [0, 1]; None for a mask with a hard edge.
-    """
-
-    latents: Floats
-    first_noise: Floats
-    image: Floats | None
-    masked: Floats | None
-    mask: Floats
-    soft_mask: Floats | None = None
-
-
-def per_row_inputs(
-    context_width: int, guidance_embedding_width: int | None, dtype: Dtype
-) -> dict[str, TensorSpec]:
+def per_row_inputs(architecture: Architecture, dtype: Dtype) -> dict[str, TensorSpec]:
     """What the UNet is conditioned on in each row.
 
     Args:
-        context_width: Width of one token's embedding.
-        guidance_embedding_width: diffusers' `time_cond_proj_dim`; None for a UNet that takes no guidance
-            scale.
+        architecture: The bundle's.
         dtype: Element type of `context`: that of the text encoder's output.
     """
-    context = TensorSpec(dtype=dtype, shape=("rows", "tokens", context_width), kind="per_row")
-    if guidance_embedding_width is None:
+    context = TensorSpec(dtype=dtype, shape=("rows", "tokens", architecture.context_width), kind="per_row")
+    width = architecture.guidance_embedding_width
+    if width is None:
         return {"context": context}
-    embedding = TensorSpec(dtype="float32", shape=("rows", guidance_embedding_width), kind="per_row")
+    embedding = TensorSpec(dtype="float32", shape=("rows", width), kind="per_row")
     return {"context": context, "guidance_embedding": embedding}
 
 
-def step_specs(architecture: Architecture, dtype: Dtype = "float32") -> dict[str, TensorSpec]:
-    """The inputs of a step."""
-    rows = per_row_inputs(architecture.context_width, architecture.guidance_embedding_width, dtype)
-    return step_inputs(architecture.latent_channels, architecture.condition_channels, rows)
-
-
-def per_row(
-    architecture: Architecture, contexts: NDArray[np.floating], guidance_scale: float
-) -> dict[str, NDArray[np.floating]]:
-    """What the UNet is conditioned on for one result.
-
-    Args:
-        architecture: The bundle's.
-        contexts: `[contexts, tokens, width]`: the embeddings of its prompts.
-        guidance_scale: As the caller gave it.
-    """
+def per_row(architecture: Architecture, texts: Texts, conditions: Conditions) -> RowInputs:
+    """What the UNet is conditioned on for one result."""
     width = architecture.guidance_embedding_width
     if width is None:
-        return {"context": contexts}
-    embedding = guidance_embedding(guidance_scale - 1, width)
-    return {"context": contexts, "guidance_embedding": np.tile(embedding, (len(contexts), 1))}
+        return {"context": texts.context}
+    embedding = guidance_embedding(conditions.guidance_scale - 1, width)
+    return {"context": texts.context, "guidance_embedding": np.tile(embedding, (len(texts.context), 1))}
 
 
 def guidance_embedding(scale: float, width: int) -> Floats:
@@ -103,3 +64,18 @@ def residents(architecture: Architecture, start: Start) -> Sequence[Mapping[str,
     if conditioned and start.masked is not None:
         tensors["condition"] = np.concatenate([start.mask, start.masked], axis=1)
     return [{name: tensor[result] for name, tensor in tensors.items()} for result in range(len(gate))]
+
+
+SD = Family(
+    name="sd",
+    defaults={
+        "inpainting": Defaults(guidance_scale=7.5, strength=1.0),
+        "image-to-image": Defaults(guidance_scale=7.5, strength=0.8),
+        "text-to-image": Defaults(guidance_scale=7.5),
+    },
+    options=frozenset(),
+    per_row_inputs=per_row_inputs,
+    per_row=per_row,
+    residents=residents,
+)
+"""Defaults are those of `StableDiffusionInpaintPipeline`, `...Img2ImgPipeline` and `...Pipeline`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,10 +15,31 @@ if TYPE_CHECKING:
 
     from inpaintrt.prompts.tokenizing import LongPrompts, PromptTokenizer
 
-__all__ = ["EncodeTokens", "PromptEncoder"]
+__all__ = ["EncodeTokens", "Encoded", "PromptEncoder", "encode_with_all"]
 
-EncodeTokens: TypeAlias = "Callable[[NDArray[np.int64], int], NDArray[np.floating[Any]]]"
-"""Text encoder: token ids `[batch, tokens]` int64 and clip_skip in, `[batch, tokens, width]` floats out."""
+EncodeTokens: TypeAlias = "Callable[[NDArray[np.int64], int], Mapping[str, NDArray[np.floating[Any]]]]"
+"""Text encoder: token ids `[batch, tokens]` int64 and clip_skip in; out `last_hidden_state` `[batch, tokens,
+width]` and, of one with a projection, `text_embeds` `[batch, width]`."""
+
+
+class Encoded(NamedTuple):
+    """Prompts, encoded.
+
+    Attributes:
+        embeddings: `[prompts, windows * tokens, width]`, read-only.
+        pooled: `[prompts, width]`, the first window of each as a whole; None of a text encoder without a
+            projection.
+        warnings: The tokenizer's.
+    """
+
+    embeddings: NDArray[np.floating[Any]]
+    pooled: NDArray[np.floating[Any]] | None
+    warnings: tuple[str, ...]
+
+
+class _Window(NamedTuple):
+    embedding: NDArray[np.floating[Any]]
+    pooled: NDArray[np.floating[Any]] | None
 
 
 class PromptEncoder:
@@ -42,7 +63,7 @@ class PromptEncoder:
         if cache_size < 0:
             raise ParameterError("cache_size is out of range", received=cache_size, expected="0 or more")
         self._tokenizer, self._encode_tokens = tokenizer, encode_tokens
-        self._cache: LruCache[tuple[bytes, int], NDArray[np.floating[Any]]] = LruCache(cache_size)
+        self._cache: LruCache[tuple[bytes, int], _Window] = LruCache(cache_size)
 
     @property
     def hits(self) -> int:
@@ -54,13 +75,24 @@ class PromptEncoder:
         """Windows that were encoded."""
         return self._cache.misses
 
+    def windows(self, prompts: Sequence[str], long_prompts: LongPrompts) -> int:
+        """How many windows the longest of some prompts has.
+
+        Raises:
+            PromptError: There is no prompt, or one cannot be tokenized.
+            ParameterError: `long_prompts` is unknown.
+        """
+        _check_prompts(prompts)
+        return max(len(self._tokenizer.encode(each, long_prompts=long_prompts).ids) for each in prompts)
+
     def encode(
         self,
         prompts: Sequence[str],
         *,
         clip_skip: int | Sequence[int] = 0,
         long_prompts: LongPrompts = "truncate",
-    ) -> tuple[NDArray[np.floating[Any]], tuple[str, ...]]:
+        windows: int = 1,
+    ) -> Encoded:
         """Encode the prompts of one request.
 
         Windows of one prompt follow each other along the token axis; prompts with fewer windows than the
@@ -71,9 +103,7 @@ class PromptEncoder:
             clip_skip: Layers of the text encoder to leave out at its end, handed on to `encode_tokens`; one
                 number for all prompts, or one for each.
             long_prompts: As for `PromptTokenizer.encode`.
-
-        Returns:
-            Embeddings `[prompts, windows * tokens, width]`, read-only, and the tokenizer's warnings.
+            windows: The minimum number of windows of each.
 
         Raises:
             PromptError: There is no prompt, or one cannot be tokenized.
@@ -82,30 +112,66 @@ class PromptEncoder:
         """
         _check_prompts(prompts)
         tokenized = [self._tokenizer.encode(prompt, long_prompts=long_prompts) for prompt in prompts]
-        count = max(len(windows.ids) for windows in tokenized)
+        count = max(windows, *(len(each.ids) for each in tokenized))
         empty = self._tokenizer.encode("").ids
-        rows = [np.concatenate([windows.ids, *[empty] * (count - len(windows.ids))]) for windows in tokenized]
+        rows = [np.concatenate([each.ids, *[empty] * (count - len(each.ids))]) for each in tokenized]
         skips = [clip_skip] * len(rows) if isinstance(clip_skip, int) else clip_skip
-        embeddings = np.stack([self._row(row, skip) for row, skip in zip(rows, skips, strict=True)])
+        encoded = [
+            [self._window(window, skip) for window in row] for row, skip in zip(rows, skips, strict=True)
+        ]
+        embeddings = np.stack([np.concatenate([window.embedding for window in row]) for row in encoded])
         embeddings.setflags(write=False)
-        return embeddings, tuple(warning for windows in tokenized for warning in windows.warnings)
+        pooled = [row[0].pooled for row in encoded if row[0].pooled is not None]
+        warnings = tuple(warning for each in tokenized for warning in each.warnings)
+        return Encoded(embeddings, np.stack(pooled) if pooled else None, warnings)
 
-    def _row(self, windows: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
-        return np.concatenate([self._window(window, clip_skip) for window in windows])
+    def _window(self, ids: NDArray[np.int64], clip_skip: int) -> _Window:
+        window, _ = self._cache.get((ids.tobytes(), clip_skip), lambda: self._run(ids, clip_skip))
+        return window
 
-    def _window(self, ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
-        embedding, _ = self._cache.get((ids.tobytes(), clip_skip), lambda: self._run(ids, clip_skip))
-        return embedding
-
-    def _run(self, ids: NDArray[np.int64], clip_skip: int) -> NDArray[np.floating[Any]]:
-        output = self._encode_tokens(ids[None], clip_skip)
-        if output.ndim != 3 or output.shape[:2] != (1, len(ids)):
+    def _run(self, ids: NDArray[np.int64], clip_skip: int) -> _Window:
+        outputs = self._encode_tokens(ids[None], clip_skip)
+        hidden, pooled = outputs["last_hidden_state"], outputs.get("text_embeds")
+        if hidden.ndim != 3 or hidden.shape[:2] != (1, len(ids)):
             raise EngineRunError(
                 "the text encoder's output has the wrong shape",
-                received=list(output.shape),
+                received=list(hidden.shape),
                 expected=f"[1, {len(ids)}, width]",
             )
-        return np.array(output[0])
+        return _Window(np.array(hidden[0]), None if pooled is None else np.array(pooled[0]))
+
+
+def encode_with_all(
+    encoders: Sequence[PromptEncoder],
+    prompts: Sequence[Sequence[str]],
+    *,
+    clip_skip: Sequence[int],
+    long_prompts: LongPrompts = "truncate",
+) -> Encoded:
+    """Encode prompts with several text encoders, whose embeddings are joined along the width.
+
+    Args:
+        encoders: All text encoders.
+        prompts: For each of them, what it reads.
+        clip_skip: For each prompt.
+        long_prompts: As for `PromptTokenizer.encode`.
+
+    Returns:
+        The embeddings of all; pooled prompts are those of the last encoder.
+
+    Raises:
+        PromptError: There is no prompt, or one cannot be tokenized.
+        EngineRunError: A text encoder's output has the wrong shape.
+    """
+    pairs = list(zip(encoders, prompts, strict=True))
+    windows = max(encoder.windows(texts, long_prompts) for encoder, texts in pairs)
+    encoded = [
+        encoder.encode(texts, clip_skip=clip_skip, long_prompts=long_prompts, windows=windows)
+        for encoder, texts in pairs
+    ]
+    warnings = dict.fromkeys(warning for each in encoded for warning in each.warnings)
+    embeddings = np.concatenate([each.embeddings for each in encoded], axis=-1)
+    return Encoded(embeddings, encoded[-1].pooled, tuple(warnings))
 
 
 def _check_prompts(prompts: Sequence[str]) -> None:

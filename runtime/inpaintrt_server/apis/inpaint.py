@@ -169,7 +169,7 @@ def _make(
     upload = None if image is None else check_upload(image, "image", max_pixels=settings.max_pixels)
     if mask is not None:
         check_upload(mask, "mask", max_pixels=settings.max_pixels)
-    request = make_request(fields.prompt, image, mask, fields.options())
+    request = make_request(fields.prompt, image, mask, fields.options(), context.service.stages.family)
     check_bounds(request, upload, context)
     return request, preview_steps(context.service.stages, request, previews)
 

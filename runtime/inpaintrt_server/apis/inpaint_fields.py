@@ -23,7 +23,9 @@ _Side = Annotated[int, Meta(ge=8, le=16384, multiple_of=8)]
 _NARROWER: Mapping[str, object] = MappingProxyType(
     {
         "negative_prompt": str | None,  # A request has one prompt.
-        "guidance_scale": Annotated[float, Meta(ge=0, le=50)],
+        "negative_prompt_2": str | None,
+        "prompt_2": str | None,
+        "guidance_scale": Annotated[float, Meta(ge=0, le=50)] | None,
         "num_images_per_prompt": Annotated[int, Meta(ge=1, le=100)],
         "seed": _Seed | list[_Seed] | None,  # JavaScript's numbers hold no larger ones.
         "height": _Side | None,

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from inpaintrt.conditioning import named, row_shape
 from inpaintrt.denoiser import Entry, Program, Slots, row_bucket
 from inpaintrt.errors import EngineInputError, EngineRunError
-from inpaintrt.families import sd
 from inpaintrt.flow import Batch
 from inpaintrt.samplers import compile_table
 from inpaintrt.stages import Stages
@@ -143,12 +143,14 @@ class StepEngine:
     def _join_zeros(self, slots: Slots, contexts: int) -> int:
         """Have a slot denoise zeros; its number."""
         shape = self._plain.latent_shape
-        architecture = self._stages.manifest.architecture
-        context = np.zeros((contexts, self._plain.tokens, architecture.context_width), np.float32)
+        specs = self._stages.step.inputs
         program = Program(
             compile_table(self._stages.manifest.scheduler, "ddim", _PROBE_STEPS),
             np.full((_PROBE_STEPS, contexts), 1 / contexts, np.float32),
-            sd.per_row(architecture, context, 1),
+            {
+                name: np.zeros(row_shape(specs[name], contexts, self._plain.tokens), np.float32)
+                for name in named(specs, "per_row")
+            },
             noise=lambda _: np.zeros(shape, np.float32),
             thresholds=np.zeros(_PROBE_STEPS, np.float32),
         )

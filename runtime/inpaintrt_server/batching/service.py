@@ -169,7 +169,7 @@ class BatchingService:
             self.stages,
             slots=settings.slots,
             row_buckets=settings.row_buckets,
-            tokens=loaded.tokenizer.max_length,
+            tokens=loaded.manifest.window,
         )
         self._scheduler = self._make_scheduler()
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)

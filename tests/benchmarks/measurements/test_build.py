@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bundles import source_key
-from inpaintrt.bundle import COMPONENT_NAMES
+from bundles import SD_COMPONENTS, source_key
 from inpaintrt.cli import app
 from inpaintrt.errors import ExportError
 from inpaintrt_bench.measurements.build import Phases, measure_export, measure_plans
@@ -99,7 +98,7 @@ def test_a_library_that_is_not_there_is_a_row_with_its_reason(tiny_half_bundle: 
 def test_every_plan_has_its_cost_once(planned_bundle: Path, tmp_path: Path) -> None:
     bundle = shutil.copytree(planned_bundle, tmp_path / "bundle")
     first = run_alone(measure_plans, str(bundle), MODEST)
-    assert [row.name for row in first] == list(COMPONENT_NAMES)
+    assert [row.name for row in first] == list(SD_COMPONENTS)
     for row in first:
         assert row.case == {"made": "tensorrt-rtx", "targets": "sm86"}
         assert float(str(row.values["seconds"])) > 0

@@ -110,7 +110,7 @@ def test_components_run_as_often_as_is_assumed(tmp_path: Path, sampler: str) -> 
     case = demo_case(tmp_path, batch=2, sampler=sampler)
     loaded = load_bundle(BUNDLE)
     engines = {name: TimedEngine(engine) for name, engine in loaded.engines.items()}
-    paint(type(loaded)(loaded.manifest, engines, loaded.tokenizer), case)
+    paint(type(loaded)(loaded.manifest, engines, loaded.tokenizers), case)
     assumed = {name: work.runs for name, work in count_work(BUNDLE, case).items()}
     assert {name: engine.runs for name, engine in engines.items()} == assumed
 

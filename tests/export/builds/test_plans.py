@@ -9,10 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from bundles import builds_for, conversions
+from bundles import SD_COMPONENTS, builds_for, conversions
 from inpaintrt.backends.tensorrt_library import PlanLibrary, load_library
 from inpaintrt.bundle import (
-    COMPONENT_NAMES,
     PRECISIONS,
     Build,
     Manifest,
@@ -62,7 +61,7 @@ def test_every_component_has_a_plan_and_the_manifest_tells_of_it(
 ) -> None:
     manifest = load_manifest(planned_bundle)
     verify_files(manifest, planned_bundle)
-    assert [plan.component for plan in _plans(manifest)] == list(COMPONENT_NAMES)
+    assert [plan.component for plan in _plans(manifest)] == list(SD_COMPONENTS)
     for plan in _plans(manifest):
         exported = manifest.exported[plan.component]
         assert (plan.backend, plan.library, plan.targets) == ("tensorrt-rtx", rtx.version, ("sm89",))
@@ -70,7 +69,7 @@ def test_every_component_has_a_plan_and_the_manifest_tells_of_it(
         assert plan.network_sha256 == network_digest(manifest, plan.component)
         assert plan.key == plan_key(plan)
         assert (planned_bundle / plan.file).stat().st_size > 10_000
-    denoiser = _plans(manifest)[COMPONENT_NAMES.index("denoiser")]
+    denoiser = _plans(manifest)[SD_COMPONENTS.index("denoiser")]
     assert [profile["timestep"] for profile in denoiser.profiles] == [(1,), (2,)]
 
 
@@ -79,7 +78,7 @@ def demo(rtx: PlanLibrary, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's bundle, which computes in float32, with plans in half precision."""
     bundle = Path(shutil.copytree(find_bundle("demo"), tmp_path_factory.mktemp("bundles") / "demo"))
     report = build_plans(bundle, TINY)
-    assert [plan.component for plan in report.built] == list(COMPONENT_NAMES)
+    assert [plan.component for plan in report.built] == list(SD_COMPONENTS)
     return bundle
 
 
@@ -100,7 +99,7 @@ def test_plans_of_a_float32_bundle_are_made_in_half_precision(demo: Path) -> Non
 
 def test_what_half_precision_does_is_in_the_manifest(demo: Path) -> None:
     checked = conversions(load_manifest(demo))
-    assert [conversion.component for conversion in checked] == list(COMPONENT_NAMES)
+    assert [conversion.component for conversion in checked] == list(SD_COMPONENTS)
     for conversion in checked:
         assert (conversion.precision, conversion.accepted) == ("fp16", True)
         assert all(
@@ -112,7 +111,7 @@ def test_a_second_build_converts_nothing(demo: Path) -> None:
     stages = []
     before = (demo / "bundle.json").read_bytes()
     report = build_plans(demo, TINY, progress=lambda stage, _: stages.append(stage))
-    assert (len(report.built), len(report.reused)) == (0, len(COMPONENT_NAMES))
+    assert (len(report.built), len(report.reused)) == (0, len(SD_COMPONENTS))
     assert stages == ["checking the bundle"]
     assert (demo / "bundle.json").read_bytes() == before
 
@@ -135,13 +134,13 @@ def test_plans_in_float32_stand_beside_those_in_half_precision(
     settings = BuildSettings("tensorrt-rtx", targets=("sm89",), max_batch=1, precision="fp32")
     report = build_plans(copy, settings)
     assert {(plan.precision, plan.revision) for plan in report.built} == {("fp32", 0)}
-    assert len(_plans(load_manifest(copy))) == 2 * len(COMPONENT_NAMES)
+    assert len(_plans(load_manifest(copy))) == 2 * len(SD_COMPONENTS)
 
 
 def test_a_second_build_finds_the_plans_there(copy: Path) -> None:
     before = (copy / "bundle.json").read_bytes()
     report = build_plans(copy, TINY)
-    assert (len(report.built), len(report.reused)) == (0, len(COMPONENT_NAMES))
+    assert (len(report.built), len(report.reused)) == (0, len(SD_COMPONENTS))
     assert (copy / "bundle.json").read_bytes() == before
 
 

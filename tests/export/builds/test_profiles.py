@@ -3,9 +3,9 @@
 import pytest
 
 from inpaintrt.bundle import Architecture, Build, TensorSpec
-from inpaintrt.conditioning import step_inputs, step_outputs
+from inpaintrt.conditioning import step_outputs
 from inpaintrt.errors import ParameterError, PlanBuildError
-from inpaintrt.families.sd import per_row_inputs
+from inpaintrt.families import SD, step_specs
 from inpaintrt_export.builds.profiles import make_profiles
 from inpaintrt_export.builds.settings import BuildSettings
 
@@ -21,7 +21,7 @@ STEP = Build(
     component="denoiser",
     precision="fp16",
     form="step",
-    inputs=step_inputs(4, 5, per_row_inputs(768, None, "float16")),
+    inputs=step_specs(SD, ARCHITECTURE, "float16"),
     outputs=step_outputs(4),
 )
 

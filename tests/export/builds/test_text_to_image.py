@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bundles import builds_for, conversions
+from bundles import SD_COMPONENTS, builds_for, conversions
 from inpaintrt import InpaintPipeline
 from inpaintrt.backends.tensorrt_library import PlanLibrary
-from inpaintrt.bundle import COMPONENT_NAMES, choose_builds, load_manifest, save_manifest, verify_files
+from inpaintrt.bundle import choose_builds, load_manifest, save_manifest, verify_files
 from inpaintrt_export.builds import build_plans
 from inpaintrt_export.builds.variants import build_variants
 from plan_fixtures import TINY
@@ -33,10 +33,10 @@ def test_plans_are_built_in_half_precision(copy: Path, rtx: PlanLibrary) -> None
     report = build_plans(copy, TINY)
     manifest = load_manifest(copy)
     verify_files(manifest, copy)
-    assert [plan.component for plan in report.built] == list(COMPONENT_NAMES)
+    assert [plan.component for plan in report.built] == list(SD_COMPONENTS)
     assert {plan.precision for plan in report.built} == {"fp16"}
     checked = conversions(manifest)
-    assert [conversion.component for conversion in checked] == list(COMPONENT_NAMES)
+    assert [conversion.component for conversion in checked] == list(SD_COMPONENTS)
     assert all(conversion.accepted for conversion in checked)
     denoiser = next(plan for plan in report.built if plan.component == "denoiser")
     assert "condition" not in denoiser.inputs
@@ -52,7 +52,7 @@ def test_variants_for_gpus_paint_what_the_export_paints(copy: Path) -> None:
     manifest = load_manifest(copy)
     verify_files(manifest, copy)
     variants = builds_for(manifest, "onnxruntime-cuda")
-    assert {variant.component for variant in variants} == set(COMPONENT_NAMES)
+    assert {variant.component for variant in variants} == set(SD_COMPONENTS)
     denoiser = next(variant for variant in variants if variant.component == "denoiser")
     assert (denoiser.precision, denoiser.fused) == ("fp16", {"MultiHeadAttention": 8})
     exported = tuple(

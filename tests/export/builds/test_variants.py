@@ -11,11 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from bundles import builds_for, conversions, list_files_again
+from bundles import SD_COMPONENTS, builds_for, conversions, list_files_again
 from export.graphs.group_norm import spell_out_norms
 from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import (
-    COMPONENT_NAMES,
     Build,
     choose_builds,
     load_manifest,
@@ -53,7 +52,7 @@ def varied(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An fp32 bundle with variants in half precision."""
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("bundles") / "varied"))
     report = build_variants(bundle)
-    assert [variant.component for variant in report.built] == list(COMPONENT_NAMES)
+    assert [variant.component for variant in report.built] == list(SD_COMPONENTS)
     return bundle
 
 
@@ -120,7 +119,7 @@ def test_a_float32_bundle_gets_half_precision(varied: Path) -> None:
     manifest = load_manifest(varied)
     verify_files(manifest, varied)
     assert {variant.precision for variant in _for_gpus(varied)} == {"fp16"}
-    assert [conversion.component for conversion in conversions(manifest)] == list(COMPONENT_NAMES)
+    assert [conversion.component for conversion in conversions(manifest)] == list(SD_COMPONENTS)
     for variant in _for_gpus(varied):
         assert bool(variant.fused) == (variant.component == "denoiser")
         session = onnxruntime.InferenceSession(varied / variant.file, providers=["CPUExecutionProvider"])
@@ -134,7 +133,7 @@ def test_the_backend_takes_the_variants(varied: Path) -> None:
     manifest = load_manifest(varied)
     chosen = choose_builds(manifest, "onnxruntime-cuda")
     assert {name: network.file for name, network in chosen.items()} == {
-        name: f"{name}/{NAME}" for name in COMPONENT_NAMES
+        name: f"{name}/{NAME}" for name in SD_COMPONENTS
     }
     assert choose_builds(manifest, "onnxruntime-cuda", exported_only=True) == manifest.exported
 
@@ -166,7 +165,7 @@ def test_a_plain_unet_is_fused_and_halved_as_well(tiny_onnx_folder: Path, tmp_pa
     manifest = load_manifest(bundle)
     verify_files(manifest, bundle)
     variants = {variant.component: variant for variant in _for_gpus(bundle)}
-    assert set(variants) == set(COMPONENT_NAMES)
+    assert set(variants) == set(SD_COMPONENTS)
     denoiser = variants["denoiser"]
     assert (denoiser.form, denoiser.fused) == ("unet", {"MultiHeadAttention": 8})
     assert {name: spec.dtype for name, spec in denoiser.inputs.items()} == {
@@ -203,8 +202,8 @@ def test_weights_of_its_own_lie_beside_a_large_variant(
     manifest = load_manifest(bundle)
     verify_files(manifest, bundle)
     listed = {entry.path for entry in manifest.files}
-    assert {f"{name}/{NAME}.data" for name in COMPONENT_NAMES} <= listed
-    for name in COMPONENT_NAMES:
+    assert {f"{name}/{NAME}.data" for name in SD_COMPONENTS} <= listed
+    for name in SD_COMPONENTS:
         onnxruntime.InferenceSession(bundle / name / NAME, providers=["CPUExecutionProvider"])
 
 

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from onnx import numpy_helper
 
-from bundles import conversions, list_files_again
-from inpaintrt.bundle import COMPONENT_NAMES, Manifest, load_manifest
+from bundles import SD_COMPONENTS, conversions, list_files_again
+from inpaintrt.bundle import Manifest, load_manifest
 from inpaintrt.cli.inspect import inspect
 from inpaintrt.errors import ParityError
 from inpaintrt_export.precision.check import check_half_precision, record_conversions, vae_half_error
@@ -55,7 +55,7 @@ def _check(bundle: Path, scratch: Path) -> dict[str, bool]:
 
 
 def test_all_networks_of_a_well_behaved_checkpoint_bear_half_precision(bundle: Path, tmp_path: Path) -> None:
-    assert _check(bundle, tmp_path) == dict.fromkeys(COMPONENT_NAMES, True)
+    assert _check(bundle, tmp_path) == dict.fromkeys(SD_COMPONENTS, True)
 
 
 def test_the_error_of_the_vae_is_that_of_pytorch(
@@ -89,7 +89,7 @@ def checked(tiny_bundle: Path) -> Manifest:
     manifest = load_manifest(tiny_bundle)
     conversions = tuple(
         msgspec.structs.replace(describe_half(manifest, name), accepted=not name.startswith("vae_"))
-        for name in COMPONENT_NAMES
+        for name in SD_COMPONENTS
     )
     return msgspec.structs.replace(manifest, builds=(*manifest.builds, *conversions))
 

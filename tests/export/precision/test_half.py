@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from inpaintrt.bundle import COMPONENT_NAMES, load_manifest
+from bundles import SD_COMPONENTS
+from inpaintrt.bundle import load_manifest
 from inpaintrt.errors import ExportError
 from inpaintrt_export.graphs.files import save_model
 from inpaintrt_export.parity import open_session
@@ -62,7 +63,7 @@ def _dtypes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, int]:
     return {value.name: value.type.tensor_type.elem_type for value in values}
 
 
-@pytest.mark.parametrize("name", COMPONENT_NAMES)
+@pytest.mark.parametrize("name", SD_COMPONENTS)
 def test_a_converted_network_is_as_good_as_an_exported_one(
     halves: HalfNetworks, tiny_bundle: Path, tiny_half_bundle: Path, name: str
 ) -> None:
@@ -73,7 +74,7 @@ def test_a_converted_network_is_as_good_as_an_exported_one(
     assert 1e-6 < errors[0].relative_error < 1.1 * errors[1].relative_error
 
 
-@pytest.mark.parametrize("name", COMPONENT_NAMES)
+@pytest.mark.parametrize("name", SD_COMPONENTS)
 def test_a_converted_network_has_the_inputs_and_outputs_of_an_exported_one(
     halves: HalfNetworks, tiny_bundle: Path, tiny_half_bundle: Path, name: str
 ) -> None:
@@ -91,7 +92,7 @@ def test_a_converted_network_has_the_inputs_and_outputs_of_an_exported_one(
     assert found == {tensor: names[spec.dtype] for tensor, spec in specs.items()}
 
 
-@pytest.mark.parametrize("name", COMPONENT_NAMES)
+@pytest.mark.parametrize("name", SD_COMPONENTS)
 def test_a_converted_file_holds_half_weights_and_no_descriptions(
     halves: HalfNetworks, tiny_half_bundle: Path, name: str
 ) -> None:

@@ -79,7 +79,7 @@ class Bench:
     def pipeline(self, **options: Any) -> InpaintPipeline:
         """A pipeline on the plans."""
         on_cpu = load_bundle(self.bundle)
-        return InpaintPipeline(LoadedBundle(on_cpu.manifest, self.engines, on_cpu.tokenizer), **options)
+        return InpaintPipeline(LoadedBundle(on_cpu.manifest, self.engines, on_cpu.tokenizers), **options)
 
     def inputs(self, name: str) -> dict[str, Any]:
         """Inputs that are smaller than any profile along the axes of requests and rows."""

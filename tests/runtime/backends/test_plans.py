@@ -5,9 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bundles import builds_for
+from bundles import SD_COMPONENTS, builds_for
 from inpaintrt.bundle import (
-    COMPONENT_NAMES,
     FORMAT_VERSION,
     Architecture,
     Build,
@@ -25,10 +24,10 @@ SPEC = {"sample": TensorSpec(dtype="float16", shape=("batch", 4))}
 
 
 def _manifest(*plans: Build) -> Manifest:
-    files = [FileEntry(path=f"{name}/model.onnx", size=1, sha256=name[0] * 64) for name in COMPONENT_NAMES]
+    files = [FileEntry(path=f"{name}/model.onnx", size=1, sha256=name[0] * 64) for name in SD_COMPONENTS]
     exported = [
         Build(component=name, precision="fp16", inputs=SPEC, outputs=SPEC, files=(f"{name}/model.onnx",))
-        for name in COMPONENT_NAMES
+        for name in SD_COMPONENTS
     ]
     return Manifest(
         format_version=FORMAT_VERSION,
@@ -45,9 +44,11 @@ def _manifest(*plans: Build) -> Manifest:
             native_resolution=(64, 64),
         ),
         scheduler={},
-        tokenizer=TokenizerSettings(
-            file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
-        ),
+        tokenizers={
+            "text_encoder": TokenizerSettings(
+                file="tokenizer.json", max_length=77, start_token=0, end_token=1, pad_token=1
+            )
+        },
         builds=(*exported, *plans),
         files=tuple(files),
     )
@@ -69,7 +70,7 @@ def _plans(key: str = "a", **changes: object) -> list[Build]:
             key=key * 64,
             files=(f"plans/{key}-{name}.plan",),
         )
-        for name in COMPONENT_NAMES
+        for name in SD_COMPONENTS
     ]
     return [msgspec.structs.replace(plan, **changes) for plan in plans]
 
@@ -83,7 +84,7 @@ def _select(
 def test_the_newest_plan_that_fits_is_taken() -> None:
     old, new, other = _plans("a"), _plans("b"), _plans("c", targets=("sm120",))
     chosen = _select(_manifest(*old, *new, *other))
-    assert list(chosen) == list(COMPONENT_NAMES)
+    assert list(chosen) == list(SD_COMPONENTS)
     assert {plan.key[0] for plan in chosen.values()} == {"b"}
 
 
@@ -122,6 +123,6 @@ def test_plans_that_were_really_built_are_found(planned_bundle: Path) -> None:
 
     manifest = load_manifest(planned_bundle)
     library = builds_for(manifest, "tensorrt-rtx")[0].library
-    assert len(_select(manifest, library=library)) == len(COMPONENT_NAMES)
+    assert len(_select(manifest, library=library)) == len(SD_COMPONENTS)
     with pytest.raises(PlanError, match="sm90"):
         _select(manifest, library=library, target="sm90")

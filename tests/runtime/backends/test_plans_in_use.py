@@ -100,7 +100,7 @@ def test_plans_without_a_common_size_are_refused(bench: Bench, tmp_path: Path) -
     engines: dict[str, Engine] = {**bench.engines, "vae_decoder": other.engines["vae_decoder"]}
     loaded = load_bundle(bench.bundle)
     with pytest.raises(PlanError, match=r"(?s)vae_encoder 128x128, 192x128.*vae_decoder 64x64.*build"):
-        Stages(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
+        Stages(LoadedBundle(loaded.manifest, engines, loaded.tokenizers))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_backend_that_limits_rows_takes_turns(cpu: InpaintPipeline) -> None:
         **loaded.engines,
         "denoiser": host_engine(folder / exported.file, exported),  # at most 8 rows
     }
-    pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizer))
+    pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizers))
     events = _events(pipe, num_images_per_prompt=5)
     assert events[-1].total == 6
     assert events[-1].output is not None

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from inpaintrt.errors import ImageError, InpaintError, LatentsError, ParameterError, PromptError
+from inpaintrt.families import SD
 from inpaintrt.images import Prepared
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request, make_request
@@ -158,7 +159,7 @@ def test_a_request_in_time_is_not_late(make_service: MakeService) -> None:
 
 def test_what_is_wrong_with_an_image_is_told(make_service: MakeService) -> None:
     ear = Ear()
-    request = make_request("a tree", b"no image", Image.new("L", (64, 64), 255), {})
+    request = make_request("a tree", b"no image", Image.new("L", (64, 64), 255), {}, SD)
     hand_in(make_service(), request, ear)
     assert isinstance(ear.error(), ImageError)
 
@@ -190,7 +191,7 @@ def test_a_mask_with_nothing_to_paint_gives_the_image_back(make_service: MakeSer
     service = make_service()
     image = Image.new("RGB", (64, 64), "green")
     ear = Ear()
-    hand_in(service, make_request("a tree", image, Image.new("L", (64, 64), 0), {"seed": 1}), ear)
+    hand_in(service, make_request("a tree", image, Image.new("L", (64, 64), 0), {"seed": 1}, SD), ear)
     finished = ear.finished()
     assert finished.images[0].tobytes() == image.tobytes()
     assert "nothing to repaint" in finished.warnings[0]

@@ -30,7 +30,7 @@ def test_requests_record_nothing_once_the_server_is_ready(
 ) -> None:
     bench = Bench(find_bundle("demo"), tmp_path, settings=BuildSettings("tensorrt", max_batch=2))
     on_cpu = load_bundle(find_bundle("demo"))
-    service = make_service(LoadedBundle(on_cpu.manifest, bench.engines, on_cpu.tokenizer), slots=2)
+    service = make_service(LoadedBundle(on_cpu.manifest, bench.engines, on_cpu.tokenizers), slots=2)
     _wait_ready(service)
     recorded = bench.device.recordings
     assert recorded > 0

@@ -101,6 +101,12 @@ def _request_of(edit: _Edit, context: Context) -> PipelineRequest:
         mask_needed=not settings.edits_without_mask,
         max_pixels=settings.max_pixels,
     )
-    request = make_request(fields.prompt, images.image, images.mask, edit_options(fields, images.size))
+    request = make_request(
+        fields.prompt,
+        images.image,
+        images.mask,
+        edit_options(fields, images.size),
+        context.service.stages.family,
+    )
     check_bounds(request, edit.image, context)
     return request

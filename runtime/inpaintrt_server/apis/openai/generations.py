@@ -25,7 +25,9 @@ async def generate_image(request: Request) -> Response:
     with admission(context) as permit:
         fields = await read_json(request, GenerationFields)
         check_model(fields.model, context)
-        wanted = make_request(fields.prompt, None, None, generation_options(fields))
+        wanted = make_request(
+            fields.prompt, None, None, generation_options(fields), context.service.stages.family
+        )
         check_bounds(wanted, None, context)
         steps = preview_steps(context.service.stages, wanted, fields.partial_images)
         running = start_job(request, permit, wanted, preview_steps=steps)

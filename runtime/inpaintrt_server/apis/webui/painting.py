@@ -61,7 +61,9 @@ async def _request_of(
     options = options_of(fields, overrides, checkpoint)
     prompt = prompt_of(fields, overrides)
     image, mask = await _images_of(fields, context) if isinstance(fields, Img2Img) else (None, None)
-    request = make_request(prompt, None if image is None else image.data, mask, options)
+    request = make_request(
+        prompt, None if image is None else image.data, mask, options, context.service.stages.family
+    )
     check_bounds(request, image, context)
     return request
 
