@@ -17,7 +17,7 @@ from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
-from inpaintrt_server.http.image_files import FORMATS
+from inpaintrt_server.http.uploads import FORMATS
 from inpaintrt_server.logs import losses
 from inpaintrt_server.settings import ServerSettings
 
