@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenizers import (
     AddedToken,
@@ -15,14 +17,13 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 
 from inpaintrt.errors import SourceError
 from inpaintrt_export.configs import read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -178,7 +179,7 @@ def train_vocabulary(size: int, corpus: Sequence[str]) -> Vocabulary:
     """
     alphabet = _byte_alphabet()
     letters = [*alphabet, *(letter + _END_OF_WORD for letter in alphabet)]
-    merges = _train_merges(size - len(letters) - 2, corpus, alphabet)
+    merges = _train_merges(size - len(letters) - 2, corpus)
     tokens = [*letters, *(left + right for left, right in merges)]
     tokens += [f"<|unused_{index}|>" for index in range(size - 2 - len(tokens))]
     tokens += [START_TOKEN, END_TOKEN]
@@ -192,25 +193,44 @@ def _byte_alphabet() -> list[str]:
     return [*printable, *(chr(256 + index) for index in range(256 - len(printable)))]
 
 
-def _train_merges(count: int, corpus: Sequence[str], alphabet: list[str]) -> tuple[tuple[str, str], ...]:
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=_END_OF_WORD))
+def _train_merges(count: int, corpus: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The most frequent pairs, one after the other, each joined before the next is counted.
+
+    Of equally frequent pairs the first in the alphabet comes first; `tokenizers` orders them by chance. A
+    pair whose product is there already is passed over: CLIP's vocabulary holds each token once.
+
+    Source: Sennrich et al., arXiv:1508.07909, algorithm 1.
+    """
+    words = Counter(word for text in corpus for word in _words(text))
+    merges: dict[str, tuple[str, str]] = {}
+    while len(merges) < count:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, times in words.items():
+            for pair in itertools.pairwise(word):
+                pairs[pair] += times
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.setdefault("".join(best), best)
+        words = Counter({_merged(word, best): times for word, times in words.items()})
+    return tuple(merges.values())
+
+
+def _words(text: str) -> Iterator[tuple[str, ...]]:
+    """The words of a text as the tokenizer cuts it, each in characters that stand for bytes."""
+    tokenizer = Tokenizer(models.BPE())
     _add_text_rules(tokenizer)
-    trainer = trainers.BpeTrainer(
-        vocab_size=2 * len(alphabet) + count,
-        min_frequency=1,
-        initial_alphabet=alphabet,
-        end_of_word_suffix=_END_OF_WORD,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus, trainer)
-    content: dict[str, Any] = json.loads(tokenizer.to_str())
-    pairs = [tuple(merge) for merge in content["model"]["merges"]]
-    return tuple(_distinct_products(pairs)[:count])
+    normalized = tokenizer.normalizer.normalize_str(text)
+    for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalized):
+        yield (*word[:-1], word[-1] + _END_OF_WORD)
 
 
-def _distinct_products(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """One pair for every token that a merge produces: CLIP's vocabulary holds each token once."""
-    products: dict[str, tuple[str, str]] = {}
-    for left, right in pairs:
-        products.setdefault(left + right, (left, right))
-    return list(products.values())
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """A word in which a pair is one symbol."""
+    symbols: list[str] = []
+    for symbol in word:
+        if symbols and (symbols[-1], symbol) == pair:
+            symbols[-1] += symbol
+        else:
+            symbols.append(symbol)
+    return tuple(symbols)

@@ -92,6 +92,11 @@ def test_vocabulary_has_the_size_and_order_of_clip(size: int) -> None:
     assert (vocabulary.ids[START_TOKEN], vocabulary.ids[END_TOKEN]) == (size - 2, size - 1)
 
 
+def test_merges_are_the_most_frequent_pairs_ties_in_alphabetical_order() -> None:
+    vocabulary = train_vocabulary(518, ["low low lower", "tan tap"])
+    assert vocabulary.merges == (("l", "o"), ("lo", "w</w>"), ("t", "a"), ("e", "r</w>"))
+
+
 def test_every_byte_has_a_token_of_its_own() -> None:
     tokenizer = clip_tokenizer(train_vocabulary(514, []))
     ids = tokenizer.encode("".join(map(chr, range(33, 0x250)))).ids[1:-1]

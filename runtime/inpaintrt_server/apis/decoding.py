@@ -6,32 +6,16 @@ What is handed on is a file again: a decoded image takes many times its memory w
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TypeVar
 
-import anyio.to_thread
 from PIL import Image
 
 from inpaintrt.errors import ImageError, MaskError
 from inpaintrt.images import load_image
-from inpaintrt_server.http.context import Context
 
-__all__ = ["in_image_thread", "load_mask_file", "png_of"]
+__all__ = ["load_mask_file", "png_of"]
 
 # Files that are read once, by ourselves, are not worth the time to make them small.
 _FASTEST = 1
-
-_Result = TypeVar("_Result")
-
-
-async def in_image_thread(context: Context, work: Callable[[], _Result]) -> _Result:
-    """Do work on images in a thread, for few requests at a time, so that memory stays bounded.
-
-    Args:
-        context: Whose threads.
-        work: What to do.
-    """
-    return await anyio.to_thread.run_sync(work, limiter=context.image_threads)
 
 
 def load_mask_file(file: bytes, *, max_pixels: int) -> Image.Image:

@@ -17,7 +17,7 @@ from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
-from inpaintrt_server.http.image_files import FORMATS
+from inpaintrt_server.http.uploads import FORMATS
 from inpaintrt_server.logs import losses
 from inpaintrt_server.settings import ServerSettings
 
@@ -42,6 +42,7 @@ class InfoBody(BaseModel):
     backend: str
     tasks: list[Task] = Field(description="What requests can ask for.")
     native_size: list[int] = Field(description="Width and height that the checkpoint was trained at.")
+    vae_scale_factor: int = Field(description="Height and width of a run are multiples of it.")
     default_sampler: str
     samplers: list[str]
     slots: int
@@ -121,6 +122,7 @@ async def info(request: Request) -> InfoBody:
         backend=settings.backend,
         tasks=list(get_args(Task)),
         native_size=[width, height],
+        vae_scale_factor=manifest.architecture.vae_scale_factor,
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         slots=settings.slots,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, cast
 
+import anyio.to_thread
 from msgspec import Meta, inspect
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from inpaintrt.errors import ParameterError
 from inpaintrt.options import OPTIONS, RENAMED, Options, current_names, make_options
 from inpaintrt.validation import alternatives
-from inpaintrt_server.http.result_files import DEFAULT_QUALITY, OutputFormat
-from inpaintrt_server.http.timing import TimingsBody
+from inpaintrt_server.http.answers import DEFAULT_QUALITY, OutputFormat
+from inpaintrt_server.http.bodies import checked
+from inpaintrt_server.http.context import Context
+from inpaintrt_server.http.forms import Form
+from inpaintrt_server.http.refusals import FieldError
+from inpaintrt_server.http.uploads import Upload, check_upload, decode_base64
 
-__all__ = ["LIST_FIELDS", "ONLY_LIST_FIELDS", "InpaintFields", "InpaintJson", "InpaintResult"]
+__all__ = ["Asked", "InpaintFields", "InpaintJson", "parse_inpaint"]
 
+_Answer: TypeAlias = Literal["image", "json", "events"]
 _Model = TypeVar("_Model", bound=BaseModel)
 _Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 _Side = Annotated[int, Meta(ge=8, le=16384, multiple_of=8)]
@@ -48,14 +56,14 @@ _KINDS = _kinds()
 
 _LISTS = inspect.ListType | inspect.TupleType
 
-LIST_FIELDS = tuple(
+_LIST_FIELDS = tuple(
     name for name, kind in _KINDS.items() if any(isinstance(part, _LISTS) for part in alternatives(kind))
 )
 """Fields that a form may bring more than once, or as one JSON array."""
 
-ONLY_LIST_FIELDS = tuple(
+_ONLY_LIST_FIELDS = tuple(
     name
-    for name in LIST_FIELDS
+    for name in _LIST_FIELDS
     if all(isinstance(part, _LISTS | inspect.NoneType) for part in alternatives(_KINDS[name]))
 )
 """Those of them that are lists even where a form brings them once."""
@@ -162,10 +170,129 @@ class InpaintJson(InpaintFields):
     )
 
 
-class InpaintResult(BaseModel):
-    """The results."""
+class Asked(NamedTuple):
+    """What a request asks for, beside its images.
 
-    images: list[str] = Field(description="Files as base64, in the format that was asked for.")
-    seeds: list[int] = Field(description="The seed of each.")
-    warnings: list[str] = Field(description="What the caller should know.")
-    timings: TimingsBody
+    Attributes:
+        fields: The fields, without the texts of images.
+        options: The pipeline's options, all of them.
+        notes: What the caller should know about the names of fields.
+        answer: What to answer with.
+    """
+
+    fields: InpaintFields
+    options: Options
+    notes: list[str]
+    answer: _Answer
+
+    @property
+    def previews(self) -> int:
+        """How many previews to make; they come in a stream only."""
+        return self.fields.previews if self.answer == "events" else 0
+
+    def parameters(self, bundle: str) -> dict[str, object]:
+        """What the metadata of files says beside the seed, as `inpaintrt run` writes it."""
+        return {"bundle": bundle, "prompt": self.fields.prompt, **self.options}
+
+
+async def parse_inpaint(
+    body: InpaintJson | Form, accept: str, context: Context
+) -> tuple[Asked, Upload | None, bytes | None]:
+    """What a body asks for, its image, and the file of its mask.
+
+    Args:
+        body: From `read_body`.
+        accept: The header of that name.
+        context: Has the limits of images.
+
+    Raises:
+        FieldError: A field is unknown, missing or not valid.
+        ParameterError: Options exclude each other or the answer, or one comes under two names.
+        ImageError: The image is none.
+        MaskError: The mask is none.
+        ImageTooLargeError: One of them has too many pixels.
+    """
+
+    def parse() -> tuple[Asked, Upload | None, bytes | None]:
+        fields = _fields_of_form(body) if isinstance(body, Form) else _fields_of_json(body)
+        options = fields.options()
+        asked = Asked(fields, options, fields.notes(), _choose_answer(fields, options, accept))
+        image, mask = _files_of_form(body) if isinstance(body, Form) else _files_of_json(body)
+        max_pixels = context.settings.max_pixels
+        upload = None if image is None else check_upload(image, "image", max_pixels=max_pixels)
+        if mask is not None:
+            check_upload(mask, "mask", max_pixels=max_pixels)
+        return asked, upload, mask
+
+    return await anyio.to_thread.run_sync(parse, limiter=context.image_threads)
+
+
+def _fields_of_json(body: InpaintJson) -> InpaintFields:
+    """The texts of images are not kept while the request waits."""
+    return body.model_copy(update={"image": None, "mask": None})
+
+
+def _files_of_json(body: InpaintJson) -> tuple[bytes | None, bytes | None]:
+    return (
+        None if body.image is None else decode_base64(body.image),
+        None if body.mask is None else decode_base64(body.mask, "mask"),
+    )
+
+
+def _files_of_form(form: Form) -> tuple[bytes | None, bytes | None]:
+    return _single_file(form, "image"), _single_file(form, "mask")
+
+
+def _fields_of_form(form: Form) -> InpaintFields:
+    values = {name: _field_value(name, texts) for name, texts in form.fields.items()}
+    for name in ("image", "mask"):
+        if name in values:
+            raise FieldError(f"the {name} is not a file", field=name, expected="a file part of the form")
+    unknown = sorted(form.files.keys() - {"image", "mask"})
+    if unknown:
+        raise FieldError(
+            "there is no such file field", field=unknown[0], received=unknown[0], expected="image, mask"
+        )
+    return checked(InpaintFields, values)
+
+
+def _field_value(name: str, texts: tuple[str, ...]) -> object:
+    if len(texts) == 1:
+        return _list_or_text(name, texts[0]) if name in _LIST_FIELDS else texts[0]
+    if name not in _LIST_FIELDS:
+        raise FieldError(f"the field {name!r} comes more than once", field=name, expected="one value")
+    return texts
+
+
+def _list_or_text(name: str, text: str) -> object:
+    """A list may come as one JSON array, too; what is none is checked as it is."""
+    if not text.lstrip().startswith("["):
+        return [text] if name in _ONLY_LIST_FIELDS else text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _single_file(form: Form, name: str) -> bytes | None:
+    files = form.files.get(name, (None,))
+    if len(files) > 1:
+        raise FieldError(f"the field {name!r} comes more than once", field=name, expected="one file")
+    return files[0]
+
+
+def _choose_answer(fields: InpaintFields, options: Options, accept: str) -> _Answer:
+    """Fields go before the header; without either a single result is an image."""
+    if fields.stream or (fields.response_format is None and "text/event-stream" in accept):
+        return "events"
+    by_header: _Answer = "json" if "application/json" in accept and "image/" not in accept else "image"
+    answer = fields.response_format or by_header
+    count = options["num_images_per_prompt"]
+    if answer == "image" and count > 1:
+        raise ParameterError(
+            "several results do not fit into one image file",
+            received=f"num_images_per_prompt {count}",
+            expected="1",
+            hint='ask for JSON: response_format "json", or the header Accept: application/json',
+        )
+    return answer

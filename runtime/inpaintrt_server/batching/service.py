@@ -211,7 +211,7 @@ class BatchingService:
         *,
         job_id: str,
         deadline: float | None = None,
-        preview_steps: Collection[int] = (),
+        preview_steps: int | Collection[int] = (),
     ) -> Job:
         """Submit a request.
 
@@ -221,8 +221,9 @@ class BatchingService:
             listener: Gets its events.
             job_id: Names the request in logs.
             deadline: When it has to have done its steps, on the clock of `time.monotonic`; None for any time.
-            preview_steps: Steps after which `Stepped` brings previews. Each costs a run of the VAE's decoder
-                for each result. The last step brings none, since the result follows.
+            preview_steps: Steps after which `Stepped` brings previews, or how many steps do, at about equal
+                distances. Each costs a run of the VAE's decoder for each result. The last step brings none,
+                since the result follows.
 
         Raises:
             InputError: The request cannot be served.

@@ -66,8 +66,8 @@ class Task(Flow):
         events: Where its events go.
         admitted: When it got its permit, on the monotonic clock.
         deadline: When it has to have done its steps, on the monotonic clock.
-        preview_steps: Steps after which the listener gets previews; asked once after each step, so that what
-            is in it may depend on the moment.
+        preview_steps: Steps after which the listener gets previews, asked once after each step, so that what
+            is in it may depend on the moment; or how many steps, fewer in a short run.
         cache: Encoded images.
         budget: Refuses what would take too much memory.
         observer: Gets cache hits and timings.
@@ -81,7 +81,7 @@ class Task(Flow):
         *,
         admitted: float,
         deadline: float | None,
-        preview_steps: Collection[int],
+        preview_steps: int | Collection[int],
         cache: ImageCache,
         budget: MemoryBudget,
         observer: Observer,
@@ -90,7 +90,9 @@ class Task(Flow):
         self.events = events
         self.admitted = admitted
         self.deadline = deadline
-        self._preview_steps = preview_steps
+        self._preview_steps = (
+            _spread(preview_steps, self.table.rows) if isinstance(preview_steps, int) else preview_steps
+        )
         self._cache = cache
         self._budget = budget
         self._observer = observer
@@ -253,3 +255,9 @@ class Task(Flow):
             total=now - self.admitted,
             steps=steps,
         )
+
+
+def _spread(count: int, total: int) -> Collection[int]:
+    """Steps that divide a run into `count + 1` parts of about the same length."""
+    steps = {round(total * part / (count + 1)) for part in range(1, count + 1)}
+    return frozenset(step for step in steps if 0 < step < total)

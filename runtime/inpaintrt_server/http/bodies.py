@@ -13,12 +13,34 @@ from inpaintrt_server.http.errors import field_error
 from inpaintrt_server.http.forms import Form, FormParser
 from inpaintrt_server.http.refusals import MalformedBodyError, MediaTypeError
 
-__all__ = ["checked", "content_type", "read_form", "read_json"]
+__all__ = ["checked", "read_body", "read_form", "read_json"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def content_type(request: Request) -> str:
+async def read_body(request: Request, model: type[_Model]) -> _Model | Form:
+    """Read a body that is JSON or a form.
+
+    Raises:
+        MediaTypeError: The body is of another type.
+        MalformedBodyError: The body is damaged, or the form has too many parts.
+        FieldError: A field of the JSON is unknown, missing or not valid.
+        RequestError: The body is too large or too slow.
+    """
+    match _content_type(request):
+        case "application/json":
+            return await read_json(request, model)
+        case "multipart/form-data":
+            return await read_form(request)
+        case other:
+            raise MediaTypeError(
+                "this path takes forms and JSON",
+                received=other or "no content type",
+                expected="multipart/form-data or application/json",
+            )
+
+
+def _content_type(request: Request) -> str:
     """The media type of a body, without its parameters."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -31,10 +53,10 @@ async def read_form(request: Request) -> Form:
         MalformedBodyError: The form is damaged or has too many parts.
         RequestError: The body is too large or too slow.
     """
-    if content_type(request) != "multipart/form-data":
+    if _content_type(request) != "multipart/form-data":
         raise MediaTypeError(
             "this path takes forms",
-            received=content_type(request) or "no content type",
+            received=_content_type(request) or "no content type",
             expected="multipart/form-data",
         )
     parser = FormParser(request.headers["content-type"])
@@ -52,10 +74,10 @@ async def read_json(request: Request, model: type[_Model]) -> _Model:
         FieldError: A field is unknown, missing or not valid.
         RequestError: The body is too large or too slow.
     """
-    if content_type(request) != "application/json":
+    if _content_type(request) != "application/json":
         raise MediaTypeError(
             "this path takes JSON",
-            received=content_type(request) or "no content type",
+            received=_content_type(request) or "no content type",
             expected="application/json",
         )
     # Not `request.body()`, which keeps the bytes for as long as there is the request.

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 from inpaintrt.errors import InputError, ParameterError, PromptError
 from inpaintrt.options import Options
-from inpaintrt.request import Request
+from inpaintrt.request import Request, make_request
 from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.refusals import ImageTooLargeError
 from inpaintrt_server.http.uploads import Upload
 from inpaintrt_server.settings import ServerSettings
 
-__all__ = ["check_bounds"]
+__all__ = ["make_bounded_request"]
 
 _LONGEST_SIDE = 16384
 
 
-def check_bounds(request: Request, upload: Upload | None, context: Context) -> None:
-    """Check prompts, steps, results and sizes against the server's limits.
+def make_bounded_request(
+    context: Context, prompt: str, options: Options, image: Upload | None = None, mask: bytes | None = None
+) -> Request:
+    """Make a request, and check prompts, steps, results and sizes against the server's limits.
 
     Args:
-        request: From `make_request`.
-        upload: The request's image; None for text-to-image.
         context: Has the limits, of which memory is one.
+        prompt: What to paint.
+        options: All others of the pipeline.
+        image: What to change; None for text-to-image.
+        mask: The mask's file.
 
     Raises:
+        InputError: `make_request` says so.
         PromptError: A prompt is too long.
         ParameterError: More steps, results, pixels or memory are asked for than the server gives.
         ImageTooLargeError: The image with its margins is too large.
     """
+    family = context.service.stages.family
+    request = make_request(prompt, None if image is None else image.data, mask, options, family)
+    _check_bounds(request, image, context)
+    return request
+
+
+def _check_bounds(request: Request, upload: Upload | None, context: Context) -> None:
     settings = context.settings
     _check_prompts(request, settings)
     parameter, steps = _steps(request.options)

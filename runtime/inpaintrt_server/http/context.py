@@ -35,7 +35,7 @@ class Context:
         metrics: Figures.
         apis: The interfaces.
         connections: The open connections.
-        image_threads: Bounds how many images the interfaces hold decoded at a time.
+        image_threads: Limiter of the threads for work on images, so that few requests hold decoded images.
         started: When the server was made, on `time.time()`.
     """
 

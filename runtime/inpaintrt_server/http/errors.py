@@ -126,6 +126,15 @@ class Problem:
     field: str | None = None
     headers: Mapping[str, str] = attribute(default_factory=dict)
 
+    def in_one_line(self) -> str:
+        """What is wrong, what was received, what was expected, and what to do; for errors of one text."""
+        details = (
+            ("received", self.received),
+            ("expected", self.expected),
+            ("what to do", self.what_to_do),
+        )
+        return "; ".join([self.message, *(f"{name}: {text}" for name, text in details if text is not None)])
+
 
 Shape: TypeAlias = Callable[[Problem], Mapping[str, Any]]
 """The JSON that one interface wraps a problem in."""

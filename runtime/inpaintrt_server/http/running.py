@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt_server.batching.admission import Permit
 from inpaintrt_server.batching.events import Event, Failed, Finished, Started, Stepped
 from inpaintrt_server.errors import CancelledError
+from inpaintrt_server.http.answers import Encoded, Output, Previewed, encode_events, encode_images, sse
 from inpaintrt_server.http.context import Context, context_of
-from inpaintrt_server.http.errors import problem_of
-from inpaintrt_server.http.record import record_of
+from inpaintrt_server.http.errors import Problem, log_failure, problem_of
+from inpaintrt_server.http.record import RequestRecord, record_of
 from inpaintrt_server.http.refusals import FieldError
 
-__all__ = ["Progress", "Running", "Waiting", "admission", "deadline_of", "start_job"]
+__all__ = ["Admitted", "Message", "Progress", "Running", "Translate", "Waiting", "admission"]
+
+_STREAM_HEADERS = MappingProxyType({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+_PING = b": still here\n\n"
+_SECONDS_BETWEEN_PINGS = 15.0
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,15 @@ class Waiting:
 
 Progress: TypeAlias = "Started | Stepped | Finished | Waiting"
 
+Message: TypeAlias = tuple[str, Mapping[str, Any]]
+"""A server-sent event: its name and its data."""
+
+Translate: TypeAlias = "Callable[[Started | Stepped | Previewed | Encoded], Message | None]"
+"""Turns an event of a job into one of the stream; None for those that clients are not told of."""
+
 
 @contextlib.contextmanager
-def admission(context: Context) -> Iterator[Permit]:
+def admission(http_request: Request) -> Iterator[Admitted]:
     """A place in the queue, to be taken before a body is read; it is given back unless it was used.
 
     Raises:
@@ -40,89 +53,91 @@ def admission(context: Context) -> Iterator[Permit]:
         DrainingError: The server is stopping.
         EngineLostError: The engine is gone.
     """
+    context = context_of(http_request)
     permit = context.service.admit()
     try:
-        yield permit
+        yield Admitted(http_request, context, record_of(http_request), permit)
     finally:
         permit.release()
 
 
-def deadline_of(request: Request) -> float:
-    """When the client's `X-Request-Timeout`, or else the server's limit, is over; on `time.monotonic()`.
+@dataclass(frozen=True)
+class Admitted:
+    """An HTTP request that has a place in the queue.
 
-    Raises:
-        FieldError: The header is not a number of seconds.
+    Attributes:
+        http_request: The request; it brings the deadline.
+        context: What it shares with others.
+        record: What the server knows of it.
+        permit: Its place.
     """
-    limit = context_of(request).settings.request_timeout
-    given = request.headers.get("x-request-timeout")
-    if given is None:
-        return record_of(request).arrived + limit
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise FieldError(
-            "X-Request-Timeout is not a number of seconds",
-            field="X-Request-Timeout",
-            received=repr(given),
-            expected="a number above 0",
-        )
-    return record_of(request).arrived + min(seconds, limit)
 
+    http_request: Request
+    context: Context
+    record: RequestRecord
+    permit: Permit
 
-def start_job(
-    http_request: Request,
-    permit: Permit,
-    request: PipelineRequest,
-    *,
-    preview_steps: Collection[int] = (),
-) -> Running:
-    """Hand a request in. If the client hangs up, the job is given up, whether its events are read or not.
+    def start_job(self, request: PipelineRequest, preview_steps: int | Collection[int] = ()) -> Running:
+        """Hand a request in, after its body was read to its end.
 
-    Args:
-        http_request: Whose body was read to its end; it brings the deadline and the request id.
-        permit: From `admission`.
-        request: From `make_request`; its images are bytes, never texts.
-        preview_steps: After which steps to make previews.
+        If the client hangs up, the job is given up, whether its events are read or not.
 
-    Raises:
-        InputError: The request cannot be served.
-        FieldError: The header `X-Request-Timeout` is not a number of seconds.
-    """
-    return Running(http_request, permit, request, preview_steps)
+        Args:
+            request: From `bounds.make_bounded_request`; its images are bytes, never texts.
+            preview_steps: How many previews to make, or after which steps.
+
+        Raises:
+            InputError: The request cannot be served.
+            FieldError: The header `X-Request-Timeout` is not a number of seconds.
+        """
+        return Running(self, request, preview_steps)
+
+    @property
+    def deadline(self) -> float:
+        """When the client's `X-Request-Timeout`, or else the server's limit, is over; on `time.monotonic()`.
+
+        Raises:
+            FieldError: The header is not a number of seconds.
+        """
+        limit = self.context.settings.request_timeout
+        given = self.http_request.headers.get("x-request-timeout")
+        if given is None:
+            return self.record.arrived + limit
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise FieldError(
+                "X-Request-Timeout is not a number of seconds",
+                field="X-Request-Timeout",
+                received=repr(given),
+                expected="a number above 0",
+            )
+        return self.record.arrived + min(seconds, limit)
 
 
 class Running:
-    """A job that was handed in; see `start_job`. Belongs to the event loop that made it."""
+    """A job that was handed in; see `Admitted.start_job`. Belongs to the event loop that made it."""
 
     def __init__(
-        self,
-        http_request: Request,
-        permit: Permit,
-        request: PipelineRequest,
-        preview_steps: Collection[int],
+        self, admitted: Admitted, request: PipelineRequest, preview_steps: int | Collection[int]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._record = record_of(http_request)
-        job = context_of(http_request).service.submit(
-            permit,
+        self._record = admitted.record
+        job = admitted.context.service.submit(
+            admitted.permit,
             request,
             self._hear,
-            job_id=self._record.id,
-            deadline=deadline_of(http_request),
+            job_id=admitted.record.id,
+            deadline=admitted.deadline,
             preview_steps=preview_steps,
         )
-        watcher = self._loop.create_task(self._watch(http_request))
+        watcher = self._loop.create_task(self._watch(admitted.http_request))
         self._ends = contextlib.ExitStack()
         self._ends.callback(job.cancel)
         self._ends.callback(watcher.cancel)
-
-    @property
-    def id(self) -> str:
-        """The request's id."""
-        return self._record.id
 
     def _hear(self, event: Event) -> None:
         # The loop may be closed already when the process ends.
@@ -168,17 +183,57 @@ class Running:
         except TimeoutError:
             return Waiting()
 
-    async def result(self) -> Finished:
+    async def result(self, output: Output) -> Encoded:
         """Wait for the end.
+
+        Args:
+            output: How images become files.
 
         Raises:
             InpaintError: The job failed, was cancelled, or its time was over.
         """
+        finished = await self._finished()
+        return Encoded(finished, await encode_images(finished.images, output))
+
+    async def _finished(self) -> Finished:
         async with contextlib.aclosing(self.events()) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     return event
         raise AssertionError("the events ended without a result: this is a bug")
+
+    def stream(
+        self, output: Output, translate: Translate, translate_problem: Callable[[Problem], Message]
+    ) -> StreamingResponse:
+        """An answer of the events as they come, with a sign of life while the job waits in the queue.
+
+        The package sse-starlette is not used: at import it replaces uvicorn's signal handler, and it ends
+        running streams as soon as the server is asked to stop, where ours are to finish.
+
+        Args:
+            output: How images become files.
+            translate: Events of the job to events of the stream.
+            translate_problem: The last event of a job that failed.
+        """
+        parts = self._parts(output, translate, translate_problem)
+        return StreamingResponse(parts, media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+    async def _parts(
+        self, output: Output, translate: Translate, translate_problem: Callable[[Problem], Message]
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            async with contextlib.aclosing(self.events(_SECONDS_BETWEEN_PINGS)) as events:
+                async for event in events:
+                    if isinstance(event, Waiting):
+                        yield _PING
+                    else:
+                        async for encoded in encode_events(event, output):
+                            if (message := translate(encoded)) is not None:
+                                yield sse(*message)
+        except Exception as error:  # noqa: BLE001  the status is sent: what is left to tell goes into the stream
+            problem = problem_of(error)
+            log_failure(error, problem, self._record.id)
+            yield sse(*translate_problem(problem))
 
     def close(self) -> None:
         """Give the job up if it still runs, and keep nothing of it, whoever keeps this."""

@@ -33,6 +33,7 @@ def test_information(server: str, application: FastAPI) -> None:
     assert answer["backend"] == "onnxruntime"
     assert answer["tasks"] == ["inpainting", "image-to-image", "text-to-image"]
     assert answer["native_size"] == [128, 128]
+    assert answer["vae_scale_factor"] == 8
     assert answer["samplers"] == list(sampler_names())
     assert answer["limits"]["max_body"] == settings.max_body
     assert answer["formats"] == ["PNG", "JPEG", "WebP"]

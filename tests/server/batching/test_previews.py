@@ -1,5 +1,7 @@
 """Previews of images that are not finished."""
 
+import pytest
+
 from inpaintrt import InpaintPipeline
 from inpaintrt.loading import LoadedBundle
 from inpaintrt_server.batching import Event, Finished, Stepped
@@ -64,3 +66,15 @@ def test_previews_of_a_cancelled_request_are_dropped(make_service: MakeService) 
     hand_in(service, ask(), after)
     assert isinstance(after.last(), Finished)
     assert ear.steps[-1] <= 4
+
+
+@pytest.mark.parametrize(
+    ("steps", "count", "expected"), [(8, 0, []), (8, 1, [4]), (9, 2, [3, 6]), (3, 10, [1, 2]), (1, 3, [])]
+)
+def test_a_number_of_previews_is_spread_over_the_run(
+    make_service: MakeService, steps: int, count: int, expected: list[int]
+) -> None:
+    ear = Ear()
+    hand_in(make_service(slots=1), ask(num_inference_steps=steps), ear, preview_steps=count)
+    ear.finished()
+    assert [event.index for event in ear.events if isinstance(event, Stepped) and event.previews] == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inpaintrt.loading import LoadedBundle
@@ -249,6 +249,29 @@ def test_without_an_image_the_prompt_alone_makes_one(
     paint_middle(page)
     finish(page)
     expect(page.get_by_label("Compare with the original")).to_be_visible()
+
+
+@pytest.mark.parametrize(("factor", "step", "minimum"), [(4, "4", "8"), (8, "8", "8"), (16, "16", "16")])
+def test_sides_step_by_the_factor_of_the_servers_vae(
+    visit: Visit, server: str, factor: int, step: str, minimum: str
+) -> None:
+    page = visit(server)
+
+    def answer(route: Route) -> None:
+        own = route.fetch()
+        route.fulfill(response=own, json={**own.json(), "vae_scale_factor": factor})
+
+    page.route("**/info", answer)
+    page.reload()
+    for name in ("Width", "Height"):
+        side = page.get_by_label(name, exact=True)
+        expect(side).to_have_attribute("step", step)
+        expect(side).to_have_attribute("min", minimum)
+        accepted = {}
+        for size in (68, 72, 80):
+            set_field(page, name, str(size))
+            accepted[size] = side.evaluate("field => field.validity.valid")
+        assert accepted == {size: size % factor == 0 for size in accepted}
 
 
 def test_an_image_from_the_prompt_alone_has_the_size_that_is_chosen(

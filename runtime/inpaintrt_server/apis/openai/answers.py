@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from fastapi.responses import JSONResponse
@@ -13,12 +14,18 @@ from starlette.responses import Response
 
 from inpaintrt_server.apis.openai.errors import error_body, for_openai
 from inpaintrt_server.apis.openai.fields import ImageFields
-from inpaintrt_server.batching.events import Finished, Started, Stepped
+from inpaintrt_server.batching.events import Started, Stepped
+from inpaintrt_server.http.answers import (
+    DEFAULT_QUALITY,
+    Encoded,
+    File,
+    Output,
+    OutputFormat,
+    Previewed,
+    server_timing,
+)
 from inpaintrt_server.http.errors import Problem
-from inpaintrt_server.http.events import EventStream, Translate, sse
-from inpaintrt_server.http.result_files import DEFAULT_QUALITY, OutputFormat, as_base64
-from inpaintrt_server.http.running import Running
-from inpaintrt_server.http.timing import server_timing
+from inpaintrt_server.http.running import Message, Running, Translate
 
 __all__ = ["EventPrefix", "ImagesBody", "answer"]
 
@@ -75,13 +82,39 @@ async def answer(fields: ImageFields, running: Running, prefix: EventPrefix) -> 
     Raises:
         InpaintError: The request failed, was cancelled, or its time was over; streams have an event for that.
     """
+    asked = fields.output_compression
+    output = Output(fields.output_format, DEFAULT_QUALITY if asked is None else max(asked, 1))
     if fields.stream:
-        return EventStream(running, _translator(fields, prefix), _event_of_problem)
-    finished = await running.result()
-    files = await _files(fields, finished.images)
+        return running.stream(output, _translator(fields, prefix), _event_of_problem)
+    return _json_response(fields, await running.result(output))
+
+
+def _translator(fields: ImageFields, prefix: EventPrefix) -> Translate:
+    indices = itertools.count()
+
+    def translate(event: Started | Stepped | Previewed | Encoded) -> Message | None:
+        match event:
+            case Previewed(step=step, files=files):
+                body = _image_body(fields, step.previews[0], files[0])
+                return _event(f"{prefix}.partial_image", {**body, "partial_image_index": next(indices)})
+            case Encoded(finished=finished, files=files):
+                body = _image_body(fields, finished.images[0], files[0])
+                usage = UsageBody().model_dump()
+                return _event(f"{prefix}.completed", {**body, "usage": usage, "seed": finished.seeds[0]})
+            case _:
+                return None
+
+    return translate
+
+
+def _json_response(fields: ImageFields, encoded: Encoded) -> Response:
+    finished = encoded.finished
     body = ImagesBody(
         created=int(time.time()),
-        data=[ImageBody(b64_json=file, seed=seed) for file, seed in zip(files, finished.seeds, strict=True)],
+        data=[
+            ImageBody(b64_json=file.base64, seed=seed)
+            for file, seed in zip(encoded.files, finished.seeds, strict=True)
+        ],
         background=_background(finished.images[0]),
         output_format=fields.output_format,
         quality=_quality(fields),
@@ -91,33 +124,9 @@ async def answer(fields: ImageFields, running: Running, prefix: EventPrefix) -> 
     return JSONResponse(body.model_dump(), headers=server_timing(finished.timings))
 
 
-async def _files(fields: ImageFields, images: Sequence[Image.Image]) -> list[str]:
-    asked = fields.output_compression
-    return await as_base64(images, fields.output_format, DEFAULT_QUALITY if asked is None else max(asked, 1))
-
-
-def _translator(fields: ImageFields, prefix: EventPrefix) -> Translate:
-    shown = 0
-
-    async def translate(event: Started | Stepped | Finished) -> AsyncIterator[bytes]:
-        nonlocal shown
-        match event:
-            case Stepped(previews=previews) if previews:
-                body = await _image_body(fields, previews[0])
-                yield _event(f"{prefix}.partial_image", {**body, "partial_image_index": shown})
-                shown += 1
-            case Finished():
-                body = await _image_body(fields, event.images[0])
-                usage = UsageBody().model_dump()
-                yield _event(f"{prefix}.completed", {**body, "usage": usage, "seed": event.seeds[0]})
-
-    return translate
-
-
-async def _image_body(fields: ImageFields, image: Image.Image) -> dict[str, Any]:
-    (file,) = await _files(fields, [image])
+def _image_body(fields: ImageFields, image: Image.Image, file: File) -> dict[str, Any]:
     return {
-        "b64_json": file,
+        "b64_json": file.base64,
         "created_at": int(time.time()),
         "background": _background(image),
         "output_format": fields.output_format,
@@ -126,12 +135,12 @@ async def _image_body(fields: ImageFields, image: Image.Image) -> dict[str, Any]
     }
 
 
-def _event(name: str, body: dict[str, Any]) -> bytes:
-    return sse({"type": name, **body}, name)
+def _event(name: str, body: Mapping[str, Any]) -> Message:
+    return name, {"type": name, **body}
 
 
-def _event_of_problem(problem: Problem) -> bytes:
-    return sse({"type": "error", **error_body(for_openai(problem))}, "error")
+def _event_of_problem(problem: Problem) -> Message:
+    return _event("error", error_body(for_openai(problem)))
 
 
 def _background(image: Image.Image) -> Background:

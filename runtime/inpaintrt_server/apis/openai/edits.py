@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import anyio.to_thread
 from fastapi import Request
 from starlette.responses import Response
 
-from inpaintrt.request import Request as PipelineRequest
-from inpaintrt.request import make_request
-from inpaintrt_server.apis.decoding import in_image_thread
+from inpaintrt.options import Options
 from inpaintrt_server.apis.openai.answers import answer
 from inpaintrt_server.apis.openai.fields import EditFields
 from inpaintrt_server.apis.openai.mapping import edit_options
 from inpaintrt_server.apis.openai.models import check_model
 from inpaintrt_server.apis.openai.transparency import read_images
 from inpaintrt_server.http.bodies import checked, read_form
-from inpaintrt_server.http.bounds import check_bounds
-from inpaintrt_server.http.context import Context, context_of
+from inpaintrt_server.http.bounds import make_bounded_request
+from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.forms import Form
-from inpaintrt_server.http.previews import preview_steps
 from inpaintrt_server.http.refusals import FieldError
-from inpaintrt_server.http.running import admission, start_job
+from inpaintrt_server.http.running import admission
 from inpaintrt_server.http.uploads import Upload, check_upload
 
 __all__ = ["edit_image"]
@@ -30,11 +29,12 @@ _IMAGE_NAMES = ("image", "image[]")
 
 
 class _Edit(NamedTuple):
-    """A form that was read."""
+    """What a form asks for."""
 
     fields: EditFields
+    options: Options
     image: Upload
-    mask: Upload | None
+    mask: bytes | None
 
 
 async def edit_image(request: Request) -> Response:
@@ -42,17 +42,32 @@ async def edit_image(request: Request) -> Response:
 
     Without any transparency the whole image is changed, if the server has `edits_without_mask` set.
     """
-    context = context_of(request)
-    with admission(context) as permit:
-        form = await read_form(request)
-        edit = await in_image_thread(context, lambda: _read(form, context))
-        wanted = await in_image_thread(context, lambda: _request_of(edit, context))
-        steps = preview_steps(context.service.stages, wanted, edit.fields.partial_images)
-        running = start_job(request, permit, wanted, preview_steps=steps)
-        return await answer(edit.fields, running, "image_edit")
+    with admission(request) as admitted:
+        fields, options, image, mask = await _parse(await read_form(request), admitted.context)
+        wanted = make_bounded_request(admitted.context, fields.prompt, options, image, mask)
+        running = admitted.start_job(wanted, fields.partial_images)
+        return await answer(fields, running, "image_edit")
 
 
-def _read(form: Form, context: Context) -> _Edit:
+async def _parse(form: Form, context: Context) -> _Edit:
+    def parse() -> _Edit:
+        fields = _fields_of(form)
+        check_model(fields.model, context)
+        image, mask = _files_of(form, context.settings.max_pixels)
+        images = read_images(
+            image.data,
+            None if mask is None else mask.data,
+            opaque=fields.background == "opaque",
+            mask_needed=not context.settings.edits_without_mask,
+            max_pixels=context.settings.max_pixels,
+        )
+        options = edit_options(fields, images.size)
+        return _Edit(fields, options, replace(image, data=images.image), images.mask)
+
+    return await anyio.to_thread.run_sync(parse, limiter=context.image_threads)
+
+
+def _fields_of(form: Form) -> EditFields:
     for name, texts in form.fields.items():
         if len(texts) > 1:
             raise FieldError(f"the field {name!r} comes more than once", field=name, expected="one value")
@@ -61,9 +76,10 @@ def _read(form: Form, context: Context) -> _Edit:
             raise FieldError(
                 f"this server does not support the file {name!r}", field=name, expected="image, mask"
             )
-    fields = checked(EditFields, {name: texts[0] for name, texts in form.fields.items()})
-    check_model(fields.model, context)
-    max_pixels = context.settings.max_pixels
+    return checked(EditFields, {name: texts[0] for name, texts in form.fields.items()})
+
+
+def _files_of(form: Form, max_pixels: int) -> tuple[Upload, Upload | None]:
     image = _single(form, *_IMAGE_NAMES)
     mask = _single(form, "mask")
     if image is None:
@@ -73,8 +89,7 @@ def _read(form: Form, context: Context) -> _Edit:
             expected="an image's file",
             hint="/v1/images/generations makes images without one",
         )
-    return _Edit(
-        fields,
+    return (
         check_upload(image, "image", max_pixels=max_pixels),
         None if mask is None else check_upload(mask, "mask", max_pixels=max_pixels),
     )
@@ -90,23 +105,3 @@ def _single(form: Form, *names: str) -> bytes | None:
             expected="one file",
         )
     return files[0] if files else None
-
-
-def _request_of(edit: _Edit, context: Context) -> PipelineRequest:
-    fields, settings = edit.fields, context.settings
-    images = read_images(
-        edit.image.data,
-        None if edit.mask is None else edit.mask.data,
-        opaque=fields.background == "opaque",
-        mask_needed=not settings.edits_without_mask,
-        max_pixels=settings.max_pixels,
-    )
-    request = make_request(
-        fields.prompt,
-        images.image,
-        images.mask,
-        edit_options(fields, images.size),
-        context.service.stages.family,
-    )
-    check_bounds(request, edit.image, context)
-    return request

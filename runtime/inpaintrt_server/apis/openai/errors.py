@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from inpaintrt_server.apis.wording import in_one_line
 from inpaintrt_server.http.errors import Problem
 
 __all__ = ["OpenAIErrorBody", "error_body", "for_openai"]
@@ -63,7 +62,7 @@ def error_body(problem: Problem) -> Mapping[str, Any]:
     field = problem.field
     return {
         "error": {
-            "message": in_one_line(problem),
+            "message": problem.in_one_line(),
             "type": _type_of(problem.status),
             "param": _NAMES.get(field, field) if field else _TO_BLAME.get(problem.code),
             "code": problem.code,

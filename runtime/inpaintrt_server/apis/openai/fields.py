@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from inpaintrt_server.http.answers import OutputFormat
 from inpaintrt_server.http.form_schema import accept_null
 from inpaintrt_server.http.refusals import FieldError
-from inpaintrt_server.http.result_files import OutputFormat
 
 __all__ = ["EditFields", "GenerationFields", "ImageFields"]
 

@@ -13,9 +13,9 @@ from inpaintrt_server.apis.openai.errors import OpenAIErrorBody, error_body, for
 from inpaintrt_server.apis.openai.fields import EditFields, GenerationFields
 from inpaintrt_server.apis.openai.generations import generate_image
 from inpaintrt_server.apis.openai.models import ModelBody, ModelsBody, list_models, retrieve_model
+from inpaintrt_server.http.answers import EVENT_SCHEMA
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.errors_schema import problem_responses
-from inpaintrt_server.http.events import EVENT_SCHEMA
 from inpaintrt_server.http.form_schema import Limits, form_schema, json_schema
 from inpaintrt_server.http.refusals import NotFoundError
 from inpaintrt_server.settings import ServerSettings

@@ -13,7 +13,7 @@ from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import IMAGE_FIELDS, Generation, Img2Img
 from inpaintrt_server.apis.webui.infotext import infotexts_of, write_info
 from inpaintrt_server.apis.webui.overrides import Overrides
-from inpaintrt_server.http.result_files import as_base64
+from inpaintrt_server.http.answers import Output, encode_images
 
 __all__ = ["ImagesBody", "Results", "images_body"]
 
@@ -59,8 +59,9 @@ async def images_body(
     infotexts = infotexts_of(fields, overrides, checkpoint, results.seeds, size)
     repeated = isinstance(fields, Img2Img) and fields.include_init_images
     sent = results.images if fields.send_images else ()
+    output = Output(overrides.image_format, texts=infotexts[: len(sent)])
     return ImagesBody(
-        images=await as_base64(sent, overrides.image_format, parameters=infotexts[: len(sent)]),
+        images=[file.base64 for file in await encode_images(sent, output)],
         parameters=fields.model_dump(exclude=set() if repeated else IMAGE_FIELDS),
         info=write_info(
             fields,

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from inpaintrt_server.apis.wording import in_one_line
 from inpaintrt_server.http.errors import Problem
 
 __all__ = ["WebuiErrorBody", "error_body"]
@@ -33,7 +32,7 @@ def error_body(problem: Problem) -> Mapping[str, Any]:
     """The JSON of a problem."""
     return {
         "error": problem.code,
-        "detail": in_one_line(problem),
+        "detail": problem.in_one_line(),
         "body": "",
         "errors": _NAMES.get(problem.field or "", problem.field or ""),
     }

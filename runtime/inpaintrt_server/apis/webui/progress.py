@@ -9,9 +9,9 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
+from inpaintrt_server.http.answers import Output, encode_images
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.keys import given_keys
-from inpaintrt_server.http.result_files import as_base64
 
 __all__ = ["ProgressBody", "StateBody", "owner_of", "progress_of"]
 
@@ -91,5 +91,5 @@ async def _preview_of(job: WebuiJob) -> str | None:
     job.want_preview()
     if not job.images:
         return None
-    (file,) = await as_base64(job.images[:1])
-    return file
+    (file,) = await encode_images(job.images[:1], Output())
+    return file.base64

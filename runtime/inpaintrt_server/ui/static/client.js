@@ -17,6 +17,7 @@ const KEY = "inpaintrt-api-key";
  * @property {string} bundle
  * @property {string} checkpoint
  * @property {[width: number, height: number]} native_size What the checkpoint was trained at.
+ * @property {number} vae_scale_factor What the sides of a run are multiples of.
  * @property {string} default_sampler
  * @property {string[]} samplers
  * @property {string[]} formats Of images and masks.

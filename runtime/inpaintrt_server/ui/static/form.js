@@ -7,6 +7,7 @@ const PREVIEWS = 4;
 const PREVIEWS_OF_LARGE = 1;
 const LARGE = 4_000_000;
 const SIZE = ["width", "height"];
+const MIN_SIDE = 8;
 const MARGINS = ["margin_left", "margin_top", "margin_right", "margin_bottom"];
 /** Fields that are sent as they are, where they are not empty. */
 const PLAIN_FIELDS = [
@@ -69,9 +70,14 @@ export class Form {
    *
    * @param {import("./client.js").Info} info
    */
-  adapt({ samplers, default_sampler: own, limits, native_size: native }) {
+  adapt({ samplers, default_sampler: own, limits, native_size: native, vae_scale_factor: factor }) {
     this.#native = native;
-    SIZE.forEach((name, index) => (this.#input(name).placeholder = String(native[index])));
+    for (const [index, name] of SIZE.entries()) {
+      const side = this.#input(name);
+      side.placeholder = String(native[index]);
+      side.step = String(factor);
+      side.min = String(Math.max(factor, MIN_SIDE));
+    }
     for (const name of ["prompt", "negative_prompt"]) {
       /** @type {HTMLTextAreaElement} */ (this.#field(name)).maxLength = limits.max_prompt;
     }

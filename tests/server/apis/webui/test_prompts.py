@@ -1,6 +1,6 @@
 import pytest
 
-from inpaintrt_server.apis.webui.prompts import plain_prompt
+from inpaintrt_server.apis.webui.mapping import plain_prompt
 from inpaintrt_server.http.refusals import FieldError
 
 

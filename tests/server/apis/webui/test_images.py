@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from inpaintrt.errors import MaskError
-from inpaintrt_server.apis.webui.masks import read_mask
+from inpaintrt_server.apis.webui.images import read_mask
 from runtime.image_tools import disc_mask, gradient
 from server.uploads import opened, png_of
 
