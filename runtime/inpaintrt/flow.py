@@ -290,7 +290,7 @@ class Batch(Generic[FlowT]):
             flow.steps_done[result] += 1
         for slot in set(finished).difference(nonfinite):
             flow, result = self.assignments[slot]
-            flow.latents[result] = self.leave(slot)
+            flow.latents[result] = self.leave(slot) * np.float32(flow.table.final_scale)
         return list(dict.fromkeys(self.assignments[slot].flow for slot in nonfinite))
 
     def estimates(self, flow: FlowT) -> dict[int, Floats]:

@@ -25,7 +25,8 @@ def images_to_encode(
     architecture: Architecture, request: Request, prepared: Sequence[Prepared]
 ) -> list[Floats]:
     """What the VAE has to encode, `[1, 3, height, width]` each: images if they count, then masked ones."""
-    images = [each.image for each in prepared] if _uses_image(architecture, request) else []
+    unencoded = [each.image for each in prepared if each.latents is None]
+    images = unencoded if _uses_image(architecture, request) else []
     masked = [each.masked_image for each in prepared] if architecture.condition_channels else []
     return images + masked
 
@@ -37,7 +38,8 @@ def _uses_image(architecture: Architecture, request: Request) -> bool:
     if request.task == "image-to-image" or not architecture.condition_channels:
         return True
     starts_from_it = request.strength < 1 and request.latents is None
-    return starts_from_it or request.options["mask_mode"] == "soft"
+    continues = request.options["denoising_start"] is not None
+    return starts_from_it or continues or request.options["mask_mode"] == "soft"
 
 
 def make_start(
@@ -68,7 +70,7 @@ def make_start(
     shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
     uses_image = _uses_image(architecture, request)
     scale = np.float32(architecture.latent_scale)
-    image = _sample(encoded[: len(prepared)], request, source) * scale if uses_image else None
+    image = _image_latents(request, prepared, encoded, scale, source) if uses_image else None
     noise = _first_noise(request, shape, source)
     masked = _masked_latents(architecture, request, prepared, encoded, source)
     mask = _of_results(request, [each.latent_mask for each in prepared])
@@ -88,9 +90,25 @@ def make_start(
     )
 
 
+def _image_latents(
+    request: Request,
+    prepared: Sequence[Prepared],
+    encoded: Sequence[LatentDistribution],
+    scale: np.float32,
+    source: NoiseSource,
+) -> Floats:
+    """Scaled latents `[results, channels, h, w]` of the images: those that were handed in, or a sample."""
+    given = [each.latents for each in prepared if each.latents is not None]
+    return (
+        _of_results(request, given) if given else _sample(encoded[: len(prepared)], request, source) * scale
+    )
+
+
 def _first_noise(request: Request, shape: tuple[int, ...], source: NoiseSource) -> Floats:
-    """The caller's latents, or fresh noise."""
+    """The caller's latents, or fresh noise; diffusers' image-to-image draws none to go on with an image."""
     results = len(request.prompts)
+    if request.task == "image-to-image" and request.options["denoising_start"] is not None:
+        return np.zeros((results, *shape), np.float32)
     if request.latents is None:
         return source.draw(results, shape)
     return _checked(request.latents, (results, *shape))
@@ -111,7 +129,7 @@ def _masked_latents(
     conditioned = architecture.condition_channels > 0
     if request.task == "inpainting" and conditioned:
         return _sample(encoded[-len(prepared) :], request, source)
-    if request.task == "inpainting":
+    if request.task == "inpainting" and prepared[0].latents is None:
         shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
         source.draw(len(request.image_indices) if _own_seeds(request) else len(prepared), shape)
     if not conditioned:

@@ -50,6 +50,7 @@ NegativeMode: TypeAlias = Literal["replace", "symmetric"]
 _Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
 _Fraction: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+_Share: TypeAlias = Annotated[float, Meta(gt=0, lt=1)]
 _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 _Size: TypeAlias = tuple[Annotated[int, Meta(ge=1, le=65536)], Annotated[int, Meta(ge=1, le=65536)]]
 _Corner: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=65536)], Annotated[int, Meta(ge=0, le=65536)]]
@@ -175,6 +176,22 @@ class Options(TypedDict, total=False):
         ArrayLike | None,
         Meta(description="First latents [results, channels, h, w], unit Gaussian, instead of seeded ones."),
         FiniteFloats(LatentsError),
+    ]
+    image_latents: Annotated[
+        ArrayLike | None,
+        Meta(
+            description="Scaled latents [images, channels, h, w] in the place of images, as output_type "
+            '"latent" gives them.'
+        ),
+        FiniteFloats(LatentsError),
+    ]
+    denoising_start: Annotated[
+        _Share | None,
+        Meta(description="Share of the schedule that another run has done; image_latents are its result."),
+    ]
+    denoising_end: Annotated[
+        _Share | None,
+        Meta(description="Share of the schedule after which to stop, for another run to go on."),
     ]
     output_type: Annotated[
         Literal["pil", "np", "latent"],

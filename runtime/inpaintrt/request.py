@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.array_like import ArrayLike
-from inpaintrt.errors import MaskError, ParameterError, PromptError
+from inpaintrt.errors import LatentsError, MaskError, ParameterError, PromptError
 from inpaintrt.families import FAMILIES, Family
 from inpaintrt.guidance import Guidance
-from inpaintrt.images import ImageSource
+from inpaintrt.images import ImageSource, LatentImage
 from inpaintrt.options import OPTIONS, Options, Task, make_options
 
 __all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
@@ -44,7 +44,7 @@ class Request:
 
     prompts: tuple[Prompt, ...]
     negatives: tuple[Prompt, ...] | None
-    images: tuple[ImageSource, ...]
+    images: tuple[ImageSource | LatentImage, ...]
     masks: tuple[ImageSource | None, ...]
     image_indices: tuple[int, ...]
     noise_seeds: int | tuple[int, ...]
@@ -95,7 +95,9 @@ def make_request(
         LatentsError: The latents are not finite.
     """
     settings = make_options(**options)
-    images, masks = _pair_images(image, mask_image, margins=any(settings["margins"]))
+    images, masks = _pair_images(
+        _image_or_latents(image, settings), mask_image, margins=any(settings["margins"])
+    )
     _check_options_of_family(settings, family)
     _check_options_of_task(settings, images, masks)
     _check_embeddings(settings)
@@ -182,6 +184,39 @@ def _owner(option: str) -> str:
     return next(family.name for family in FAMILIES.values() if option in family.options)
 
 
+def _image_or_latents(
+    image: ImageSource | Sequence[ImageSource] | None, options: Options
+) -> ImageSource | Sequence[ImageSource | LatentImage] | None:
+    """The images, or the latents in the place of images."""
+    latents = cast("NDArray[np.floating] | None", options["image_latents"])
+    if latents is None:
+        return image
+    if image is not None:
+        raise ParameterError(
+            "an image and image_latents are both given",
+            received="both",
+            expected="one of them",
+            parameter="image_latents",
+        )
+    if latents.ndim != 4 or 0 in latents.shape:
+        raise LatentsError(
+            "image_latents have the wrong shape",
+            received=list(latents.shape),
+            expected="[images, channels, height, width]",
+            parameter="image_latents",
+        )
+    useless = [name for name in _FOR_PIXELS if dict(options)[name] != OPTIONS[name].default]
+    if useless:
+        raise ParameterError(
+            f"{useless[0]} has no meaning for image_latents",
+            received=f"{useless[0]} = {dict(options)[useless[0]]!r}",
+            expected="an image, or no such option",
+            parameter=useless[0],
+        )
+    return [LatentImage(each.astype(np.float32)) for each in latents]
+
+
+_FOR_PIXELS = ("padding_mask_crop", "fill", "margins", "height", "width")
 _FOR_MASKS = (
     "padding_mask_crop",
     "mask_blur",
@@ -200,6 +235,13 @@ def _check_options_of_task(options: Options, images: tuple[object, ...], masks: 
             expected="an image, or no strength",
             parameter="strength",
         )
+    if options["denoising_start"] is not None and (not images or options["latents"] is not None):
+        raise ParameterError(
+            "denoising_start goes on with an image",
+            received="latents" if images else "no image",
+            expected="image_latents that another run has left, or an image",
+            parameter="denoising_start",
+        )
     values = dict(options)
     useless = [name for name in _FOR_MASKS if not masks and values[name] != OPTIONS[name].default]
     if useless:
@@ -212,11 +254,11 @@ def _check_options_of_task(options: Options, images: tuple[object, ...], masks: 
 
 
 def _pair_images(
-    image: ImageSource | Sequence[ImageSource] | None,
+    image: ImageSource | Sequence[ImageSource | LatentImage] | None,
     mask: ImageSource | Sequence[ImageSource] | None,
     *,
     margins: bool,
-) -> tuple[tuple[ImageSource, ...], tuple[ImageSource | None, ...]]:
+) -> tuple[tuple[ImageSource | LatentImage, ...], tuple[ImageSource | None, ...]]:
     if image is None:
         if mask is not None or margins:
             raise MaskError(

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import image_sizes
+from inpaintrt.bundle import Architecture
 from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
-from inpaintrt.errors import EngineInputError, ImageError, ParameterError, PromptError
+from inpaintrt.errors import EngineInputError, ImageError, LatentsError, ParameterError, PromptError
 from inpaintrt.families import FAMILIES, Conditions, step_specs
 from inpaintrt.guidance import Guidance
-from inpaintrt.images import ImageSource, Prepared, paste_back, prepare
+from inpaintrt.images import ImageSource, LatentImage, Prepared, paste_back, prepare
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
@@ -78,8 +79,11 @@ class Stages:
             ImageError: An image cannot be read, or the images would run at different sizes.
             MaskError: A mask cannot be read or does not fit its image.
             ParameterError: A size does not fit the checkpoint, or the engines were not built for it.
+            LatentsError: Latents in the place of an image have another number of channels, or the UNet has to
+                see the image itself.
         """
         architecture = self.manifest.architecture
+        _check_latents(request, architecture)
         prepared = [
             prepare(
                 image,
@@ -118,6 +122,8 @@ class Stages:
             from_image=request.task == "image-to-image",
             timesteps=_hashable(options["timesteps"]),
             sigmas=_hashable(options["sigmas"]),
+            denoising_start=options["denoising_start"],
+            denoising_end=options["denoising_end"],
         )
         self.step.check_timesteps(table.timesteps)
         return table
@@ -243,11 +249,32 @@ class Stages:
             engine.close()
 
 
-def _sources(request: Request) -> list[tuple[ImageSource | None, ImageSource | None]]:
+def _sources(request: Request) -> list[tuple[ImageSource | LatentImage | None, ImageSource | None]]:
     """Images with their masks; for text-to-image one blank image, from which all results start."""
-    images: Sequence[ImageSource | None] = request.images or (None,)
+    images: Sequence[ImageSource | LatentImage | None] = request.images or (None,)
     masks: Sequence[ImageSource | None] = request.masks or (None,) * len(images)
     return list(zip(images, masks, strict=True))
+
+
+def _check_latents(request: Request, architecture: Architecture) -> None:
+    """Check what is handed in in the place of images."""
+    given = [image.latents for image in request.images if isinstance(image, LatentImage)]
+    if given and architecture.condition_channels:
+        raise LatentsError(
+            "the UNet of an inpainting checkpoint sees the masked image itself",
+            received="image_latents",
+            expected="image",
+            hint="decode the latents, or use a text-to-image checkpoint",
+            parameter="image_latents",
+        )
+    for latents in given:
+        if len(latents) != architecture.latent_channels:
+            raise LatentsError(
+                "image_latents have another number of channels than the checkpoint",
+                received=[len(given), *latents.shape],
+                expected=f"[images, {architecture.latent_channels}, height, width]",
+                parameter="image_latents",
+            )
 
 
 def _hashable(values: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from inpaintrt.images.pasting import Paste
     from inpaintrt.options import Fill
 
-__all__ = ["Prepared", "assemble", "paste_back"]
+__all__ = ["LatentImage", "Prepared", "assemble", "paste_back"]
+
+
+@dataclass(frozen=True, eq=False)
+class LatentImage:
+    """An image that is encoded already.
+
+    Attributes:
+        latents: `[channels, height/factor, width/factor]` float32, scaled.
+    """
+
+    latents: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +49,8 @@ class Prepared:
         paste: How a result is handed back.
         soft_latent_mask: `[1, 1, height/factor, width/factor]` float32 in [0, 1], how much of each latent
             pixel may change; None where the mask's edge is hard.
+        latents: `[1, channels, height/factor, width/factor]` float32, the scaled latents that were handed in
+            for the image, which is blank then; None where the VAE has to encode it.
     """
 
     image: NDArray[np.float32]
@@ -50,6 +63,7 @@ class Prepared:
     fill: Fill
     paste: Paste
     soft_latent_mask: NDArray[np.float32] | None = None
+    latents: NDArray[np.float32] | None = None
 
     @property
     def original(self) -> Image.Image:
@@ -68,12 +82,13 @@ def assemble(
     paste: Paste,
     factor: int,
     soft_mask: NDArray[np.float32] | None = None,
+    latents: NDArray[np.float32] | None = None,
 ) -> Prepared:
     """Derive the masked image and the latent masks: torch's "nearest" at a factor of 8 is every 8th pixel."""
     masked_image = image * (mask < 0.5)
     latent_mask = np.ascontiguousarray(mask[:, :, ::factor, ::factor])
     soft = None if soft_mask is None else _block_means(soft_mask, factor)
-    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, paste, soft)
+    return Prepared(image, mask, masked_image, latent_mask, box, warnings, empty, fill, paste, soft, latents)
 
 
 def _block_means(mask: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

@@ -11,9 +11,11 @@ from inpaintrt.images.arrays import tensor_from_image, tensor_from_mask, tensor_
 from inpaintrt.images.as_diffusers import prepare_as_diffusers
 from inpaintrt.images.fills import fill_masked
 from inpaintrt.images.frames import choose_frame
-from inpaintrt.images.loading import DEFAULT_MAX_PIXELS
+from inpaintrt.images.loading import DEFAULT_MAX_PIXELS, load_mask
+from inpaintrt.images.masks import invert, modify
 from inpaintrt.images.pasting import Blend, Replacement
-from inpaintrt.images.prepared import Prepared, assemble
+from inpaintrt.images.prepared import LatentImage, Prepared, assemble
+from inpaintrt.images.resizing import resize
 from inpaintrt.images.run_sizes import RunSizes
 from inpaintrt.images.scenes import compose_scene, load_input_image, load_mask_for
 
@@ -30,7 +32,7 @@ __all__ = ["prepare"]
 
 
 def prepare(
-    image: ImageSource | None,
+    image: ImageSource | LatentImage | None,
     mask: ImageSource | None,
     options: Options,
     *,
@@ -45,7 +47,8 @@ def prepare(
     which diffusers resizes without antialiasing.
 
     Args:
-        image: The image, as for `load_image`; at least 8 x 8. None for a blank one, which is painted over.
+        image: The image, as for `load_image`; at least 8 x 8. None for a blank one, which is painted over, as
+            one is whose latents are there.
         mask: White is repainted, as for `load_mask`; of the image's size. The model repaints from 128 of
             255 on, and the result is blended by the mask's grey values. None if only margins are repainted,
             or everything.
@@ -65,6 +68,8 @@ def prepare(
     sizes = RunSizes((native[1], native[0]), factor, tuple((width, height) for height, width in built))
     if image is None:
         return _blank(sizes.asked(options), factor)
+    if isinstance(image, LatentImage):
+        return _latent(image, mask, options, sizes, max_pixels)
     loaded_image = load_input_image(image, max_pixels)
     if options["compat"] == "diffusers":
         return prepare_as_diffusers(loaded_image, mask, options, sizes, max_pixels)
@@ -87,6 +92,34 @@ def _blank(run: tuple[int, int], factor: int) -> Prepared:
         fill="original",
         paste=Replacement(Image.new("RGB", run, (128, 128, 128))),
         factor=factor,
+    )
+
+
+def _latent(
+    image: LatentImage, mask: ImageSource | None, options: Options, sizes: RunSizes, max_pixels: int
+) -> Prepared:
+    """A blank image of the size that the latents have, with the mask stretched to it."""
+    height, width = (side * sizes.multiple for side in image.latents.shape[1:])
+    run = width, height
+    sizes.check(run)
+    blank = _blank(run, sizes.multiple)
+    whole, soft_mask = blank.mask, None
+    if mask is not None:
+        loaded = load_mask(mask, max_pixels=max_pixels)
+        fitted = resize(modify(invert(loaded) if options["mask_invert"] else loaded, options), run)
+        whole = tensor_from_mask(fitted)
+        soft_mask = tensor_from_soft_mask(fitted) if options["mask_mode"] == "soft" else None
+    return assemble(
+        blank.image,
+        whole,
+        box=None,
+        warnings=(),
+        empty=False,
+        fill="original",
+        paste=blank.paste,
+        factor=sizes.multiple,
+        soft_mask=soft_mask,
+        latents=image.latents[None],
     )
 
 

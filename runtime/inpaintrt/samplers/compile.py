@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from inpaintrt.samplers.euler import euler_ancestral_schedule, euler_schedule, l
 from inpaintrt.samplers.names import Choice, choose
 from inpaintrt.samplers.second_order import heun_schedule, kdpm2_ancestral_schedule, kdpm2_schedule
 from inpaintrt.samplers.solver import CustomSchedule, NoiseLevel, SolverSchedule, StepRange
-from inpaintrt.samplers.table import Init, Table, compile_schedule, join
+from inpaintrt.samplers.table import Init, Table, compile_schedule, join, shorten
 from inpaintrt.samplers.unipc import unipc_schedule
 
 __all__ = ["compile_table"]
@@ -47,6 +47,13 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
     }
 )
 HEUN = "HeunDiscreteScheduler"
+SECOND_ORDER = frozenset({HEUN, "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"})
+VARIANCE_EXPLODING = SECOND_ORDER | {
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "LMSDiscreteScheduler",
+}
+"""Samplers whose latents are x0 + ratio * eps in diffusers; those of the others preserve variance."""
 TAKES_ETA = frozenset({"DDIMScheduler", "TCDScheduler"})
 
 
@@ -70,6 +77,8 @@ def compile_table(
     from_image: bool = False,
     timesteps: Iterable[float] | None = None,
     sigmas: Iterable[float] | None = None,
+    denoising_start: float | None = None,
+    denoising_end: float | None = None,
 ) -> Table:
     """Compile a sampler to a table.
 
@@ -94,6 +103,10 @@ def compile_table(
         timesteps: Timestep of every step, for samplers in `TAKES_TIMESTEPS`; steps is then ignored.
         sigmas: Noise to signal ratio of every step and the one that the last arrives at, for samplers in
             `TAKES_SIGMAS`; steps is then ignored.
+        denoising_start: Share of the schedule that another run has done, above 0 and below 1, in the place
+            of strength: the first state is the image's latents as they are, which that run left noisy.
+        denoising_end: Share of the schedule after which to stop, above 0 and below 1, with latents that are
+            still noisy.
 
     Raises:
         SchedulerError: The sampler is unknown, or the configuration has a key or a value that no table can
@@ -105,10 +118,20 @@ def compile_table(
     custom = custom_schedule(timesteps, sigmas)
     members = _members(config, name, steps, custom)
     _check_eta(members, eta)
-    begin = _first_step(members[-1].end, strength, _strength_units(members[-1], custom))
-    tables = _compile_members(members, begin, eta, custom, from_image=from_image or strength < 1.0)
     label = name if name is not None else members[0].class_name
-    return join(label, tables)
+    if denoising_start is not None or denoising_end is not None:
+        _check_part(members, denoising_start, denoising_end)
+    if denoising_start is None:
+        begin = _first_step(members[-1].end, strength, _strength_units(members[-1], custom))
+    else:
+        begin = _first_step_of_part(members[0], eta, custom, denoising_start)
+    tables = _compile_members(members, begin, eta, custom, from_image=from_image or strength < 1.0)
+    table = join(label, tables)
+    if denoising_start is not None:
+        table = _continued(table, members[0], _schedule(members[0], begin, eta, custom))
+    if denoising_end is not None:
+        table = _shortened(table, members[0], _schedule(members[0], begin, eta, custom), denoising_end)
+    return table
 
 
 def _compile_members(
@@ -147,6 +170,75 @@ def _compile(
     signal, noise = (first.alpha, first.sigma) if from_image else (0.0, schedule.first_noise)
     init = Init(signal, noise, schedule.first_noise)
     return compile_schedule(member.class_name, schedule, member.settings.prediction_type, init, final_level)
+
+
+def _schedule(member: Member, begin: int, eta: float, custom: CustomSchedule | None) -> SolverSchedule:
+    step_range = StepRange(member.end, begin, member.end, custom=custom)
+    return BUILDERS[member.class_name](member.settings, step_range, eta)
+
+
+def _check_part(members: list[Member], start: float | None, end: float | None) -> None:
+    if len(members) > 1:
+        raise ParameterError(
+            "a hybrid of samplers cannot run a part of its schedule",
+            received=f"denoising_start = {start}, denoising_end = {end} with {len(members)} samplers",
+            expected="the name of one sampler",
+            parameter="denoising_end" if start is None else "denoising_start",
+        )
+    if start is not None and end is not None and start >= end:
+        raise ParameterError(
+            "denoising_start is not before denoising_end",
+            received=f"denoising_start = {start}, denoising_end = {end}",
+            expected="denoising_start below denoising_end",
+            parameter="denoising_start",
+        )
+
+
+def _cutoff(member: Member, share: float) -> int:
+    """The timestep at which a share of the schedule ends; diffusers rounds it, halves to even numbers."""
+    training = member.settings.training.num_train_timesteps
+    return round(training - share * training)
+
+
+def _first_step_of_part(
+    member: Member, eta: float, custom: CustomSchedule | None, denoising_start: float
+) -> int:
+    """The first step that is run after `denoising_start` (diffusers' `get_timesteps`)."""
+    timesteps = _schedule(member, 0, eta, custom).timesteps
+    rows = int((timesteps < _cutoff(member, denoising_start)).sum())
+    if rows == 0:
+        raise ParameterError(
+            "denoising_start leaves no step to run",
+            received=f"denoising_start = {denoising_start} with steps = {member.end}",
+            expected="a lower denoising_start, or more steps",
+            parameter="denoising_start",
+        )
+    skipped = len(timesteps) - rows
+    # The second row of a step cannot come first: diffusers takes its first row, too.
+    return skipped // 2 if member.class_name in SECOND_ORDER else skipped
+
+
+def _continued(table: Table, member: Member, schedule: SolverSchedule) -> Table:
+    """A table that begins with latents as another run left them."""
+    explodes = member.class_name in VARIANCE_EXPLODING
+    scale = schedule.levels[0].alpha if explodes else 1.0
+    return replace(table, init=Init(scale, 0.0, scale))
+
+
+def _shortened(table: Table, member: Member, schedule: SolverSchedule, denoising_end: float) -> Table:
+    """A table that ends at `denoising_end`."""
+    rows = int((schedule.timesteps >= _cutoff(member, denoising_end)).sum())
+    if rows == 0:
+        raise ParameterError(
+            "denoising_end leaves no step to run",
+            received=f"denoising_end = {denoising_end} with steps = {member.end}",
+            expected="a higher denoising_end, or more steps",
+            parameter="denoising_end",
+        )
+    if rows >= len(schedule.levels):
+        return table
+    explodes = member.class_name in VARIANCE_EXPLODING
+    return shorten(table, rows, 1.0 / schedule.levels[rows].alpha if explodes else 1.0)
 
 
 def _members(

@@ -13,7 +13,7 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.samplers.prediction import denoised_weights
 from inpaintrt.samplers.solver import FloatArray, History, NoiseLevel, SolverSchedule
 
-__all__ = ["STATE_TENSORS", "Init", "Table", "compile_schedule", "join"]
+__all__ = ["STATE_TENSORS", "Init", "Table", "compile_schedule", "join", "shorten"]
 
 STATE_TENSORS = 6
 GUIDED = STATE_TENSORS
@@ -62,6 +62,8 @@ class Table:
             next timestep).
         step_of_row: Step that every row belongs to, int64 [rows], counted from the first step that is run.
         init: What the first state holds.
+        final_scale: What x is multiplied with after the last row, to be in the scale that diffusers leaves
+            latents in; 1 but for a table that ends early, of a sampler in variance-exploding scale.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Table:
     anchor: FloatArray
     step_of_row: NDArray[np.int64]
     init: Init
+    final_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for array in (self.timesteps, self.update, self.uses_noise, self.anchor, self.step_of_row):
@@ -116,6 +119,28 @@ class Table:
         gated[:, STATE_TENSORS, STATE_TENSORS + 2 :] = self.anchor
         gated.setflags(write=False)
         return gated
+
+
+def shorten(table: Table, rows: int, final_scale: float) -> Table:
+    """Only the first rows of a table; after the last of them the noised original is the image itself.
+
+    Args:
+        table: The table.
+        rows: How many rows to keep.
+        final_scale: See `Table`.
+    """
+    anchor = table.anchor[:rows].copy()
+    anchor[-1] = (1.0 / final_scale, 0.0)
+    return Table(
+        table.name,
+        table.timesteps[:rows],
+        table.update[:rows],
+        table.uses_noise[:rows],
+        anchor,
+        table.step_of_row[:rows],
+        table.init,
+        final_scale,
+    )
 
 
 def compile_schedule(
