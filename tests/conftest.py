@@ -16,6 +16,13 @@ settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Divide the processors among the workers, which inherit this: threads that wait for one keep it busy."""
+    workers = config.getoption("numprocesses", default=None)
+    if workers:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // workers, 1)))
+
+
 @pytest.fixture(scope="session")
 def bundle_cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the workers of a run share, and that outlives it unless pytest runs without its cache."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from torch.export import Dim
 from torch.onnx import OnnxExporterError
 
 from inpaintrt.errors import ExportError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from torch.export import ExportedProgram
     from torch.onnx import ONNXProgram
 
     from inpaintrt.bundle import TensorSpec
@@ -62,8 +64,8 @@ def trace(network: Network, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet_exporter(), torch.inference_mode():
         try:
-            program = _export(network, path)
-        except OnnxExporterError as error:
+            program = _convert(network, _capture(network), path)
+        except (_CaptureError, OnnxExporterError) as error:
             raise ExportError(
                 f"PyTorch {torch.__version__} cannot trace the {path.parent.name}",
                 received=str(error).strip(),
@@ -76,18 +78,32 @@ def trace(network: Network, path: Path) -> None:
     save_graph(model, path)
 
 
-def _export(network: Network, path: Path) -> ONNXProgram | None:
+class _CaptureError(Exception):
+    """torch.export cannot follow a module; its own errors have no class in common."""
+
+
+def _capture(network: Network) -> ExportedProgram:
+    """Trace a module, with guards on the sizes of its inputs.
+
+    torch.onnx.export asks for assertions instead of guards. Writing those of diffusers' upsampling, which
+    divides sizes, fails, and it traces the UNet again in strict mode, which takes twice as long in all.
+    """
     inputs = example_inputs(network, network.traced_sizes, torch.Generator().manual_seed(0))
+    shapes = {name: _dynamic_axes(spec) for name, spec in network.inputs.items()}
+    try:
+        return torch.export.export(network.module, (), kwargs=inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        raise _CaptureError(str(error)) from error
+
+
+def _convert(network: Network, captured: ExportedProgram, path: Path) -> ONNXProgram | None:
     return torch.onnx.export(
-        network.module,
-        (),
-        path,
-        kwargs=inputs,
+        captured,
+        f=path,
         dynamo=True,
         opset_version=OPSET,
         input_names=list(network.inputs),
         output_names=list(network.outputs),
-        dynamic_shapes={name: _dynamic_axes(spec) for name, spec in network.inputs.items()},
         external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
         verbose=False,
     )
@@ -100,8 +116,8 @@ def _forget_constants(program: ONNXProgram | None) -> None:
             value.const_value = None
 
 
-def _dynamic_axes(spec: TensorSpec) -> dict[int, str]:
-    return {index: axis for index, axis in enumerate(spec.shape) if isinstance(axis, str)}
+def _dynamic_axes(spec: TensorSpec) -> dict[int, object]:
+    return {index: Dim.DYNAMIC for index, axis in enumerate(spec.shape) if isinstance(axis, str)}
 
 
 def _weight_bytes(module: torch.nn.Module) -> int:
