@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import pytest
 from PIL import Image
 
+from bundles import make_tiny_bundle
 from inpaintrt import InpaintPipeline
 from inpaintrt.cli.request_options import click_option
 from inpaintrt.options import OPTIONS, Option
@@ -72,6 +74,40 @@ def test_several_images_may_have_a_seed_each(workplace: Path, tiny_bundle: Path)
     assert seeds == [4, 5]
 
 
+OF_SDXL: dict[str, Any] = {
+    "prompt_2": "a blue house",
+    "negative_prompt_2": "a boat",
+    "original_size": [100, 200],
+    "crops_coords_top_left": [3, 7],
+    "target_size": [90, 80],
+    "negative_original_size": [50, 60],
+    "negative_crops_coords_top_left": [9, 11],
+    "negative_target_size": [30, 20],
+    "aesthetic_score": 5.0,
+    "negative_aesthetic_score": 2.0,
+    "denoising_start": 0.3,
+    "denoising_end": 0.9,
+}
+
+
+def _flags(given: dict[str, Any]) -> list[str]:
+    names = {"guidance_scale": "guidance", "num_images_per_prompt": "count"}
+    arguments = []
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{names.get(name, name).replace('_', '-')}", *map(str, values)]
+    return arguments
+
+
+def test_options_of_sdxl_reach_it(workplace: Path, bundle_cache: Path) -> None:
+    bundle = make_tiny_bundle(bundle_cache, name="tiny-sdxl")
+    result = _run(*_request(bundle, "--negative-prompt", "a tree", *_flags(OF_SDXL)))
+    assert result.returncode == 0, result.stderr
+    parameters = json.loads(Image.open("out.png").text["parameters"])  # type: ignore[attr-defined]
+    assert {name: parameters[name] for name in OF_SDXL} == OF_SDXL
+
+
 def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: Path) -> None:
     given = {
         "negative_prompt": "a tree",
@@ -96,16 +132,10 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
         "mask_mode": "soft",
         "guidance_rescale": 0.3,
     }
-    arrays = {"latents", "prompt_embeds", "negative_prompt_embeds"}
+    arrays = {name for name, option in OPTIONS.items() if option.is_array}
     elsewhere = {"output_type", "compat", "seed", "num_inference_steps", "timesteps", "sigmas"}
-    assert given.keys() == OPTIONS.keys() - arrays - elsewhere
-    flags = {"guidance_scale": "guidance", "num_images_per_prompt": "count"}
-    arguments = ["--mask-invert", "--keep-colors"]
-    for name, value in given.items():
-        if not isinstance(value, bool):
-            values = value if isinstance(value, list) else [value]
-            arguments += [f"--{flags.get(name, name).replace('_', '-')}", *map(str, values)]
-    result = _run(*_request(tiny_bundle, *arguments))
+    assert given.keys() == OPTIONS.keys() - arrays - elsewhere - OF_SDXL.keys()
+    result = _run(*_request(tiny_bundle, "--mask-invert", "--keep-colors", *_flags(given)))
     assert result.returncode == 0, result.stderr
     parameters = json.loads(Image.open("out.png").text["parameters"])  # type: ignore[attr-defined]
     assert {name: parameters[name] for name in given} == given

@@ -103,7 +103,7 @@ def test_a_value_out_of_range_is_refused(name: str, value: object) -> None:
     [
         ("num_inference_steps", 0, "num_inference_steps is out of range", "an integer from 1 to 1000"),
         ("num_images_per_prompt", 0, "num_images_per_prompt is out of range", "an integer from 1"),
-        ("guidance_scale", "7", "guidance_scale is not valid", "a finite number"),
+        ("guidance_scale", "7", "guidance_scale is not valid", "a finite number or None"),
         ("mask_blur", 513, "mask_blur is out of range", "a number from 0 to 512"),
         ("height", 7, "height is out of range", "an integer from 8 to 16384 or None"),
         ("negative_mode", "x", "negative_mode is unknown", "'replace' or 'symmetric'"),
