@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "Dtype",
     "FileEntry",
+    "FusedLora",
     "Manifest",
     "Parity",
     "PredictionType",
@@ -126,6 +127,11 @@ class Build(_Record, frozen=True, omit_defaults=True):
         targets: Of a plan: compute capabilities such as "sm89"; empty for a portable one (TensorRT-RTX only).
         profiles: Of a plan: the shapes that it runs at; for each profile, the shape of every input.
         key: Of a plan: digest of all that decides its content; plans of one key are interchangeable.
+        weights: Of an exported network whose weights can be changed: for each parameter by the checkpoint's
+            name, e.g. `mid_block.attentions.0.proj_in.weight`, the initializer that holds it; empty for a
+            parameter that the outputs do not depend on. Those of CLIP begin with `text_model.`, but for
+            `text_projection`.
+        transposed: Those of `weights` whose initializer holds the transposed matrix.
     """
 
     component: str
@@ -145,6 +151,8 @@ class Build(_Record, frozen=True, omit_defaults=True):
     targets: tuple[str, ...] = ()
     profiles: tuple[dict[str, tuple[int, ...]], ...] = ()
     key: str = ""
+    weights: dict[str, str] = {}
+    transposed: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -160,6 +168,20 @@ class FileEntry(_Record, frozen=True):
     sha256: str
 
 
+class FusedLora(_Record, frozen=True):
+    """A LoRA that changed weights before they were exported.
+
+    Attributes:
+        name: The file's name.
+        sha256: SHA-256 of its content.
+        scale: The scale that it was applied with.
+    """
+
+    name: str
+    sha256: str
+    scale: float
+
+
 class Checkpoint(_Record, frozen=True):
     """Where the weights come from.
 
@@ -167,11 +189,13 @@ class Checkpoint(_Record, frozen=True):
         id: The source as the user named it.
         revision: The commit of a Hub repository.
         sha256: Digest over the weights' files, in the order of their names.
+        loras: What changed the weights before the export, in the order in which it was applied.
     """
 
     id: str
     revision: str | None = None
     sha256: str | None = None
+    loras: tuple[FusedLora, ...] = ()
 
 
 class Architecture(_Record, frozen=True):
