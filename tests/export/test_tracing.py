@@ -80,7 +80,8 @@ class Layers(nn.Module):
 
     def forward(self, sample: Tensor, count: Tensor) -> Tensor:
         mixed = self.linear(sample[:, None])[:, 0]
-        return (mixed @ self.matrix) * self.gain * count[:, None]
+        result: Tensor = (mixed @ self.matrix) * self.gain * count[:, None]
+        return result
 
 
 class Twice(Layers):

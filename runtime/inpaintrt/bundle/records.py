@@ -102,6 +102,20 @@ class Activations(_Record, frozen=True):
         return count * (positions * self.per_position + positions**2 * self.per_pair)
 
 
+class FusedLora(_Record, frozen=True):
+    """A LoRA that changed weights before they were exported or compiled.
+
+    Attributes:
+        name: The file's name.
+        sha256: SHA-256 of its content.
+        scale: The scale that it was applied with.
+    """
+
+    name: str
+    sha256: str
+    scale: float
+
+
 class Build(_Record, frozen=True, omit_defaults=True):
     """One realisation of a component: the network as exported, or what was made of it for a backend.
 
@@ -127,6 +141,7 @@ class Build(_Record, frozen=True, omit_defaults=True):
         targets: Of a plan: compute capabilities such as "sm89"; empty for a portable one (TensorRT-RTX only).
         profiles: Of a plan: the shapes that it runs at; for each profile, the shape of every input.
         key: Of a plan: digest of all that decides its content; plans of one key are interchangeable.
+        loras: Of a plan: what changed the network's weights, in the order in which it was applied.
         weights: Of an exported network whose weights can be changed: for each parameter by the checkpoint's
             name, e.g. `mid_block.attentions.0.proj_in.weight`, the initializer that holds it; empty for a
             parameter that the outputs do not depend on. Those of CLIP begin with `text_model.`, but for
@@ -151,6 +166,7 @@ class Build(_Record, frozen=True, omit_defaults=True):
     targets: tuple[str, ...] = ()
     profiles: tuple[dict[str, tuple[int, ...]], ...] = ()
     key: str = ""
+    loras: tuple[FusedLora, ...] = ()
     weights: dict[str, str] = {}
     transposed: tuple[str, ...] = ()
 
@@ -166,20 +182,6 @@ class FileEntry(_Record, frozen=True):
     path: str
     size: int
     sha256: str
-
-
-class FusedLora(_Record, frozen=True):
-    """A LoRA that changed weights before they were exported.
-
-    Attributes:
-        name: The file's name.
-        sha256: SHA-256 of its content.
-        scale: The scale that it was applied with.
-    """
-
-    name: str
-    sha256: str
-    scale: float
 
 
 class Checkpoint(_Record, frozen=True):

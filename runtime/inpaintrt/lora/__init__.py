@@ -7,7 +7,7 @@ from inpaintrt.lora.loras import (
     Lora,
     LoraSource,
     check_components,
-    describe_lora,
+    describe_loras,
     open_loras,
     parse_lora,
 )
@@ -23,7 +23,7 @@ __all__ = [
     "Weights",
     "changed_weights",
     "check_components",
-    "describe_lora",
+    "describe_loras",
     "find_changes",
     "open_lora",
     "open_loras",

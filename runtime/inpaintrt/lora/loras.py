@@ -16,7 +16,7 @@ from inpaintrt.lora.files import LoraFile, LoraTensor, open_lora
 from inpaintrt.lora.keys import Key, list_names, parse_keys
 from inpaintrt.lora.modules import ModuleNames
 
-__all__ = ["Lora", "LoraSource", "check_components", "describe_lora", "open_loras", "parse_lora"]
+__all__ = ["Lora", "LoraSource", "check_components", "describe_loras", "open_loras", "parse_lora"]
 
 LoraSource = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
 """The path of a LoRA file, or a path and a scale."""
@@ -139,9 +139,13 @@ def parse_lora(text: str) -> tuple[str, float]:
     return (path, scale) if colon and path else (text, 1.0)
 
 
-def describe_lora(lora: Lora) -> FusedLora:
-    """What a manifest says of a LoRA."""
-    return FusedLora(name=lora.file.path.name, sha256=lora.file.sha256, scale=lora.scale)
+def describe_loras(loras: Sequence[Lora], component: str | None = None) -> tuple[FusedLora, ...]:
+    """What a manifest says of LoRAs, or of those that change a component."""
+    return tuple(
+        FusedLora(name=lora.file.path.name, sha256=lora.file.sha256, scale=lora.scale)
+        for lora in loras
+        if component is None or component in lora.components
+    )
 
 
 def check_components(loras: Sequence[Lora], components: Collection[str]) -> None:

@@ -24,7 +24,6 @@ Weights = Mapping[str, NDArray[Any]]
 PADDED: Final = ("denoiser", "conv_in.weight")
 """The parameter that a LoRA for 4 channels may change in an inpainting checkpoint."""
 _HALF: Final = "/half"  # ends the names of weights that were converted to half precision
-_COMPONENTS: Final = ("text_encoder", "text_encoder_2", "denoiser")
 
 
 def find_changes(
@@ -45,7 +44,10 @@ def find_changes(
 
 
 def changed_weights(
-    folder: Path, manifest: Manifest, builds: Mapping[str, Build], loras: Sequence[Lora]
+    folder: Path,
+    manifest: Manifest,
+    builds: Mapping[str, Build],
+    loras: Sequence[Lora],
 ) -> dict[str, Weights]:
     """The initializers that LoRAs change in each component; the others stay as they are in the files.
 
@@ -60,14 +62,10 @@ def changed_weights(
     Raises:
         LoraError: A LoRA cannot be applied.
     """
-    if not loras:
-        return {}
-    check_components(loras, [name for name in _COMPONENTS if name in builds])
+    check_components(loras, list(manifest.exported))
     touched = {component for lora in loras for component in lora.components}
     return {
-        component: _change(folder, manifest, builds[component], loras)
-        for component in _COMPONENTS
-        if component in touched
+        name: _change(folder, manifest, build, loras) for name, build in builds.items() if name in touched
     }
 
 
