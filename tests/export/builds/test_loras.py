@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from click.testing import CliRunner
 
 from bundles import builds_for
 from inpaintrt import InpaintPipeline
 from inpaintrt.backends.tensorrt_library import PlanLibrary
 from inpaintrt.bundle import Build, Precision, load_manifest, verify_files
+from inpaintrt.cli.inspect import inspect
 from inpaintrt.errors import LoraMismatchError
 from inpaintrt.lora import open_loras
 from inpaintrt_export.builds import BuildSettings, build_plans
@@ -57,6 +60,9 @@ def test_plans_of_one_lora_come_back_after_those_of_another(
     manifest = load_manifest(bundle)
     verify_files(manifest, bundle)
     assert plain < {plan.file for plan in builds_for(manifest, "tensorrt-rtx")}
+    shown = CliRunner().invoke(inspect, [str(bundle)], env={"COLUMNS": "200"}).output
+    assert re.search(r"text_encoder +│ - +│ tensorrt-rtx", shown)
+    assert re.search(r"text_encoder +│ style\.safetensors:0\.5 +│ tensorrt-rtx", shown)
 
 
 def test_plans_are_known_by_content_and_scale_of_their_loras(

@@ -21,7 +21,8 @@ from bundles import list_files_again, make_tiny_bundle, make_tiny_checkpoint
 from inpaintrt import InpaintPipeline
 from inpaintrt.bundle import load_manifest, save_manifest
 from inpaintrt.errors import LoraMismatchError
-from inpaintrt.lora import LoraSource, changed_weights, open_loras
+from inpaintrt.lora import LoraSource, changed_weights, open_loras, read_initializers
+from inpaintrt.store import find_bundle
 from inpaintrt_export.families import find_family
 from inpaintrt_export.networks import Network, step_network, text_encoder_network
 from inpaintrt_export.precision.conversions import describe_half
@@ -357,3 +358,14 @@ def test_a_build_without_the_weight_asks_to_be_built_again(tiny_bundle: Path, ev
     with pytest.raises(LoraMismatchError, match="has no weight for") as caught:
         changed_weights(tiny_bundle, manifest, builds, open_loras([everything]))
     assert "inpaintrt build" in str(caught.value.hint)
+
+
+def test_the_demo_takes_loras(tmp_path: Path) -> None:
+    lora = save_lora(tmp_path / "a.safetensors", {"unet.conv_in.diff": torch.ones(64, 4, 3, 3)})
+    demo = find_bundle("demo")
+    manifest = load_manifest(demo)
+    place = manifest.exported["denoiser"].weights["conv_in.weight"]
+    weights = changed_weights(demo, manifest, manifest.exported, open_loras([lora]))["denoiser"]
+    before = read_initializers(demo / manifest.exported["denoiser"].file)[place].read()
+    np.testing.assert_allclose(weights[place][:, :4], before[:, :4] + 1, rtol=1e-6)
+    np.testing.assert_array_equal(weights[place][:, 4:], before[:, 4:])
