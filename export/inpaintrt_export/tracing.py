@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import onnx
 import torch
@@ -103,7 +103,7 @@ def _capture(network: Network) -> ExportedProgram:
 
 
 def _convert(network: Network, captured: ExportedProgram, path: Path) -> tuple[ONNXProgram, WeightPlaces]:
-    program = torch.onnx.export(
+    converted = torch.onnx.export(
         captured,
         dynamo=True,
         opset_version=OPSET,
@@ -112,8 +112,7 @@ def _convert(network: Network, captured: ExportedProgram, path: Path) -> tuple[O
         optimize=False,
         verbose=False,
     )
-    if program is None:  # only with an older exporter, which `dynamo` rules out
-        raise ExportError("PyTorch's exporter returned no graph: this is a bug")
+    program = cast("ONNXProgram", converted)  # it is None with the older exporter alone
     candidates = find_candidates(program, network.module)
     program.optimize()
     places = check_places(program.model.graph, network.module, candidates)

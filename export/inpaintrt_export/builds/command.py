@@ -184,7 +184,7 @@ def _size(manifest: Manifest, build: Build) -> float:
 
 def _purpose(build: Build) -> str:
     if build.profiles:
-        loras = "".join(f", with {lora.name}:{lora.scale:g}" for lora in build.loras)
+        loras = "".join(f", with {lora.text}" for lora in build.loras)
         return (f"for {', '.join(build.targets)}" if build.targets else "portable") + loras
     fused = "".join(f", {count} x {operator}" for operator, count in build.fused.items())
     return f"{build.precision}{fused}"

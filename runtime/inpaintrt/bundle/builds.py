@@ -95,7 +95,7 @@ def _choose(
         received="; ".join(reasons) or f"plans for {', '.join(others) or 'no backend'}",
         expected=f"a plan built by {backend} {library} for {target}",
         hint=f"inpaintrt build {manifest.name} --backend {backend}"
-        + "".join(f" --lora {lora.name}:{lora.scale:g}" for lora in loras)
+        + "".join(f" --lora {lora.text}" for lora in loras)
         + _target_option(backend, target),
     )
 
@@ -110,7 +110,7 @@ def _mismatches(
     if build.network_sha256 != digest:
         yield f"a plan of another network, {(build.network_sha256 or '')[:12]} instead of {digest[:12]}"
     if lora_digests(build.loras) != lora_digests(loras):
-        names = ", ".join(f"{lora.name}:{lora.scale:g}" for lora in build.loras)
+        names = ", ".join(lora.text for lora in build.loras)
         yield f"a plan with {names}" if names else "a plan without LoRAs"
 
 

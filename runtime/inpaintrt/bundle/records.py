@@ -115,6 +115,11 @@ class FusedLora(_Record, frozen=True):
     sha256: str
     scale: float
 
+    @property
+    def text(self) -> str:
+        """File and scale as the command line takes them."""
+        return f"{self.name}:{self.scale:g}"
+
 
 class Build(_Record, frozen=True, omit_defaults=True):
     """One realisation of a component: the network as exported, or what was made of it for a backend.

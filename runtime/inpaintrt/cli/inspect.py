@@ -69,7 +69,7 @@ def _summary(manifest: Manifest, folder: str) -> Table:
 
 
 def _loras(loras: Sequence[FusedLora]) -> str:
-    return ", ".join(f"{lora.name}:{lora.scale:g}" for lora in loras) or "-"
+    return ", ".join(lora.text for lora in loras) or "-"
 
 
 def _components(manifest: Manifest) -> Table:

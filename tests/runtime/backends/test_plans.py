@@ -150,7 +150,7 @@ def test_a_plan_with_other_loras_is_refused_and_the_command_is_told(
     with pytest.raises(PlanError) as caught:
         choose_builds(manifest, "tensorrt-rtx", library="1.7.1", target="sm89", loras=wanted)
     assert caught.value.received == received
-    options = "".join(f" --lora {lora.name}:{lora.scale:g}" for lora in asked)
+    options = "".join(f" --lora {lora.text}" for lora in asked)
     assert f"--backend tensorrt-rtx{options} --target sm89" in str(caught.value.hint)
 
 
