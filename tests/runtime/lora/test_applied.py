@@ -40,6 +40,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
 ]
 
+CHECKPOINT = Path(__file__).parents[3] / "demo" / "checkpoint"
+DEMO_FILES = {
+    "denoiser": "unet/diffusion_pytorch_model.safetensors",
+    "text_encoder": "text_encoder/model.safetensors",
+}
 SIDE = 64
 CASE: dict[str, Any] = {
     "prompt": "a red balloon over the hills",
@@ -369,3 +374,18 @@ def test_the_demo_takes_loras(tmp_path: Path) -> None:
     before = read_initializers(demo / manifest.exported["denoiser"].file)[place].read()
     np.testing.assert_allclose(weights[place][:, :4], before[:, :4] + 1, rtol=1e-6)
     np.testing.assert_array_equal(weights[place][:, 4:], before[:, 4:])
+
+
+@pytest.mark.parametrize(("component", "file"), DEMO_FILES.items())
+def test_the_demo_s_weights_lie_where_its_manifest_says(component: str, file: str) -> None:
+    demo = find_bundle("demo")
+    build = load_manifest(demo).exported[component]
+    initializers = read_initializers(demo / build.file)
+    stored = load_file(CHECKPOINT / file)
+    for name, place in build.weights.items():
+        held = initializers[place].read()
+        own = name if name in stored else name.removeprefix("text_model.")  # as transformers 5 saves it
+        expected = stored[own].float().numpy()
+        same = held.T if name in build.transposed else held.reshape(expected.shape)
+        np.testing.assert_array_equal(same, expected, err_msg=name)
+    assert len(build.weights) >= len(stored) - 1
