@@ -14,6 +14,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from inpaintrt.bundle import PRECISIONS, Precision, PredictionType, load_manifest
+from inpaintrt.lora import parse_lora
 from inpaintrt_export.builds.command import build
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ def register(app: click.Group) -> None:
     help="What the UNet predicts, if the checkpoint does not say so: "
     "single files of SD 2.x are taken for v_prediction.",
 )
+@click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="A LoRA that changes the weights first, and how much, e.g. style.safetensors:0.8; may be repeated.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of a synthetic checkpoint's weights.")
 @_force_option
 def export(
@@ -75,6 +83,7 @@ def export(
     allow_pickle: bool,
     tokenizer: Path | None,
     prediction_type: PredictionType | None,
+    loras: tuple[str, ...],
     seed: int,
     force: bool,
 ) -> None:
@@ -98,6 +107,7 @@ def export(
             allow_pickle=allow_pickle,
             tokenizer=tokenizer,
             prediction_type=prediction_type,
+            loras=[parse_lora(text) for text in loras],
             force=force,
             progress=progress,
             seed=seed,

@@ -26,8 +26,9 @@ from inpaintrt_export.networks import (
 )
 from inpaintrt_export.parity import compare, evaluate
 from inpaintrt_export.precision.vae import choose_vae_precision
-from inpaintrt_export.step_graph import compose_step_file
+from inpaintrt_export.step_graph import UNET_PREFIX, compose_step_file
 from inpaintrt_export.tracing import trace
+from inpaintrt_export.weights import name_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -211,10 +212,10 @@ def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, pre
     file = f"{name}/model.onnx"
     network = recipe.make(model, dtype)
     if recipe.plain is not None:
-        trace(recipe.plain(model, dtype), folder / file)
+        places = trace(recipe.plain(model, dtype), folder / file)
         compose_step_file(folder / file, network.inputs)
     else:
-        trace(network, folder / file)
+        places = trace(network, folder / file)
     return Build(
         component=name,
         precision=precision,
@@ -222,4 +223,5 @@ def _write_graph(name: str, recipe: _ExportRecipe, model: Any, folder: Path, pre
         outputs=dict(network.outputs),
         files=find_files(folder, file),
         form=None if recipe.plain is None else "step",
+        **name_weights(name, places, "" if recipe.plain is None else UNET_PREFIX),
     )

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inpaintrt.bundle import number_format
+from inpaintrt.lora import open_loras
 from inpaintrt_export.builds.variants import build_variants
 from inpaintrt_export.component import ExportedCheckpoint, export_part, stages
 from inpaintrt_export.families import find_family
+from inpaintrt_export.loras import with_loras
 from inpaintrt_export.manifest import write_manifest, write_tokenizers
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
@@ -17,7 +19,10 @@ from inpaintrt_export.size import bundle_bytes
 from inpaintrt_export.sources import SourceOptions, open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inpaintrt.bundle import Build, Precision, PredictionType
+    from inpaintrt.lora import Lora, LoraSource
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources.checkpoint import CheckpointSource
 
@@ -40,6 +45,7 @@ def export_bundle(
     allow_pickle: bool = False,
     tokenizer: str | os.PathLike[str] | None = None,
     prediction_type: PredictionType | None = None,
+    loras: Sequence[LoraSource] = (),
     force: bool = False,
     progress: Progress = silent,
     seed: int = 0,
@@ -67,6 +73,8 @@ def export_bundle(
         prediction_type: What the UNet predicts: "epsilon", "v_prediction" or "sample". None takes what the
             checkpoint says; a single file may not, and then predicts v if it is one of SD 2.x for
             text-to-image, and epsilon otherwise.
+        loras: LoRA files, each alone or with a scale, such as `[("style.safetensors", 0.8)]`, that change
+            the weights before they are exported, in this order; see docs/lora.md.
         force: Replace an older bundle.
         progress: Called as the work goes on.
         seed: Of a synthetic checkpoint's weights.
@@ -77,6 +85,7 @@ def export_bundle(
     Raises:
         ParameterError: Unknown precision.
         SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x, 2.x or XL.
+        LoraError: A LoRA cannot be read, or does not fit the checkpoint.
         SchedulerError: No table expresses the checkpoint's scheduler configuration.
         UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
         OutputFolderError: The output folder holds something that may not be replaced.
@@ -86,6 +95,7 @@ def export_bundle(
     number_format(precision)
     target = Path(output)
     check_output(target, force=force)
+    opened = open_loras(loras)
     options = SourceOptions(
         revision=revision,
         token=token,
@@ -99,15 +109,22 @@ def export_bundle(
     )
     progress("opening the checkpoint", 0.0)
     checkpoint = open_source(os.fspath(source), options, progress)
-    _write_bundle(checkpoint, target, precision, progress, force=force)
+    _write_bundle(checkpoint, opened, target, precision, progress, force=force)
     return target
 
 
 def _write_bundle(
-    checkpoint: CheckpointSource, output: Path, precision: Precision, progress: Progress, *, force: bool
+    source: CheckpointSource,
+    loras: Sequence[Lora],
+    output: Path,
+    precision: Precision,
+    progress: Progress,
+    *,
+    force: bool,
 ) -> None:
-    family = find_family(checkpoint.config("unet"))
-    architecture = family.check_architecture(checkpoint)
+    family = find_family(source.config("unet"))
+    architecture = family.check_architecture(source)
+    checkpoint = with_loras(source, loras)
     check_disk_space(output, bundle_bytes(checkpoint, family.parts(checkpoint), precision))
     with new_folder(output, force=force) as folder:
         tokenizers = write_tokenizers(checkpoint, family.parts(checkpoint), folder)

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Dtype, TensorSpec
 
-__all__ = ["STEP_PREFIX", "compose_step", "compose_step_file"]
+__all__ = ["STEP_PREFIX", "UNET_PREFIX", "compose_step", "compose_step_file"]
 
 STEP_PREFIX: Final = "step/"  # begins the names of the tensors around the UNet
-_UNET = "unet/"
+UNET_PREFIX: Final = "unet/"  # begins the names of the UNet's own tensors
 _ELEMENT_TYPES: dict[Dtype, int] = {
     "float16": TensorProto.FLOAT16,
     "float32": TensorProto.FLOAT,
@@ -57,7 +57,7 @@ def compose_step(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec]) -> on
     unet = model.graph
     row_inputs = {name: unet_name for name, unet_name in UNET_INPUTS.items() if name in inputs}
     types = {name: _input_type(unet, name) for name in ("sample", *row_inputs.values())}
-    compose.add_prefix_graph(unet, _UNET, inplace=True)
+    compose.add_prefix_graph(unet, UNET_PREFIX, inplace=True)
     before, after = _Nodes("before"), _Nodes("after")
     _feed_unet(before, row_inputs, types, conditioned="condition" in inputs)
     _advance_slots(after)
@@ -149,13 +149,13 @@ def _feed_unet(
     x = nodes.call("Gather", "state", nodes.constant(0), axis=1)
     slots = nodes.call("Concat", x, "condition", axis=1) if conditioned else x
     rows = nodes.call("Gather", slots, "row_slot", axis=0)
-    nodes.call("Cast", rows, output=f"{_UNET}sample", to=types["sample"])
+    nodes.call("Cast", rows, output=f"{UNET_PREFIX}sample", to=types["sample"])
     for name, unet_name in row_inputs.items():
-        nodes.call("Cast", name, output=f"{_UNET}{unet_name}", to=types[unet_name])
+        nodes.call("Cast", name, output=f"{UNET_PREFIX}{unet_name}", to=types[unet_name])
 
 
 def _advance_slots(nodes: _Nodes) -> None:
-    eps = nodes.reshape(nodes.as_float(f"{_UNET}out_sample"), 0, -1)
+    eps = nodes.reshape(nodes.as_float(f"{UNET_PREFIX}out_sample"), 0, -1)
     eps, bad = _zero_nonfinite_rows(nodes, eps)
     _note_nonfinite(nodes, bad)
     guided = _rescale(nodes, nodes.call("MatMul", "guidance", eps), eps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import onnx
 import torch
@@ -13,6 +13,7 @@ from torch.export import Dim
 from torch.onnx import OnnxExporterError
 
 from inpaintrt.errors import ExportError
+from inpaintrt_export.initializers import check_places, find_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
 
     from inpaintrt.bundle import TensorSpec
+    from inpaintrt_export.initializers import WeightPlaces
     from inpaintrt_export.networks import Network, Sizes
 
 __all__ = ["OPSET", "clean_graph", "example_inputs", "save_graph", "trace"]
@@ -53,10 +55,13 @@ def example_inputs(network: Network, sizes: Sizes, generator: torch.Generator) -
     return examples
 
 
-def trace(network: Network, path: Path) -> None:
+def trace(network: Network, path: Path) -> WeightPlaces:
     """Write a network as an ONNX file of opset 18 with dynamic axes.
 
     Weights of more than 1 MB in all lie beside it in a file of the same name with `.data` appended.
+
+    Returns:
+        Where the graph holds the parameters of `network.module`, by their names there.
 
     Raises:
         ExportError: PyTorch cannot trace the network.
@@ -64,7 +69,7 @@ def trace(network: Network, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet_exporter(), torch.inference_mode():
         try:
-            program = _convert(network, _capture(network), path)
+            program, places = _convert(network, _capture(network), path)
         except (_CaptureError, OnnxExporterError) as error:
             raise ExportError(
                 f"PyTorch {torch.__version__} cannot trace the {path.parent.name}",
@@ -76,6 +81,7 @@ def trace(network: Network, path: Path) -> None:
     clean_graph(model.graph)
     _name_axes(model.graph, {**network.inputs, **network.outputs})
     save_graph(model, path)
+    return places
 
 
 class _CaptureError(Exception):
@@ -96,24 +102,28 @@ def _capture(network: Network) -> ExportedProgram:
         raise _CaptureError(str(error)) from error
 
 
-def _convert(network: Network, captured: ExportedProgram, path: Path) -> ONNXProgram | None:
-    return torch.onnx.export(
+def _convert(network: Network, captured: ExportedProgram, path: Path) -> tuple[ONNXProgram, WeightPlaces]:
+    converted = torch.onnx.export(
         captured,
-        f=path,
         dynamo=True,
         opset_version=OPSET,
         input_names=list(network.inputs),
         output_names=list(network.outputs),
-        external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT,
+        optimize=False,
         verbose=False,
     )
+    program = cast("ONNXProgram", converted)  # it is None with the older exporter alone
+    candidates = find_candidates(program, network.module)
+    program.optimize()
+    places = check_places(program.model.graph, network.module, candidates)
+    program.save(path, external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT)
+    return program, places
 
 
-def _forget_constants(program: ONNXProgram | None) -> None:
+def _forget_constants(program: ONNXProgram) -> None:
     """Free a written graph's constants: onnxscript's rewriting rules keep the last graph."""
-    if program is not None:
-        for value in program.model.graph.initializers.values():
-            value.const_value = None
+    for value in program.model.graph.initializers.values():
+        value.const_value = None
 
 
 def _dynamic_axes(spec: TensorSpec) -> dict[int, object]:

@@ -12,6 +12,9 @@ InpaintError
 │   ├── BundleNotFoundError     no bundle of that name or path
 │   ├── BundleFormatError       a manifest that this version cannot read
 │   └── BundleIntegrityError    a file is missing or is not the one that was exported
+├── LoraError
+│   ├── LoraFileError           a LoRA file that is missing, damaged, or of a kind that is not known
+│   └── LoraMismatchError       a LoRA changes what the networks do not have, or cannot be applied there
 ├── EngineError
 │   ├── EngineUnavailableError  the library or the device that a backend needs is not there
 │   ├── PlanError               no plan that this library, GPU and network can run
@@ -45,6 +48,9 @@ __all__ = [
     "InpaintError",
     "InputError",
     "LatentsError",
+    "LoraError",
+    "LoraFileError",
+    "LoraMismatchError",
     "MaskError",
     "OutputFolderError",
     "ParameterError",
@@ -143,6 +149,18 @@ class BundleFormatError(BundleError):
 
 class BundleIntegrityError(BundleError):
     """A file of a bundle is missing, or is not the one that was exported."""
+
+
+class LoraError(InpaintError, ValueError):
+    """A LoRA cannot be applied."""
+
+
+class LoraFileError(LoraError):
+    """A LoRA file is missing or damaged, or holds factors of a kind that is not known."""
+
+
+class LoraMismatchError(LoraError):
+    """A LoRA changes weights that the networks do not have, or that cannot be changed where they are."""
 
 
 class EngineError(InpaintError):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engines
 from inpaintrt.bundle import Manifest, load_manifest, verify_files
+from inpaintrt.lora import LoraSource, open_loras
 from inpaintrt.prompts import PromptTokenizer
 from inpaintrt.store import find_bundle
 
@@ -35,6 +36,7 @@ def load_bundle(
     backend: str = DEFAULT_BACKEND,
     verify: bool = True,
     backend_options: Mapping[str, object] | None = None,
+    loras: Sequence[LoraSource] = (),
 ) -> LoadedBundle:
     """Find, verify and open a bundle.
 
@@ -43,16 +45,19 @@ def load_bundle(
         backend: What runs the engines; there is no fallback to another.
         verify: Compare every file with its hash; without it only names and sizes are checked.
         backend_options: What the backend lets its users set, by name.
+        loras: LoRA files, each alone or with a scale, in the order in which they are applied.
 
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         EngineUnavailableError: The backend is unknown, or cannot run here.
         PlanError: The bundle has no plan that the backend can run here.
+        LoraError: A LoRA cannot be read, or cannot be applied to the bundle or by the backend.
     """
+    opened = open_loras(loras)
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
     verify_files(manifest, folder, hashes=verify)
-    engines = open_engines(backend, folder, manifest, backend_options)
+    engines = open_engines(backend, folder, manifest, backend_options, opened)
     tokenizers = {
         name: PromptTokenizer(
             folder / settings.file,

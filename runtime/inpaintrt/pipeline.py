@@ -15,6 +15,7 @@ from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.flow import Flow, MicroBatches, Stage
 from inpaintrt.images import ImageSource
 from inpaintrt.loading import LoadedBundle, load_bundle
+from inpaintrt.lora import LoraSource
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.request import Options, Request, make_request
 from inpaintrt.stages import Stages
@@ -54,6 +55,7 @@ class InpaintPipeline:
         backend: str = DEFAULT_BACKEND,
         verify: bool = True,
         row_buckets: Sequence[int] | None = None,
+        loras: Sequence[LoraSource] = (),
         **backend_options: object,
     ) -> Self:
         """Load a bundle.
@@ -63,13 +65,19 @@ class InpaintPipeline:
             backend: What runs the engines; there is no fallback to another.
             verify: Compare every file with its hash. Only skip this for a store that you trust.
             row_buckets: Numbers of UNet rows to pad a step to; None for exactly as many as there are.
+            loras: LoRA files, each alone or with a scale, such as `[("style.safetensors", 0.8)]`, applied in
+                this order; see docs/lora.md. The bundle on the disk stays as it is; "tensorrt" and
+                "tensorrt-rtx" need plans that `inpaintrt build` made with the same LoRAs.
             backend_options: What the backend lets its users set; `threads` for "onnxruntime".
 
         Raises:
             BundleError: There is no such bundle, or it is damaged.
             EngineUnavailableError: The backend is unknown, or cannot run here.
+            LoraError: A LoRA cannot be read, or cannot be applied to the bundle or by the backend.
         """
-        loaded = load_bundle(bundle, backend=backend, verify=verify, backend_options=backend_options)
+        loaded = load_bundle(
+            bundle, backend=backend, verify=verify, backend_options=backend_options, loras=loras
+        )
         return cls(loaded, row_buckets=row_buckets)
 
     def __call__(

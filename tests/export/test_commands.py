@@ -4,11 +4,13 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner
 
 from inpaintrt.bundle import load_manifest
 from inpaintrt.errors import SourceError
 from inpaintrt_export.commands import register
+from lora_files import save_lora
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,10 @@ def app() -> click.Group:
 
 def test_export_reports_the_folder_and_the_figures(app: click.Group, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
-    options = ["--seed", "3", "--prediction-type", "v_prediction"]
+    lora = save_lora(
+        tmp_path / "style.safetensors", {"lora_unet_conv_in.diff": torch.full((16, 4, 3, 3), 0.01)}
+    )
+    options = ["--seed", "3", "--prediction-type", "v_prediction", "--lora", f"{lora}:0.5"]
     result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(output)]
@@ -28,6 +33,7 @@ def test_export_reports_the_folder_and_the_figures(app: click.Group, tmp_path: P
     assert "denoiser" in result.stderr
     manifest = load_manifest(output)
     assert manifest.checkpoint.revision == "seed 3"
+    assert [(fused.name, fused.scale) for fused in manifest.checkpoint.loras] == [("style.safetensors", 0.5)]
     assert manifest.architecture.prediction_type == manifest.scheduler["prediction_type"] == "v_prediction"
 
 

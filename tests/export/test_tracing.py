@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import ExportError
 from inpaintrt_export import tracing
+from inpaintrt_export.initializers import WeightPlaces, check_places
 from inpaintrt_export.networks import Network
 from inpaintrt_export.tracing import example_inputs, trace
+from inpaintrt_export.weights import name_weights
 
 
 class Scale(nn.Module):
@@ -62,6 +66,73 @@ def test_weights_lie_beside_the_graph_when_they_are_large(
     np.testing.assert_allclose(found, Scale()(*inputs.values()).detach(), rtol=1e-6)
     graph = onnx.load(path, load_external_data=False).graph
     assert [axis.dim_param for axis in graph.output[0].type.tensor_type.shape.dim] == ["batch", ""]
+
+
+class Layers(nn.Module):
+    """A matrix that is transposed in the graph, one that is not, one that nothing reads, and a gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(300, 300, bias=False)
+        self.gain = nn.Parameter(torch.linspace(1, 2, 300))
+        self.matrix = nn.Parameter(torch.randn(300, 300))
+        self.unread = nn.Linear(3, 3, bias=False)
+
+    def forward(self, sample: Tensor, count: Tensor) -> Tensor:
+        mixed = self.linear(sample[:, None])[:, 0]
+        result: Tensor = (mixed @ self.matrix) * self.gain * count[:, None]
+        return result
+
+
+class Twice(Layers):
+    """Reads a matrix as it is, and transposed."""
+
+    def forward(self, sample: Tensor, count: Tensor) -> Tensor:
+        return super().forward(sample, count) + sample @ self.linear.weight
+
+
+def test_the_graph_s_places_of_weights_are_known(tmp_path: Path) -> None:
+    module = Layers()
+    places = trace(network(module), tmp_path / "part" / "model.onnx")
+    graph = onnx.load(tmp_path / "part" / "model.onnx").graph
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    assert places.initializers.keys() == {"linear.weight", "gain", "matrix", "unread.weight"}
+    assert places.initializers["unread.weight"] == ""
+    assert (places.transposed, places.lost) == (("linear.weight",), ())
+    np.testing.assert_array_equal(held[places.initializers["linear.weight"]], module.linear.weight.detach().T)
+    np.testing.assert_array_equal(held[places.initializers["matrix"]], module.matrix.detach())
+    np.testing.assert_array_equal(held[places.initializers["gain"]], module.gain.detach())
+
+
+def test_a_matrix_that_is_read_twice_has_one_place(tmp_path: Path) -> None:
+    places = trace(network(Twice()), tmp_path / "part" / "model.onnx")
+    assert places.lost == places.transposed == ()
+    assert places.initializers["linear.weight"] == "linear.weight"
+
+
+@pytest.mark.parametrize("name", ["matrix", "other"])
+def test_a_matrix_whose_numbers_are_nowhere_is_lost(name: str) -> None:
+    held = ir.tensor(np.zeros((300, 300), np.float32), name=name)
+    value = ir.Value(name=name, const_value=held)
+    node = ir.node("Identity", [value])
+    graph = ir.Graph([], node.outputs, nodes=[node], initializers=[value])
+    places = check_places(graph, Layers(), {"matrix": ["matrix"], "gain": ["gain"]})
+    assert (places.initializers, places.lost) == ({}, ("matrix",))
+    assert name_weights("vae_decoder", places, "") == {}
+    with pytest.raises(ExportError, match=r"(?s)text_encoder does not hold every weight.*matrix"):
+        name_weights("text_encoder", places, "")
+
+
+def test_weights_are_named_as_in_checkpoints() -> None:
+    names = {"encoder.encoder.layers.0.mlp.fc1.weight": "val_1", "final_layer_norm.bias": "b"}
+    places = WeightPlaces({**names, "encoder.text_projection.weight": ""}, tuple(names)[:1])
+    found = name_weights("text_encoder_2", places, "text/")
+    assert found["weights"] == {
+        "text_model.encoder.layers.0.mlp.fc1.weight": "text/val_1",
+        "text_model.final_layer_norm.bias": "text/b",
+        "text_projection.weight": "",
+    }
+    assert found["transposed"] == ("text_model.encoder.layers.0.mlp.fc1.weight",)
 
 
 def test_network_that_cannot_be_traced_is_an_error(tmp_path: Path) -> None:

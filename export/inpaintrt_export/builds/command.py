@@ -13,6 +13,7 @@ from rich.progress import Progress as RichProgress
 from inpaintrt.backends.tensorrt_library import PlanBackend
 from inpaintrt.bundle import PRECISIONS, Build, Manifest, Precision, load_manifest
 from inpaintrt.errors import ParameterError
+from inpaintrt.lora import open_loras, parse_lora
 from inpaintrt.store import find_bundle
 from inpaintrt_export.builds.plans import build_plans
 from inpaintrt_export.builds.settings import BuildSettings, VariantBackend, parse_resolution
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _MEGABYTE = 1e6
-_OF_PLANS = ("target", "resolution", "max_batch", "prompt_windows", "fresh")
+_OF_PLANS = ("target", "resolution", "max_batch", "prompt_windows", "fresh", "loras")
 _OF_VARIANTS = ("fused_norms",)
 _OF_GPUS = ("fused_norms", "precision")
 
@@ -66,6 +67,14 @@ _OF_GPUS = ("fused_norms", "precision")
 )
 @click.option("--fresh", is_flag=True, help="Drop the sizes of earlier builds instead of adding to them.")
 @click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="With tensorrt and tensorrt-rtx: a LoRA that changes the weights of these plans, and how much, "
+    "e.g. style.safetensors:0.8; may be repeated. The other backends apply LoRAs when a bundle is loaded.",
+)
+@click.option(
     "--fused-norms",
     is_flag=True,
     help="With onnxruntime-cuda: also fuse group normalisation. The last bits of a result then change from "
@@ -82,6 +91,7 @@ def build(
     prompt_windows: int,
     precision: Precision,
     fresh: bool,
+    loras: tuple[str, ...],
     fused_norms: bool,
 ) -> None:
     """Prepare the networks of BUNDLE for NVIDIA GPUs, or for CPUs; only tensorrt needs a GPU for it.
@@ -109,13 +119,15 @@ def build(
         prompt_windows=prompt_windows,
         precision=precision,
         fresh=fresh,
+        loras=open_loras([parse_lora(text) for text in loras]),
     )
     _report(bundle, _build_plans(bundle, settings))
 
 
 def _refuse_options(context: click.Context, backend: str, names: Sequence[str]) -> None:
     default = click.core.ParameterSource.DEFAULT
-    given = [f"--{name.replace('_', '-')}" for name in names if context.get_parameter_source(name) != default]
+    parameters = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    given = [parameters[name] for name in names if context.get_parameter_source(name) != default]
     if given:
         raise ParameterError(
             f"a build for {backend} does not have these options",
@@ -172,6 +184,7 @@ def _size(manifest: Manifest, build: Build) -> float:
 
 def _purpose(build: Build) -> str:
     if build.profiles:
-        return f"for {', '.join(build.targets)}" if build.targets else "portable"
+        loras = "".join(f", with {lora.text}" for lora in build.loras)
+        return (f"for {', '.join(build.targets)}" if build.targets else "portable") + loras
     fused = "".join(f", {count} x {operator}" for operator, count in build.fused.items())
     return f"{build.precision}{fused}"

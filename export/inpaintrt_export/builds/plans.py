@@ -15,10 +15,12 @@ from inpaintrt.bundle import (
     Build,
     add_builds,
     load_manifest,
+    lora_digests,
     network_digest,
     same_purpose,
     verify_files,
 )
+from inpaintrt.lora import check_components, describe_loras
 from inpaintrt.store import cache_folder, find_bundle
 from inpaintrt_export.builds.compiler import compile_plan
 from inpaintrt_export.builds.profiles import make_profiles
@@ -52,6 +54,9 @@ def build_plans(
     TensorRT-RTX needs no GPU for this. Each plan is in the manifest as soon as it is built, and a plan that
     has all the sizes already is not built again; one that lacks some is built for its own and the new ones.
 
+    Plans with LoRAs lie beside those without, and beside those with others. The components that no LoRA
+    changes share theirs.
+
     Args:
         bundle: The name of a bundle in the engine store, or a path.
         settings: What the plans are for.
@@ -63,16 +68,18 @@ def build_plans(
         EngineUnavailableError: The library is not installed, or TensorRT finds no GPU.
         PlanBuildError: The library cannot compile a component.
         ParityError: Half precision changes what a component computes too much.
+        LoraError: A LoRA cannot be applied to the bundle.
     """
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
+    check_components(settings.loras, list(manifest.exported))
     check_precision(manifest, settings.precision)
     library = load_library(settings.backend)
     check_targets(library, settings.targets)
     targets = settings.targets if library.names_targets else (gpu_target(),)
     progress("checking the bundle", 0.0)
     verify_files(manifest, folder)
-    with open_sources(folder, settings.precision, progress) as sources:
+    with open_sources(folder, settings.precision, progress, settings.loras) as sources:
         manifest = load_manifest(folder)
         wanted = [describe_plan(manifest, name, library, targets, settings) for name in manifest.exported]
         known = {build.key for build in manifest.builds}
@@ -84,8 +91,8 @@ def build_plans(
 
 
 def plan_key(plan: Build) -> str:
-    """SHA-256 of all that decides what a plan holds: network, library, targets, precision and profiles."""
-    network = plan.network_sha256, plan.revision
+    """SHA-256 of all that decides what a plan holds: network, LoRAs, library, targets, precision, sizes."""
+    network = plan.network_sha256, plan.revision, *lora_digests(plan.loras)
     parts = (network, plan.backend, plan.library, plan.targets, plan.precision, plan.profiles)
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
@@ -107,6 +114,7 @@ def describe_plan(
         revision=source.revision,
         library=library.version,
         targets=tuple(sorted(targets, key=lambda target: int(target.removeprefix("sm")))),
+        loras=describe_loras(settings.loras, name),
         profiles=make_profiles(source, manifest.architecture, tokens, settings),
     )
     if not settings.fresh:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from inpaintrt.backends.tensorrt_library import PlanBackend, PlanLibrary
     from inpaintrt.bundle import Precision
+    from inpaintrt.lora import Lora
 
 __all__ = ["BuildSettings", "VariantBackend", "check_targets", "parse_resolution"]
 
@@ -40,6 +41,7 @@ class BuildSettings:
         prompt_windows: The longest prompts, in windows of the text encoder; from 1.
         precision: What the networks compute in.
         fresh: Drop the sizes of earlier builds instead of adding to them.
+        loras: What changes the weights, in the order in which it is applied.
 
     Raises:
         ParameterError: `max_batch` or `prompt_windows` is out of range, or a target is no compute capability.
@@ -52,6 +54,7 @@ class BuildSettings:
     prompt_windows: int = 1
     precision: Precision = "fp16"
     fresh: bool = False
+    loras: tuple[Lora, ...] = ()
 
     def __post_init__(self) -> None:
         checked("max_batch", self.max_batch, Annotated[int, Meta(ge=1, le=_LARGEST_BATCH)])

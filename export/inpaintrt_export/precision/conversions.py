@@ -56,6 +56,8 @@ def describe_half(manifest: Manifest, name: str) -> Build:
         revision=HALF_REVISION,
         parity=(),
         activations=None,
+        weights={},
+        transposed=(),
     )
 
 

@@ -13,6 +13,7 @@ from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import axis_sizes, resolve
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
+from inpaintrt.lora import Lora, Weights, changed_weights, read_initializers
 
 try:
     import onnxruntime
@@ -24,12 +25,20 @@ except ImportError as error:
         hint="pip install 'inpaintrt[cpu]' (or 'inpaintrt[cuda]' for NVIDIA GPUs; never both)",
     ) from error
 
-__all__ = ["FAILURES", "OnnxRuntimeEngine", "check_names", "open_engine", "open_engines", "open_session"]
+__all__ = [
+    "FAILURES",
+    "OnnxRuntimeEngine",
+    "check_names",
+    "open_engine",
+    "open_engines",
+    "open_session",
+]
 
 _BACKEND = "onnxruntime"
 _OPTIONS = ("threads", "variants")
 # Errors are raised; printed as well, they would be lines of their own between those of a log.
 _FATAL_ONLY = 4
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _ROWS_KEPT, _IMAGES_KEPT = 8, 2
 # The exceptions of the binding have no common base but Exception.
@@ -54,6 +63,7 @@ class OnnxRuntimeEngine:
         threads: Threads that share one operator; None for one a physical core.
         kept_positions: Positions (rows or images times their height and width) up to which a run's memory is
             kept for the next run. A larger run gives its memory back to the system; None for none does.
+        weights: Values in the place of those in the file.
 
     Raises:
         EngineUnavailableError: ONNX Runtime cannot load the file, or it has other inputs or outputs.
@@ -66,6 +76,7 @@ class OnnxRuntimeEngine:
         *,
         threads: int | None = None,
         kept_positions: int | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self._build = build
         self._kept_positions = kept_positions if _can_resolve(build) else None
@@ -75,7 +86,8 @@ class OnnxRuntimeEngine:
         settings.log_severity_level = _FATAL_ONLY
         if threads is not None:
             settings.intra_op_num_threads = threads
-        self._session: Any = open_session(path, settings, ["CPUExecutionProvider"])
+        self._weights = weights or {}  # the session refers to them
+        self._session: Any = open_session(path, settings, ["CPUExecutionProvider"], self._weights)
         check_names(self._session, path, build)
         self._output_names = list(build.outputs)
 
@@ -153,21 +165,49 @@ def _positions(sizes: Mapping[str, int]) -> int:
 
 
 def open_session(
-    path: Path, settings: onnxruntime.SessionOptions, providers: Sequence[object]
+    path: Path,
+    settings: onnxruntime.SessionOptions,
+    providers: Sequence[object],
+    weights: Weights | None = None,
 ) -> onnxruntime.InferenceSession:
     """Load an ONNX file.
+
+    Args:
+        path: The file.
+        settings: Options of the session; those that replace weights are added.
+        providers: ONNX Runtime's execution providers.
+        weights: Values in the place of those in the file, contiguous. They must live as long as the session.
 
     Raises:
         EngineUnavailableError: ONNX Runtime cannot.
     """
     try:
-        return onnxruntime.InferenceSession(str(path), settings, providers=providers)
+        model = _replace_weights(path, settings, weights) if weights else str(path)
+        return onnxruntime.InferenceSession(model, settings, providers=providers)
     except FAILURES as error:
         raise EngineUnavailableError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {path}",
             received=str(error).strip(),
             hint="export the checkpoint again, or upgrade onnxruntime",
         ) from error
+
+
+def _replace_weights(path: Path, settings: onnxruntime.SessionOptions, weights: Weights) -> bytes:
+    """The graph with new values for the weights that lie in it; for others they are put into the settings.
+
+    `SessionOptions.add_initializer` would do for both, but comes after the graph was optimised: where a 1 x 1
+    convolution was fused with what follows, the old weight stayed without a word (ONNX Runtime 1.32).
+    """
+    initializers = read_initializers(path)
+    content = bytearray(path.read_bytes())
+    external = [name for name in weights if initializers[name].external]
+    for name in weights.keys() - external:
+        values = weights[name].tobytes()
+        content[initializers[name].offset : initializers[name].offset + len(values)] = values
+    values_outside = [onnxruntime.OrtValue.ortvalue_from_numpy(weights[name]) for name in external]
+    settings.add_external_initializers(external, values_outside)
+    settings.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+    return bytes(content)
 
 
 def check_names(session: onnxruntime.InferenceSession, path: Path, build: Build) -> None:
@@ -199,7 +239,11 @@ def open_engine(folder: Path, build: Build, options: Mapping[str, Any]) -> OnnxR
 
 
 def open_engines(
-    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
+    backend: str,
+    folder: Path,
+    manifest: Manifest,
+    options: Mapping[str, Any],
+    loras: Sequence[Lora] = (),
 ) -> dict[str, OnnxRuntimeEngine]:
     """Load the components of a bundle, in their variants for this backend where there are any.
 
@@ -208,17 +252,20 @@ def open_engines(
 
     Raises:
         ParameterError: An option is unknown or out of range.
+        LoraError: A LoRA cannot be applied.
         EngineUnavailableError: ONNX Runtime cannot load a component.
     """
     check_options(backend, options, _OPTIONS)
     threads = _threads(options)
     builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
+    weights = changed_weights(folder, manifest, builds, loras)
     return {
         name: OnnxRuntimeEngine(
             folder / build.file,
             build,
             threads=threads,
             kept_positions=_kept_positions(manifest, name),
+            weights=weights.get(name),
         )
         for name, build in builds.items()
     }

@@ -21,8 +21,15 @@ from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
 from inpaintrt.bundle import Build, Manifest, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
+from inpaintrt.lora import Lora, Weights, changed_weights
 
-__all__ = ["OrtNetwork", "check_placement", "check_start", "open_engines", "provider_options"]
+__all__ = [
+    "OrtNetwork",
+    "check_placement",
+    "check_start",
+    "open_engines",
+    "provider_options",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +90,7 @@ class OrtNetwork:
         provider_options: Its options.
         row_buckets: Numbers of rows that a step is padded to, so that few graphs are recorded.
         device_index: The device's number in the provider.
+        weights: Values in the place of those in the file.
 
     Raises:
         EngineUnavailableError: ONNX Runtime cannot load the file, or runs a part of it elsewhere.
@@ -101,16 +109,18 @@ class OrtNetwork:
         provider_options: Mapping[str, str],
         row_buckets: Sequence[int],
         device_index: int = 0,
+        weights: Weights | None = None,
     ) -> None:
         self.inputs, self.outputs = build.inputs, build.outputs
         self._device = device
         self._row_buckets = row_buckets
         self._place = ("cuda" if provider == _CUDA else "cpu", device_index)
         self._graphs = 0
+        self._weights = weights or {}  # the session refers to them
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _FATAL_ONLY
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self._session: Any = open_session(path, settings, [(provider, dict(provider_options))])
+        self._session: Any = open_session(path, settings, [(provider, dict(provider_options))], self._weights)
         _check_started(self._session, provider)
         check_names(self._session, path, build)
         check_placement(
@@ -204,7 +214,11 @@ def provider_options(
 
 
 def open_engines(
-    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
+    backend: str,
+    folder: Path,
+    manifest: Manifest,
+    options: Mapping[str, Any],
+    loras: Sequence[Lora] = (),
 ) -> dict[str, DeviceEngine]:
     """Load the components of a bundle, in their variants for this backend where there are any.
 
@@ -214,6 +228,7 @@ def open_engines(
 
     Raises:
         ParameterError: An option is unknown or out of range.
+        LoraError: A LoRA cannot be applied.
         EngineUnavailableError: onnxruntime-gpu or the GPU is not there, or it cannot run a component.
     """
     check_options(backend, options, _OPTIONS)
@@ -228,6 +243,7 @@ def open_engines(
     settings = provider_options(
         device.gpu.index, device.stream, cuda_graph=cuda_graph, prefer_nhwc=prefer_nhwc
     )
+    weights = changed_weights(folder, manifest, builds, loras)
     engines = {}
     with device.use():
         staging = Staging(device)
@@ -241,6 +257,7 @@ def open_engines(
                 provider_options=settings,
                 row_buckets=row_buckets(max_rows),
                 device_index=device.gpu.index,
+                weights=weights.get(name),
             )
             engines[name] = DeviceEngine(network, device, staging)
     return engines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from inpaintrt.backends.engine import Engine
 from inpaintrt.bundle import Build, Manifest
 from inpaintrt.errors import EngineUnavailableError
+from inpaintrt.lora import Lora
 
 __all__ = ["DEFAULT_BACKEND", "backend_names", "open_engine", "open_engines"]
 
@@ -47,7 +48,11 @@ def open_engine(backend: str, folder: Path, build: Build, options: Mapping[str, 
 
 
 def open_engines(
-    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any] | None = None
+    backend: str,
+    folder: Path,
+    manifest: Manifest,
+    options: Mapping[str, Any] | None = None,
+    loras: Sequence[Lora] = (),
 ) -> dict[str, Engine]:
     """Load all components of a bundle; on a GPU they share the device, its stream and scratch memory.
 
@@ -56,10 +61,12 @@ def open_engines(
         folder: The bundle.
         manifest: Its manifest.
         options: What the backend lets its users set, by name.
+        loras: What changes the weights, in the order in which it is applied.
 
     Raises:
         EngineUnavailableError: The backend is unknown, lacks its library or device, or cannot load a network.
-        PlanError: The bundle has no plan that the library and the GPU can run.
+        LoraError: A LoRA does not fit the networks.
+        PlanError: The bundle has no plan with these LoRAs that the library and the GPU can run.
         ParameterError: An option is unknown or out of range.
     """
     module = _module(backend)
@@ -67,7 +74,7 @@ def open_engines(
         return {
             name: open_engine(backend, folder, build, options) for name, build in manifest.exported.items()
         }
-    engines: dict[str, Engine] = module.open_engines(backend, folder, manifest, options or {})
+    engines: dict[str, Engine] = module.open_engines(backend, folder, manifest, options or {}, loras)
     return engines
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ from inpaintrt.backends.tensorrt_api import (
 from inpaintrt.backends.tensorrt_library import PlanLibrary, Reports, load_library
 from inpaintrt.bundle import Build, Manifest, choose_builds
 from inpaintrt.errors import EngineError, EngineMemoryError, EngineRunError, PlanError
+from inpaintrt.lora import Lora, check_components, describe_loras
 
 __all__ = ["PlanHost", "PlanNetwork", "check_plan", "open_engines"]
 
@@ -273,23 +274,35 @@ def _out_of_memory(doing: str, reports: Reports) -> EngineMemoryError:
 
 
 def open_engines(
-    backend: str, folder: Path, manifest: Manifest, options: Mapping[str, Any]
+    backend: str,
+    folder: Path,
+    manifest: Manifest,
+    options: Mapping[str, Any],
+    loras: Sequence[Lora] = (),
 ) -> dict[str, DeviceEngine]:
-    """Load the plans of a bundle.
+    """Load the plans of a bundle; with LoRAs, those that were built with the same.
 
     The options are `device`, the GPU's number, and `low_vram`, which keeps the weights of one component at a
     time on the GPU.
 
     Raises:
         ParameterError: An option is unknown or out of range.
+        LoraMismatchError: A LoRA changes a component that the checkpoint does not have.
         EngineUnavailableError: The library or the GPU is not there.
         PlanError: The bundle has no plan that both can run.
         EngineMemoryError: The GPU has too little memory.
     """
     check_options(backend, options, _OPTIONS)
+    check_components(loras, list(manifest.exported))
     library = load_library("tensorrt" if backend == "tensorrt" else "tensorrt-rtx")
     device = CudaDevice(integer(options, "device", 0, minimum=0))
-    plans = choose_builds(manifest, backend, library=library.version, target=device.gpu.target)
+    plans = choose_builds(
+        manifest,
+        backend,
+        library=library.version,
+        target=device.gpu.target,
+        loras={name: describe_loras(loras, name) for name in manifest.exported},
+    )
     runtime: Runtime = library.module.Runtime(library.logger)
     low_vram = flag(options, "low_vram", default=False)
     with device.use():

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from inpaintrt.bundle.files import describe_file
 from inpaintrt.bundle.manifest import load_manifest, save_manifest
-from inpaintrt.bundle.records import Build, Manifest
+from inpaintrt.bundle.records import Build, FusedLora, Manifest
 from inpaintrt.errors import BundleIntegrityError, PlanError
 
-__all__ = ["add_builds", "choose_builds", "drop_builds", "network_digest", "replace_build", "same_purpose"]
+__all__ = [
+    "add_builds",
+    "choose_builds",
+    "drop_builds",
+    "lora_digests",
+    "network_digest",
+    "replace_build",
+    "same_purpose",
+]
 
 
 def network_digest(manifest: Manifest, component: str) -> str:
@@ -33,6 +41,7 @@ def choose_builds(
     library: str | None = None,
     target: str | None = None,
     exported_only: bool = False,
+    loras: Mapping[str, Sequence[FusedLora]] | None = None,
 ) -> dict[str, Build]:
     """The build of every component that a backend runs on this machine.
 
@@ -45,6 +54,7 @@ def choose_builds(
         library: For a backend that runs plans, its library's version; None for one that runs ONNX files.
         target: For a backend that runs plans, the GPU's compute capability, e.g. "sm89".
         exported_only: Take the exported networks.
+        loras: For a backend that runs plans, what has to have changed the weights of each component.
 
     Raises:
         PlanError: A component has no plan that library and GPU can run; the message says what there is and
@@ -53,18 +63,26 @@ def choose_builds(
     exported = manifest.exported
     if exported_only:
         return exported
-    chosen = {name: _choose(manifest, name, backend, library, target) for name in exported}
+    wanted = loras or {}
+    chosen = {
+        name: _choose(manifest, name, backend, library, target, wanted.get(name, ())) for name in exported
+    }
     return {name: exported[name] if build is None else build for name, build in chosen.items()}
 
 
 def _choose(
-    manifest: Manifest, component: str, backend: str, library: str | None, target: str | None
+    manifest: Manifest,
+    component: str,
+    backend: str,
+    library: str | None,
+    target: str | None,
+    loras: Sequence[FusedLora],
 ) -> Build | None:
     digest = network_digest(manifest, component)
     reasons: list[str] = []
     for build in reversed(manifest.builds):
         if (build.component, build.backend) == (component, backend):
-            reason = ", ".join(_mismatches(build, library, target, digest))
+            reason = ", ".join(_mismatches(build, library, target, digest, loras))
             if not reason:
                 return build
             reasons.insert(0, reason)
@@ -76,17 +94,29 @@ def _choose(
         f"the bundle {manifest.name!r} has no plan of its {component} for {backend} {library} on {target}",
         received="; ".join(reasons) or f"plans for {', '.join(others) or 'no backend'}",
         expected=f"a plan built by {backend} {library} for {target}",
-        hint=f"inpaintrt build {manifest.name} --backend {backend}{_target_option(backend, target)}",
+        hint=f"inpaintrt build {manifest.name} --backend {backend}"
+        + "".join(f" --lora {lora.text}" for lora in loras)
+        + _target_option(backend, target),
     )
 
 
-def _mismatches(build: Build, library: str | None, target: str | None, digest: str) -> Iterator[str]:
+def _mismatches(
+    build: Build, library: str | None, target: str | None, digest: str, loras: Sequence[FusedLora]
+) -> Iterator[str]:
     if library is not None and build.library != library:
         yield f"a plan built by version {build.library}"
     if build.targets and target not in build.targets:
         yield f"a plan for {', '.join(build.targets)}"
     if build.network_sha256 != digest:
         yield f"a plan of another network, {(build.network_sha256 or '')[:12]} instead of {digest[:12]}"
+    if lora_digests(build.loras) != lora_digests(loras):
+        names = ", ".join(lora.text for lora in build.loras)
+        yield f"a plan with {names}" if names else "a plan without LoRAs"
+
+
+def lora_digests(loras: Sequence[FusedLora]) -> tuple[tuple[str, float], ...]:
+    """What decides how LoRAs change weights, whatever their files are called."""
+    return tuple((lora.sha256, lora.scale) for lora in loras)
 
 
 def _target_option(backend: str, target: str | None) -> str:
@@ -100,7 +130,8 @@ def same_purpose(build: Build, other: Build) -> bool:
 
 def _purpose(build: Build) -> tuple[object, ...]:
     exported = build.network_sha256 is None
-    return build.component, build.backend, build.targets, build.precision, exported
+    made_for = build.component, build.backend, build.targets, build.precision
+    return *made_for, exported, lora_digests(build.loras)
 
 
 def add_builds(folder: Path, *builds: Build) -> None:

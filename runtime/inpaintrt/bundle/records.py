@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "Dtype",
     "FileEntry",
+    "FusedLora",
     "Manifest",
     "Parity",
     "PredictionType",
@@ -101,6 +102,25 @@ class Activations(_Record, frozen=True):
         return count * (positions * self.per_position + positions**2 * self.per_pair)
 
 
+class FusedLora(_Record, frozen=True):
+    """A LoRA that changed weights before they were exported or compiled.
+
+    Attributes:
+        name: The file's name.
+        sha256: SHA-256 of its content.
+        scale: The scale that it was applied with.
+    """
+
+    name: str
+    sha256: str
+    scale: float
+
+    @property
+    def text(self) -> str:
+        """File and scale as the command line takes them."""
+        return f"{self.name}:{self.scale:g}"
+
+
 class Build(_Record, frozen=True, omit_defaults=True):
     """One realisation of a component: the network as exported, or what was made of it for a backend.
 
@@ -126,6 +146,12 @@ class Build(_Record, frozen=True, omit_defaults=True):
         targets: Of a plan: compute capabilities such as "sm89"; empty for a portable one (TensorRT-RTX only).
         profiles: Of a plan: the shapes that it runs at; for each profile, the shape of every input.
         key: Of a plan: digest of all that decides its content; plans of one key are interchangeable.
+        loras: Of a plan: what changed the network's weights, in the order in which it was applied.
+        weights: Of an exported network whose weights can be changed: for each parameter by the checkpoint's
+            name, e.g. `mid_block.attentions.0.proj_in.weight`, the initializer that holds it; empty for a
+            parameter that the outputs do not depend on. Those of CLIP begin with `text_model.`, but for
+            `text_projection`.
+        transposed: Those of `weights` whose initializer holds the transposed matrix.
     """
 
     component: str
@@ -145,6 +171,9 @@ class Build(_Record, frozen=True, omit_defaults=True):
     targets: tuple[str, ...] = ()
     profiles: tuple[dict[str, tuple[int, ...]], ...] = ()
     key: str = ""
+    loras: tuple[FusedLora, ...] = ()
+    weights: dict[str, str] = {}
+    transposed: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -167,11 +196,13 @@ class Checkpoint(_Record, frozen=True):
         id: The source as the user named it.
         revision: The commit of a Hub repository.
         sha256: Digest over the weights' files, in the order of their names.
+        loras: What changed the weights before the export, in the order in which it was applied.
     """
 
     id: str
     revision: str | None = None
     sha256: str | None = None
+    loras: tuple[FusedLora, ...] = ()
 
 
 class Architecture(_Record, frozen=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from inpaintrt.bundle import Build, Manifest, TensorSpec, load_manifest, verify_files
+from inpaintrt.bundle import Build, FusedLora, Manifest, TensorSpec, load_manifest, verify_files
 from inpaintrt.samplers import sampler_names
 from inpaintrt.store import find_bundle, list_bundles
 
@@ -56,6 +56,8 @@ def _summary(manifest: Manifest, folder: str) -> Table:
     table.add_row("checkpoint", manifest.checkpoint.id)
     table.add_row("revision", manifest.checkpoint.revision or "-")
     table.add_row("weights", manifest.checkpoint.sha256 or "-")
+    if manifest.checkpoint.loras:
+        table.add_row("LoRAs", _loras(manifest.checkpoint.loras))
     table.add_row(
         "size", f"{sum(entry.size for entry in manifest.files) / _MEGABYTE:.1f} MB, all files intact"
     )
@@ -64,6 +66,10 @@ def _summary(manifest: Manifest, folder: str) -> Table:
     table.add_row("sampler", str(manifest.scheduler.get("_class_name", "-")))
     table.add_row("made by", ", ".join(f"{name} {number}" for name, number in manifest.producer.items()))
     return table
+
+
+def _loras(loras: Sequence[FusedLora]) -> str:
+    return ", ".join(lora.text for lora in loras) or "-"
 
 
 def _components(manifest: Manifest) -> Table:
@@ -89,14 +95,13 @@ def _parity(manifest: Manifest) -> Table:
 
 
 def _plans(manifest: Manifest) -> Table:
-    table = Table("plan of", "backend", "for", "precision", "MB", "profiles")
+    table = Table("plan of", "LoRAs", "backend", "for", "precision", "MB", "profiles")
     for build in manifest.builds:
         if build.profiles:
             backend = f"{build.backend} {build.library}"
             targets = ", ".join(build.targets) or "portable"
-            table.add_row(
-                build.component, backend, targets, build.precision, _size(manifest, build), _profiles(build)
-            )
+            kind = build.component, _loras(build.loras), backend, targets, build.precision
+            table.add_row(*kind, _size(manifest, build), _profiles(build))
     return table
 
 

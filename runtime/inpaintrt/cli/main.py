@@ -29,7 +29,6 @@ _EXTRAS = {
     "pydantic": "serve",
     "onnx_ir": "export,cpu",
     "pydantic_settings": "serve",
-    "safetensors": "export,cpu",
     "torch": "export,cpu",
     "transformers": "export,cpu",
     "uvicorn": "serve",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["bundle_option", "engine_options"]
+__all__ = ["bundle_option", "engine_options", "lora_option"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -17,6 +17,13 @@ bundle_option = click.option(
     default="demo",
     show_default=True,
     help="A bundle's name in the engine store, or its path.",
+)
+lora_option = click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="A LoRA as .safetensors, and how much of it, e.g. style.safetensors:0.8; may be repeated.",
 )
 _ENGINE_OPTIONS = (
     click.option("--backend", default="onnxruntime", show_default=True, help="What runs the engines."),

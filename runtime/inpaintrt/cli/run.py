@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from inpaintrt.cli.options import bundle_option, engine_options
+from inpaintrt.cli.options import bundle_option, engine_options, lora_option
 from inpaintrt.cli.request_options import request_options
 from inpaintrt.files import check_output, numbered, parameters_text, save_image
+from inpaintrt.lora import parse_lora
 from inpaintrt.options import Options, current_names, make_options
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
@@ -29,6 +30,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--output", "-o", type=_PATH, required=True, help="File to write: .png, .jpg or .webp.")
 @bundle_option
 @engine_options
+@lora_option
 @request_options
 @click.option("--force", is_flag=True, help="Overwrite the output file.")
 def run(
@@ -41,6 +43,7 @@ def run(
     threads: int | None,
     device: int | None,
     low_vram: bool | None,
+    loras: tuple[str, ...],
     force: bool,
     **parameters: object,
 ) -> None:
@@ -54,11 +57,17 @@ def run(
     for path in paths:
         check_output(path, force=force)
     with InpaintPipeline.from_bundle(
-        bundle, backend=backend, threads=threads, device=device, low_vram=low_vram
+        bundle,
+        backend=backend,
+        loras=[parse_lora(text) for text in loras],
+        threads=threads,
+        device=device,
+        low_vram=low_vram,
     ) as pipe:
         result = _follow(pipe.stream(prompt, image, mask, **options), console)
     used = {name: value for name, value in options.items() if name in parameters}
-    _save(result, paths, {"bundle": bundle, "prompt": prompt, **used}, console)
+    applied = {"loras": list(loras)} if loras else {}
+    _save(result, paths, {"bundle": bundle, "prompt": prompt, **applied, **used}, console)
 
 
 def _follow(events: Iterator[StepEvent], console: Console) -> InpaintOutput:

@@ -60,6 +60,7 @@ def test_what_became_of_a_float32_bundle_is_shown(tiny_bundle: Path, tmp_path: P
     [
         ("onnxruntime-cuda", "--target=sm89"),
         ("onnxruntime-cuda", "--fresh"),
+        ("onnxruntime-cuda", "--lora=style.safetensors"),
         ("tensorrt-rtx", "--fused-norms"),
     ],
 )

@@ -3,11 +3,14 @@
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from inpaintrt.backends import onnxruntime_cuda, open_engines
 from inpaintrt.backends.onnxruntime_cuda import (
@@ -18,13 +21,15 @@ from inpaintrt.backends.onnxruntime_cuda import (
 )
 from inpaintrt.bundle import Manifest, choose_builds, load_manifest, network_digest
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError, ParameterError
+from inpaintrt.lora import Weights, changed_weights, open_loras
+from lora_files import save_lora
 from runtime.backends.host_device import HostDevice
 
 GPU = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 
 
-def _network(bundle: Path, name: str, provider: str = CPU) -> OrtNetwork:
+def _network(bundle: Path, name: str, provider: str = CPU, weights: Weights | None = None) -> OrtNetwork:
     exported = load_manifest(bundle).exported[name]
     return OrtNetwork(
         bundle / exported.file,
@@ -33,7 +38,31 @@ def _network(bundle: Path, name: str, provider: str = CPU) -> OrtNetwork:
         provider=provider,
         provider_options={},
         row_buckets=(1, 2, 4),
+        weights=weights,
     )
+
+
+def _encode(network: OrtNetwork) -> NDArray[np.float32]:
+    ids, skip = np.arange(77)[None] * 3, np.zeros(1, np.int64)
+    output = np.empty((1, 77, 16), np.float32)
+    tensors: dict[str, NDArray[Any]] = {"input_ids": ids, "clip_skip": skip, "last_hidden_state": output}
+    addresses = {name: tensor.ctypes.data for name, tensor in tensors.items()}
+    network.bind({"input_ids": ids.shape, "clip_skip": skip.shape}, addresses)()
+    return output
+
+
+def test_weights_that_loras_change_take_the_place_of_those_in_the_file(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    lora = tmp_path / "a.safetensors"
+    save_lora(lora, {"lora_te_text_model_encoder_layers_0_mlp_fc1.diff": torch.ones(32, 16)})
+    manifest = load_manifest(tiny_bundle)
+    weights = changed_weights(tiny_bundle, manifest, manifest.exported, open_loras([(lora, 0.1)]))
+    found = _encode(_network(tiny_bundle, "text_encoder", weights=weights["text_encoder"]))
+    inputs = {"input_ids": np.arange(77)[None] * 3, "clip_skip": np.zeros(1, np.int64)}
+    engines = open_engines("onnxruntime", tiny_bundle, manifest, {}, open_loras([(lora, 0.1)]))
+    np.testing.assert_allclose(found, engines["text_encoder"].run(inputs)["last_hidden_state"], atol=1e-5)
+    assert np.abs(found - _encode(_network(tiny_bundle, "text_encoder"))).max() > 0.1
 
 
 def test_a_network_on_one_provider_passes(tiny_bundle: Path) -> None:

@@ -12,6 +12,7 @@ from inpaintrt.bundle import (
     Build,
     Checkpoint,
     FileEntry,
+    FusedLora,
     Manifest,
     TensorSpec,
     TokenizerSettings,
@@ -116,6 +117,41 @@ def test_a_bundle_without_plans_says_so() -> None:
 def test_a_plan_of_another_network_is_refused() -> None:
     with pytest.raises(PlanError, match="a plan of another network, 000000000000 instead of"):
         _select(_manifest(*_plans(network_sha256="0" * 64)))
+
+
+A = FusedLora(name="a.safetensors", sha256="a" * 64, scale=0.5)
+B = FusedLora(name="b.safetensors", sha256="b" * 64, scale=1.0)
+
+
+def test_plans_with_loras_are_taken_for_the_same_loras_alone() -> None:
+    plain, changed = _plans("a"), _plans("b", loras=(A, B))
+    manifest = _manifest(*plain, *changed)
+    chosen = choose_builds(
+        manifest, "tensorrt-rtx", library="1.7.1", target="sm89", loras={"denoiser": (A, B)}
+    )
+    assert {name for name, plan in chosen.items() if plan.loras} == {"denoiser"}
+    assert not any(plan.loras for plan in _select(manifest).values())
+
+
+@pytest.mark.parametrize(
+    ("built", "asked", "received"),
+    [
+        ((), (A,), "a plan without LoRAs"),
+        ((A, B), (B, A), "a plan with a.safetensors:0.5, b.safetensors:1"),
+        ((A,), (msgspec.structs.replace(A, scale=0.6),), "a plan with a.safetensors:0.5"),
+        ((A,), (), "a plan with a.safetensors:0.5"),
+    ],
+)
+def test_a_plan_with_other_loras_is_refused_and_the_command_is_told(
+    built: tuple[FusedLora, ...], asked: tuple[FusedLora, ...], received: str
+) -> None:
+    manifest = _manifest(*_plans(loras=built))
+    wanted = dict.fromkeys(SD_COMPONENTS, asked)
+    with pytest.raises(PlanError) as caught:
+        choose_builds(manifest, "tensorrt-rtx", library="1.7.1", target="sm89", loras=wanted)
+    assert caught.value.received == received
+    options = "".join(f" --lora {lora.text}" for lora in asked)
+    assert f"--backend tensorrt-rtx{options} --target sm89" in str(caught.value.hint)
 
 
 def test_plans_that_were_really_built_are_found(planned_bundle: Path) -> None:
