@@ -1,6 +1,7 @@
 """One request, stage by stage, as a server runs it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ def test_flows_that_share_a_batch_give_what_the_pipeline_gives(pipe: InpaintPipe
     for request, flow in zip(requests, flows, strict=True):
         assert flow.denoised
         assert len(list(flow.decode())) == len(request.prompts) - 1
-        alone = pipe(str(request.prompts[0]), request.images[0], request.masks[0], **request.options).images
+        image: Any = request.images[0]
+        alone = pipe(str(request.prompts[0]), image, request.masks[0], **request.options).images
         for mine, expected in zip(_images(flow), alone, strict=True):
             assert largest_difference(mine, expected) <= 1
 

@@ -1,5 +1,7 @@
 """Previews of images that are not finished."""
 
+from typing import Any
+
 import pytest
 
 from inpaintrt import InpaintPipeline
@@ -20,9 +22,8 @@ def test_previews_come_in_order_at_the_steps_asked_for_and_are_the_pipelines(
     steps = [event for event in ear.events if isinstance(event, Stepped)]
     assert [step.index for step in steps] == list(range(1, 9))
     assert [step.index for step in steps if step.previews] == [2, 5]
-    stream = InpaintPipeline(demo).stream(
-        str(request.prompts[0]), request.images[0], request.masks[0], **request.options
-    )
+    image: Any = request.images[0]
+    stream = InpaintPipeline(demo).stream(str(request.prompts[0]), image, request.masks[0], **request.options)
     for event in stream:
         if event.index in (2, 5):
             for one, other in zip(steps[event.index - 1].previews, event.preview(), strict=True):

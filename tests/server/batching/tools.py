@@ -142,7 +142,8 @@ def ask(
 
 def paint_alone(loaded: LoadedBundle, request: Request) -> list[Image.Image]:
     """What the pipeline makes of a request."""
-    image, mask = (given[0] if given else None for given in (request.images, request.masks))
+    image: Any = request.images[0] if request.images else None
+    mask = request.masks[0] if request.masks else None
     output = InpaintPipeline(loaded)(str(request.prompts[0]), image, mask, **request.options)
     assert isinstance(output.images, list)
     return output.images
