@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inpaintrt.bundle import Build, Manifest, Precision
+    from inpaintrt_export.sources.checkpoint import Part
 
 __all__ = [
+    "SDXL_COMPONENTS",
     "SD_COMPONENTS",
+    "SD_PARTS",
     "builds_for",
     "conversions",
     "list_files_again",
@@ -39,6 +42,12 @@ __all__ = [
 
 SD_COMPONENTS = ("text_encoder", "vae_encoder", "denoiser", "vae_decoder")
 """The components of Stable Diffusion 1.x and 2.x."""
+
+SD_PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
+"""The parts of a checkpoint of Stable Diffusion 1.x and 2.x."""
+
+SDXL_COMPONENTS = ("text_encoder", "text_encoder_2", "vae_encoder", "denoiser", "vae_decoder")
+"""The components of Stable Diffusion XL."""
 
 _ROOT = Path(__file__).resolve().parents[1]
 

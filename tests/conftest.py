@@ -70,3 +70,45 @@ def tiny_text_to_image_checkpoint(bundle_cache: Path) -> Path:
 def tiny_text_to_image_bundle(bundle_cache: Path) -> Path:
     """The fp32 bundle of `tiny_text_to_image_checkpoint`."""
     return make_tiny_bundle(bundle_cache, name="tiny-text-to-image")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_checkpoint(bundle_cache: Path) -> Path:
+    """A diffusers folder of SDXL: two text encoders, 4-channel UNet; small, with random weights."""
+    return make_tiny_checkpoint(bundle_cache, "tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_bundle(bundle_cache: Path) -> Path:
+    """The fp32 bundle of `tiny_sdxl_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, name="tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_inpainting_checkpoint(bundle_cache: Path) -> Path:
+    """A diffusers folder like `tiny_sdxl_checkpoint`, with a 9-channel UNet."""
+    return make_tiny_checkpoint(bundle_cache, "tiny-sdxl-inpaint")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_inpainting_bundle(bundle_cache: Path) -> Path:
+    """The fp32 bundle of `tiny_sdxl_inpainting_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, name="tiny-sdxl-inpaint")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_refiner_checkpoint(bundle_cache: Path) -> Path:
+    """A diffusers folder of a refiner: the second text encoder alone, a 4-channel UNet, a score."""
+    return make_tiny_checkpoint(bundle_cache, "tiny-sdxl-refiner")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_refiner_bundle(bundle_cache: Path) -> Path:
+    """The fp32 bundle of `tiny_sdxl_refiner_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, name="tiny-sdxl-refiner")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_half_bundle(bundle_cache: Path) -> Path:
+    """The fp16 bundle of `tiny_sdxl_checkpoint`."""
+    return make_tiny_bundle(bundle_cache, "fp16", "tiny-sdxl")

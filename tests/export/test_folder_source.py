@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bundles import SD_PARTS
 from inpaintrt.errors import SourceError, UnsafeWeightsError
-from inpaintrt_export.sources.checkpoint import PARTS, Part
+from inpaintrt_export.sources.checkpoint import Part
 from inpaintrt_export.sources.folder import FolderSource
 from inpaintrt_export.sources.synthetic import SyntheticSource, save_checkpoint
 
@@ -50,19 +51,19 @@ def assert_same(first: torch.nn.Module, second: torch.nn.Module) -> None:
         assert torch.allclose(weight, expected[name].float(), rtol=1e-4, atol=1e-6), name
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_parts_are_read_as_they_were_saved(folder: Path, part: Part) -> None:
     assert_same(source(folder).load(part), SyntheticSource("synthetic:tiny", 0).load(part))
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_pickled_weights_are_refused(folder: Path, part: Part) -> None:
     pickle_weights(folder, part)
     with pytest.raises(UnsafeWeightsError, match=r"(?s)can execute code.*--allow-pickle"):
         source(folder).load(part)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_pickled_weights_are_read_when_allowed(folder: Path, part: Part) -> None:
     pickle_weights(folder, part)
     found = source(folder, allow_pickle=True)
@@ -75,14 +76,14 @@ def test_safetensors_are_preferred_where_there_are_both(folder: Path) -> None:
     source(folder, allow_pickle=True).load("vae")
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_missing_weights_are_named(folder: Path, part: Part) -> None:
     (folder / part / WEIGHTS[part]).unlink()
     with pytest.raises(SourceError, match=rf"(?s)no weights of the {part}.*{WEIGHTS[part]}"):
         source(folder).load(part)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_weights_of_another_shape_are_refused(folder: Path, part: Part) -> None:
     path = folder / part / WEIGHTS[part]
     weights = load_file(path)
@@ -92,7 +93,7 @@ def test_weights_of_another_shape_are_refused(folder: Path, part: Part) -> None:
         source(folder).load(part)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_missing_tensor_is_not_made_up(folder: Path, part: Part) -> None:
     path = folder / part / WEIGHTS[part]
     weights = load_file(path)
@@ -104,7 +105,7 @@ def test_missing_tensor_is_not_made_up(folder: Path, part: Part) -> None:
     assert name.removeprefix("text_model.") in str(caught.value)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", SD_PARTS)
 def test_truncated_weights_are_refused(folder: Path, part: Part) -> None:
     path = folder / part / WEIGHTS[part]
     path.write_bytes(path.read_bytes()[:-100])
@@ -131,12 +132,12 @@ def test_sharded_weights_are_read_and_count_in_the_digest(folder: Path) -> None:
 
 
 def test_variant_is_read_in_float32_and_only_when_asked(folder: Path) -> None:
-    for part in PARTS:
+    for part in SD_PARTS:
         path = folder / part / WEIGHTS[part]
         halves = {name: weight.half() for name, weight in load_file(path).items()}
         save_file(halves, path.with_suffix(".fp16.safetensors"), {"format": "pt"})
         path.unlink()
-    for part in PARTS:
+    for part in SD_PARTS:
         weights = source(folder, variant="fp16").load(part).state_dict()
         assert {weight.dtype for weight in weights.values()} == {torch.float32}
     with pytest.raises(SourceError, match=r"diffusion_pytorch_model\.safetensors"):

@@ -12,12 +12,13 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
+from bundles import SD_PARTS
+from export.hub_client import asked_files, file_contents, redirected_hub
 from hub_server import Hub, Repository, serve
 from inpaintrt.errors import SourceError, UnsafeWeightsError
 from inpaintrt_export.families.sd import check_architecture
 from inpaintrt_export.progress import Progress, silent
 from inpaintrt_export.sources import SourceOptions, open_source
-from inpaintrt_export.sources.checkpoint import PARTS
 from inpaintrt_export.sources.folder import FolderSource
 
 NAME = "painter/tiny-inpainting"
@@ -28,19 +29,12 @@ NOT_NEEDED = ("README.md", "safety_checker/a.safetensors", "unet/diffusion_pytor
 
 @pytest.fixture(scope="module")
 def files(tiny_checkpoint: Path) -> dict[str, bytes]:
-    paths = (path for path in tiny_checkpoint.rglob("*") if path.is_file())
-    needed = {path.relative_to(tiny_checkpoint).as_posix(): path.read_bytes() for path in paths}
-    return {**needed, **dict.fromkeys(NOT_NEEDED, b"not needed")}
+    return {**file_contents(tiny_checkpoint), **dict.fromkeys(NOT_NEEDED, b"not needed")}
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    with serve() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
+    with redirected_hub(monkeypatch, tmp_path) as hub:
         yield hub
 
 
@@ -56,17 +50,12 @@ def fetch(cache: Path, progress: Progress = silent, **options: Any) -> FolderSou
     return source
 
 
-def file_names(hub: Hub) -> set[str]:
-    """The files whose content was asked for, by their paths in the repository."""
-    return {path.partition("/resolve/")[2].partition("/")[2] for path in hub.downloads()}
-
-
 def test_first_download_brings_what_is_needed_and_no_more(
     public: Hub, files: dict[str, bytes], tmp_path: Path
 ) -> None:
     shares: list[float | None] = []
     source = fetch(tmp_path, lambda stage, fraction: shares.append(fraction))
-    assert file_names(public) == set(files) - set(NOT_NEEDED)
+    assert asked_files(public) == set(files) - set(NOT_NEEDED)
     assert source.load("vae") is not None
     origin = source.origin()
     assert origin.id == NAME
@@ -86,7 +75,7 @@ def test_a_text_to_image_repository_is_read_as_its_folder(
     assert check_architecture(source) == check_architecture(expected)
     assert check_architecture(source).condition_channels == 0
     assert source.origin().sha256 == expected.origin().sha256
-    for part in PARTS:
+    for part in SD_PARTS:
         weights, theirs = source.load(part).state_dict(), expected.load(part).state_dict()
         assert all(torch.equal(weights[name], theirs[name]) for name in theirs)
 
@@ -111,8 +100,8 @@ def test_interrupted_download_fetches_only_what_is_missing(
     public.broken = None
     public.requests.clear()
     assert fetch(tmp_path).load("unet") is not None
-    assert file_names(public) == set(files) - set(NOT_NEEDED) - finished
-    assert UNET in file_names(public)
+    assert asked_files(public) == set(files) - set(NOT_NEEDED) - finished
+    assert UNET in asked_files(public)
 
 
 def test_interrupted_download_can_be_run_again(public: Hub, tmp_path: Path) -> None:

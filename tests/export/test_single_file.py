@@ -1,149 +1,23 @@
 """Single-file checkpoints: the tiny checkpoint under the names of the first Stable Diffusion code base."""
 
 import dataclasses
-import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from bundles import make_tiny_checkpoint
+from bundles import SD_PARTS, make_tiny_checkpoint
+from export.original_names import Weights, read_parts, save, text_encoder_to_open_clip, to_original
 from inpaintrt.errors import SourceError, UnsafeWeightsError
 from inpaintrt_export.families.sd import check_architecture
 from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources import single_file as module
-from inpaintrt_export.sources.checkpoint import PARTS, Part
+from inpaintrt_export.sources.checkpoint import Part
 from inpaintrt_export.sources.folder import FolderSource
 from inpaintrt_export.sources.layouts import LAYOUTS
 from inpaintrt_export.sources.single_file import SingleFileSource
-
-Weights = dict[str, Tensor]
-
-RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-UNET_ENDS = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-# The tiny UNet has two levels of one layer (two on the way up).
-UNET_BLOCKS = {
-    "down_blocks.0.resnets.0": "input_blocks.1.0",
-    "down_blocks.0.attentions.0": "input_blocks.1.1",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op",
-    "down_blocks.1.resnets.0": "input_blocks.3.0",
-    "mid_block.resnets.0": "middle_block.0",
-    "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
-    "up_blocks.0.resnets.0": "output_blocks.0.0",
-    "up_blocks.0.resnets.1": "output_blocks.1.0",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv",
-    "up_blocks.1.resnets.0": "output_blocks.2.0",
-    "up_blocks.1.attentions.0": "output_blocks.2.1",
-    "up_blocks.1.resnets.1": "output_blocks.3.0",
-    "up_blocks.1.attentions.1": "output_blocks.3.1",
-}
-ATTENTION = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out", "group_norm": "norm"}
-
-
-def rename_start(name: str, names: dict[str, str]) -> str:
-    for new, old in names.items():
-        if name.startswith(f"{new}."):
-            return old + name[len(new) :]
-    return name
-
-
-def unet_to_original(weights: Weights) -> Weights:
-    renamed = {}
-    for name, weight in weights.items():
-        old = rename_start(rename_start(name, UNET_BLOCKS), UNET_ENDS)
-        if ".resnets." in name:
-            for new_part, old_part in RESNET.items():
-                old = old.replace(f".{new_part}.", f".{old_part}.")
-        renamed[f"model.diffusion_model.{old}"] = weight
-    return renamed
-
-
-def vae_to_original(weights: Weights) -> Weights:
-    last = max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.up_blocks."))
-    renamed = {}
-    for name, weight in weights.items():
-        old = re.sub(r"down_blocks\.(\d)\.resnets", r"down.\1.block", name)
-        old = re.sub(r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample", old)
-        old = re.sub(r"up_blocks\.(\d)\.resnets", lambda hit: f"up.{last - int(hit[1])}.block", old)
-        old = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda hit: f"up.{last - int(hit[1])}.upsample", old)
-        old = re.sub(r"mid_block\.resnets\.(\d)", lambda hit: f"mid.block_{int(hit[1]) + 1}", old)
-        old = old.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
-        if "attentions" in old:
-            for new_part, old_part in ATTENTION.items():
-                old = old.replace(f".{new_part}.", f".{old_part}.")
-            old = old.replace("mid_block.attentions.0", "mid.attn_1")
-            weight = weight[:, :, None, None] if weight.ndim == 2 else weight
-        renamed[f"first_stage_model.{old}"] = weight
-    return renamed
-
-
-def text_encoder_to_original(weights: Weights) -> Weights:
-    prefix = "cond_stage_model.transformer.text_model."
-    return {prefix + name.removeprefix("text_model."): weight for name, weight in weights.items()}
-
-
-def text_encoder_to_open_clip(weights: Weights) -> Weights:
-    """As in Stable Diffusion 2: queries, keys and values in one matrix, and one layer that is not used."""
-    prefix = "cond_stage_model.model."
-    plain = {name.removeprefix("text_model."): weight for name, weight in weights.items()}
-    renamed = {
-        f"{prefix}positional_embedding": plain["embeddings.position_embedding.weight"],
-        f"{prefix}token_embedding.weight": plain["embeddings.token_embedding.weight"],
-        f"{prefix}ln_final.weight": plain["final_layer_norm.weight"],
-        f"{prefix}ln_final.bias": plain["final_layer_norm.bias"],
-    }
-    names = {
-        "self_attn.out_proj": "attn.out_proj",
-        "layer_norm1": "ln_1",
-        "layer_norm2": "ln_2",
-        "mlp.fc1": "mlp.c_fc",
-        "mlp.fc2": "mlp.c_proj",
-    }
-    layers = 1 + max(int(name.split(".")[2]) for name in plain if name.startswith("encoder.layers."))
-    for index in range(layers):
-        old, new = f"{prefix}transformer.resblocks.{index}.", f"encoder.layers.{index}."
-        for kind in ("weight", "bias"):
-            parts = [plain[f"{new}self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            renamed[f"{old}attn.in_proj_{kind}"] = torch.cat(parts)
-            for new_part, old_part in names.items():
-                renamed[f"{old}{old_part}.{kind}"] = plain[f"{new}{new_part}.{kind}"]
-    return renamed
-
-
-def read_parts(checkpoint: Path) -> dict[Part, Weights]:
-    names = {"text_encoder": "model"}
-    return {
-        part: load_file(checkpoint / part / f"{names.get(part, 'diffusion_pytorch_model')}.safetensors")
-        for part in PARTS
-    }
-
-
-def to_original(checkpoint: Path, *, open_clip: bool = False) -> Weights:
-    parts = read_parts(checkpoint)
-    convert = text_encoder_to_open_clip if open_clip else text_encoder_to_original
-    return {
-        **convert(parts["text_encoder"]),
-        **vae_to_original(parts["vae"]),
-        **unet_to_original(parts["unet"]),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +57,6 @@ def path(weights: Weights, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: p
     return tmp_path / "checkpoint.safetensors"
 
 
-def save(weights: Weights, path: Path, metadata: dict[str, str] | None = None) -> None:
-    save_file({name: weight.contiguous() for name, weight in weights.items()}, path, metadata)
-
-
 def assert_checkpoint(folder: Path, source: SingleFileSource) -> None:
     """What a file gives is what its folder gives, weight by weight and setting by setting."""
     assert_weights_of(folder, source)
@@ -219,7 +89,7 @@ def test_open_clip_text_encoder_is_converted(path: Path, weights: Weights, tiny_
 
 def test_half_weights_are_read_in_float32(path: Path, weights: Weights) -> None:
     save({name: weight.half() for name, weight in weights.items()}, path)
-    for part in PARTS:
+    for part in SD_PARTS:
         dtypes = {weight.dtype for weight in SingleFileSource(path).load(part).state_dict().values()}
         assert dtypes == {torch.float32}
 
@@ -299,8 +169,8 @@ def test_what_is_predicted_can_be_said_of_every_source(tiny_checkpoint: Path, so
 
 def test_file_of_another_family_is_refused(path: Path, weights: Weights) -> None:
     name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-    save({**weights, name: torch.zeros(16, 2048)}, path)
-    with pytest.raises(SourceError, match=r"(?s)width 2048.*768, 1024"):
+    save({**weights, name: torch.zeros(16, 320)}, path)
+    with pytest.raises(SourceError, match=r"(?s)width 320.*768, 1024, 1280, 2048"):
         SingleFileSource(path)
 
 

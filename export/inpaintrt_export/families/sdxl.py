@@ -31,6 +31,9 @@ _FOREIGN_OPTIONS: Final = ("class_embed_type", "encoder_hid_dim_type", "num_clas
 _SIZE_IDS: Final = (5, 6)
 """Numbers that describe sizes: with an aesthetic score (refiners), or with the size aimed at."""
 
+_DEFAULT_PROJECTION: Final = 512
+"""That of transformers' `CLIPTextConfig`."""
+
 
 def parts(source: CheckpointConfigs) -> tuple[Part, ...]:
     """The parts of a checkpoint; refiners have no first text encoder."""
@@ -63,7 +66,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     _check_context(encoders, unet)
     scheduler = scheduler_of(source)
     compile_table(scheduler, None, 4)
-    pooled = encoders[-1]["projection_dim"]
+    pooled = encoders[-1].get("projection_dim", _DEFAULT_PROJECTION)
     return Architecture(
         latent_channels=vae["latent_channels"],
         vae_scale_factor=vae_factor(vae),

@@ -152,7 +152,11 @@ class SingleFileSource:
         names = self._names(part)
         weights = {name: self._weights.read(name).float() for name in names}
         model = _make(part, self.config(part))
-        self._fill(part, model, _convert(part, weights, model))
+        try:
+            converted = _convert(part, weights, model)
+        except KeyError as error:  # which is how diffusers tells of some weights that are missing
+            raise self._refuse(part, [str(error.args[0])]) from error
+        self._fill(part, model, converted)
         return model.eval()
 
     def _names(self, part: Part) -> list[str]:
@@ -173,12 +177,15 @@ class SingleFileSource:
         except RuntimeError as error:  # which is how PyTorch tells of shapes that differ
             missing = [str(error)]
         if missing:
-            raise SourceError(
-                f"the {part} in {self._path} cannot be loaded",
-                received=f"missing or of another shape: {', '.join(missing[:3])}",
-                expected="every weight of the architecture",
-                hint="name a diffusers folder of this checkpoint",
-            )
+            raise self._refuse(part, missing)
+
+    def _refuse(self, part: Part, missing: list[str]) -> SourceError:
+        return SourceError(
+            f"the {part} in {self._path} cannot be loaded",
+            received=f"missing or of another shape: {', '.join(missing[:3])}",
+            expected="every weight of the architecture",
+            hint="name a diffusers folder of this checkpoint",
+        )
 
     def tokenizer(self, part: Part) -> tuple[Tokenizer, int]:
         """A text encoder's tokenizer, and the id of the token that pads a window."""
