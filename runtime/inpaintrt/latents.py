@@ -33,13 +33,19 @@ def images_to_encode(
 
 def _uses_image(architecture: Architecture, request: Request) -> bool:
     """Whether anything is made of the image's own latents, so that they are drawn."""
-    if request.task == "text-to-image":
+    if request.task == "text-to-image" or _begins_noisy(request):
         return False
     if request.task == "image-to-image" or not architecture.condition_channels:
         return True
     starts_from_it = request.strength < 1 and request.latents is None
     continues = request.options["denoising_start"] is not None
     return starts_from_it or continues or request.options["mask_mode"] == "soft"
+
+
+def _begins_noisy(request: Request) -> bool:
+    """Whether the caller's latents are the first state itself, as in diffusers' image-to-image of SDXL."""
+    given = request.task == "image-to-image" and request.latents is not None
+    return given and request.options["compat"] == "diffusers"
 
 
 def make_start(
@@ -75,8 +81,9 @@ def make_start(
     masked = _masked_latents(architecture, request, prepared, encoded, source)
     mask = _of_results(request, [each.latent_mask for each in prepared])
     soft = [each.soft_latent_mask for each in prepared if each.soft_latent_mask is not None]
-    latents = noise * np.float32(init.noise if request.latents is None else init.latents)
-    if image is not None and request.latents is None and init.signal:
+    latents = noise * np.float32(_noise_factor(request, init))
+    adds_image = request.latents is None or request.task == "image-to-image"
+    if image is not None and adds_image and init.signal:
         if request.options["fill"] == "noise":
             image = np.where(mask > 0, source.draw(len(image), shape), image)
         latents += image * np.float32(init.signal)
@@ -88,6 +95,14 @@ def make_start(
         mask,
         _of_results(request, soft) if soft else None,
     )
+
+
+def _noise_factor(request: Request, init: Init) -> float:
+    """How much of the first noise, or of the caller's latents, the first state holds."""
+    if _begins_noisy(request):
+        return init.noisy
+    given = request.latents is not None and request.task != "image-to-image"
+    return init.latents if given else init.noise
 
 
 def _image_latents(

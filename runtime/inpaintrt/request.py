@@ -298,11 +298,15 @@ def _check_embeddings(options: Options) -> None:
                 expected="both, or a text",
                 parameter=tokens,
             )
-    for name in ("clip_skip", "prompt_2"):
-        if values["prompt_embeds"] is not None and values[name] is not None:
+    for name, embeddings in (
+        ("clip_skip", "prompt_embeds"),
+        ("prompt_2", "prompt_embeds"),
+        ("negative_prompt_2", "negative_prompt_embeds"),
+    ):
+        if values[embeddings] is not None and values[name] is not None:
             raise ParameterError(
                 f"{name} has no meaning for embeddings",
-                received=f"prompt_embeds and {name} = {values[name]!r}",
+                received=f"{embeddings} and {name} = {values[name]!r}",
                 expected="one of them",
                 parameter=name,
             )

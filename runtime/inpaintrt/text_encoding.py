@@ -83,6 +83,7 @@ class TextEncoding:
                 received=clip_skip,
                 expected=f"0 to {layers - 1}",
                 hint="a bundle of imported ONNX files has its last layer only",
+                parameter="clip_skip",
             )
 
     def warm_up(self) -> None:
@@ -103,8 +104,9 @@ class TextEncoding:
         """
         groups = self._groups(request, guidance)
         contexts = [context for group in groups for context in group]
-        for context in contexts:
-            self._check_given(context)
+        for group in groups:
+            for context in group:
+                self._check_given(context, "" if group is groups[-1] else "negative_")
         texts = [context for context in contexts if isinstance(context.prompt, str)]
         encoded = self._encode_texts(texts, request.options["long_prompts"])
         whole = self._merged(contexts, encoded)
@@ -135,19 +137,19 @@ class TextEncoding:
         seconds = request.negatives_2 if request.negatives is None else None
         return _contexts(("",) * count, seconds, None, 0)
 
-    def _check_given(self, context: _Context) -> None:
-        """Check embeddings that the caller gave."""
+    def _check_given(self, context: _Context, start: str) -> None:
+        """Check embeddings that the caller gave, whose names have this start."""
         pooled_missing = self._architecture.pooled_width is not None and context.pooled is None
         if isinstance(context.prompt, np.ndarray) and pooled_missing:
             raise PromptError(
                 "SDXL needs the embedding of each prompt as a whole, too",
-                received="prompt_embeds without pooled_prompt_embeds",
-                expected="both, and the same for negative prompts",
-                parameter="pooled_prompt_embeds",
+                received=f"{start}prompt_embeds without {start}pooled_prompt_embeds",
+                expected="both",
+                parameter=f"{start}pooled_prompt_embeds",
             )
         widths = {
-            "prompt_embeds": (context.prompt, self._architecture.context_width),
-            "pooled_prompt_embeds": (context.pooled, self._architecture.pooled_width),
+            f"{start}prompt_embeds": (context.prompt, self._architecture.context_width),
+            f"{start}pooled_prompt_embeds": (context.pooled, self._architecture.pooled_width),
         }
         for name, (given, width) in widths.items():
             if isinstance(given, np.ndarray) and given.shape[-1] != width:

@@ -16,7 +16,32 @@ from PIL import Image
 
 from runtime.image_tools import largest_difference
 
-__all__ = ["Reference", "compare"]
+__all__ = ["SAMPLERS", "Reference", "compare", "generators"]
+
+SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "ddim": ("ddim", "DDIMScheduler", {"clip_sample": False}),
+    "ddim eta": ("ddim", "DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("ddpm", "DDPMScheduler", {"clip_sample": False}),
+    "deis": ("deis", "DEISMultistepScheduler", {}),
+    "dpmpp_2m_karras": ("dpmpp_2m_karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": (
+        "dpmpp_2m_sde",
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++"},
+    ),
+    "dpmpp_2s": ("dpmpp_2s", "DPMSolverSinglestepScheduler", {}),
+    "euler": ("euler", "EulerDiscreteScheduler", {}),
+    "euler_a": ("euler_a", "EulerAncestralDiscreteScheduler", {}),
+    "heun": ("heun", "HeunDiscreteScheduler", {}),
+    "kdpm2": ("kdpm2", "KDPM2DiscreteScheduler", {}),
+    "kdpm2_a": ("kdpm2_a", "KDPM2AncestralDiscreteScheduler", {}),
+    "lcm": ("lcm", "LCMScheduler", {}),
+    "lms": ("lms", "LMSDiscreteScheduler", {}),
+    "pndm": ("pndm", "PNDMScheduler", {}),
+    "tcd": ("tcd", "TCDScheduler", {}),
+    "unipc": ("unipc", "UniPCMultistepScheduler", {}),
+}
+"""Samplers of ours, and the schedulers of diffusers that they are; with changes of a configuration."""
 
 
 class Reference:
@@ -47,7 +72,7 @@ class Reference:
         if latents is not None:
             given["latents"] = torch.from_numpy(latents)
         output = self._pipeline(image, mask_image, scheduler)(
-            generator=_generators(seed),
+            generator=generators(seed),
             **{name: value for name, value in given.items() if value is not None},
             **texts,
             **options,
@@ -92,7 +117,8 @@ def compare(ours: Any, theirs: Any) -> None:
         assert largest_difference(mine, reference) <= 1
 
 
-def _generators(seed: int | Sequence[int]) -> torch.Generator | list[torch.Generator]:
+def generators(seed: int | Sequence[int]) -> torch.Generator | list[torch.Generator]:
+    """What diffusers draws from for a seed, or a list of seeds."""
     if isinstance(seed, int):
         return torch.Generator("cpu").manual_seed(seed)
     return [torch.Generator("cpu").manual_seed(one) for one in seed]

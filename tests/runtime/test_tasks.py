@@ -11,7 +11,7 @@ from bundles import make_tiny_bundle, make_tiny_checkpoint
 from inpaintrt import InpaintPipeline
 from inpaintrt.errors import MaskError, ParameterError
 from runtime.image_tools import disc_mask, gradient, largest_difference
-from runtime.reference import Reference, compare
+from runtime.reference import SAMPLERS, Reference, compare
 
 # diffusers hands PyTorch tensors to NumPy in its schedulers, and asks for an image for each prompt.
 pytestmark = [
@@ -86,31 +86,6 @@ def test_images_equal_diffusers(ours: InpaintPipeline, theirs: Reference, name: 
     compare(ours(**case, compat="diffusers").images, theirs(**case))
 
 
-SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "ddim": ("ddim", "DDIMScheduler", {"clip_sample": False}),
-    "ddim eta": ("ddim", "DDIMScheduler", {"clip_sample": False}),
-    "ddpm": ("ddpm", "DDPMScheduler", {"clip_sample": False}),
-    "deis": ("deis", "DEISMultistepScheduler", {}),
-    "dpmpp_2m_karras": ("dpmpp_2m_karras", "DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "dpmpp_2m_sde": (
-        "dpmpp_2m_sde",
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "sde-dpmsolver++"},
-    ),
-    "dpmpp_2s": ("dpmpp_2s", "DPMSolverSinglestepScheduler", {}),
-    "euler": ("euler", "EulerDiscreteScheduler", {}),
-    "euler_a": ("euler_a", "EulerAncestralDiscreteScheduler", {}),
-    "heun": ("heun", "HeunDiscreteScheduler", {}),
-    "kdpm2": ("kdpm2", "KDPM2DiscreteScheduler", {}),
-    "kdpm2_a": ("kdpm2_a", "KDPM2AncestralDiscreteScheduler", {}),
-    "lcm": ("lcm", "LCMScheduler", {}),
-    "lms": ("lms", "LMSDiscreteScheduler", {}),
-    "pndm": ("pndm", "PNDMScheduler", {}),
-    "tcd": ("tcd", "TCDScheduler", {}),
-    "unipc": ("unipc", "UniPCMultistepScheduler", {}),
-}
-
-
 @pytest.mark.parametrize("task", [INPAINTING, {**INPAINTING, "strength": 0.6}, {"image": IMAGE}, SIZE])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_images_equal_diffusers_with_every_sampler(
@@ -150,6 +125,14 @@ def test_a_soft_mask_changes_an_image_by_its_grey_values(ours: InpaintPipeline) 
     hard = ours(PROMPT, IMAGE, white, strength=1.0, **options).images[0]
     soft = ours(PROMPT, IMAGE, white, mask_mode="soft", **options).images[0]
     assert largest_difference(hard, soft) == 0
+
+
+def test_latents_are_the_noise_over_an_image(ours: InpaintPipeline) -> None:
+    options: dict[str, Any] = {"num_inference_steps": 3, "strength": 0.5}
+    images = [ours(PROMPT, image, latents=_latents(1), **options).images[0] for image in (IMAGE, MASK)]
+    assert largest_difference(*images) > 10
+    other = ours(PROMPT, IMAGE, latents=-_latents(1), **options).images[0]
+    assert largest_difference(images[0], other) > 10
 
 
 def test_a_mask_without_an_image_is_refused(ours: InpaintPipeline) -> None:

@@ -128,7 +128,7 @@ def compile_table(
     tables = _compile_members(members, begin, eta, custom, from_image=from_image or strength < 1.0)
     table = join(label, tables)
     if denoising_start is not None:
-        table = _continued(table, members[0], _schedule(members[0], begin, eta, custom))
+        table = _continued(table)
     if denoising_end is not None:
         table = _shortened(table, members[0], _schedule(members[0], begin, eta, custom), denoising_end)
     return table
@@ -168,7 +168,8 @@ def _compile(
             hint="let the members share their sigma schedule, or move the place where they meet",
         )
     signal, noise = (first.alpha, first.sigma) if from_image else (0.0, schedule.first_noise)
-    init = Init(signal, noise, schedule.first_noise)
+    noisy = first.alpha if member.class_name in VARIANCE_EXPLODING else 1.0
+    init = Init(signal, noise, schedule.first_noise, noisy)
     return compile_schedule(member.class_name, schedule, member.settings.prediction_type, init, final_level)
 
 
@@ -218,11 +219,10 @@ def _first_step_of_part(
     return skipped // 2 if member.class_name in SECOND_ORDER else skipped
 
 
-def _continued(table: Table, member: Member, schedule: SolverSchedule) -> Table:
+def _continued(table: Table) -> Table:
     """A table that begins with latents as another run left them."""
-    explodes = member.class_name in VARIANCE_EXPLODING
-    scale = schedule.levels[0].alpha if explodes else 1.0
-    return replace(table, init=Init(scale, 0.0, scale))
+    noisy = table.init.noisy
+    return replace(table, init=Init(noisy, 0.0, noisy, noisy))
 
 
 def _shortened(table: Table, member: Member, schedule: SolverSchedule, denoising_end: float) -> Table:

@@ -31,11 +31,13 @@ class Init:
         signal: Factor of the image's latents; 0 where the first state is pure noise.
         noise: Factor of the first noise.
         latents: Factor of latents that a caller hands in.
+        noisy: Factor of latents that are noisy already, in the scale of diffusers' sampler.
     """
 
     signal: float
     noise: float
     latents: float
+    noisy: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

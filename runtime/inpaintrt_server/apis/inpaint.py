@@ -22,6 +22,8 @@ from inpaintrt_server.settings import ServerSettings
 
 __all__ = ["make_api"]
 
+_PROMPTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
+
 
 def make_api(settings: ServerSettings) -> Api:
     """The interface, its OpenAPI true to the limits of these settings."""
@@ -73,8 +75,7 @@ def _success() -> dict[str, Any]:
 
 def _request_body(settings: ServerSettings) -> dict[str, Any]:
     limits: Mapping[str, Mapping[str, int]] = {
-        "prompt": {"maxLength": settings.max_prompt},
-        "negative_prompt": {"maxLength": settings.max_prompt},
+        **{name: {"maxLength": settings.max_prompt} for name in _PROMPTS},
         "num_inference_steps": {"maximum": settings.max_steps},
         "timesteps": {"maxItems": settings.max_steps},
         "sigmas": {"maxItems": settings.max_steps + 1},

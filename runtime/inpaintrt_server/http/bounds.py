@@ -63,8 +63,14 @@ def _steps(options: Options) -> tuple[str, int]:
 
 
 def _check_prompts(request: Request, settings: ServerSettings) -> None:
-    for parameter, texts in (("prompt", request.prompts), ("negative_prompt", request.negatives or ("",))):
-        longest = max(map(len, texts))
+    given = {
+        "prompt": request.prompts,
+        "negative_prompt": request.negatives,
+        "prompt_2": request.prompts_2,
+        "negative_prompt_2": request.negatives_2,
+    }
+    for parameter, texts in given.items():
+        longest = max(map(len, texts or ("",)))
         _check("the prompt is too long", longest, settings.max_prompt, "characters", parameter, PromptError)
 
 

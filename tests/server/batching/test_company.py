@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator, Mapping
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import Array
+from inpaintrt.families import SD, SDXL, Family
 from inpaintrt.loading import LoadedBundle, load_bundle
 from inpaintrt.request import Request
 from inpaintrt_server.batching import BatchingService, BatchingSettings, Event, Stepped
@@ -55,6 +55,13 @@ TASKS: list[dict[str, Any]] = [
     {"num_inference_steps": 5, "seed": 3, "task": "text-to-image", "height": 64, "width": 64},
     {"num_inference_steps": 7, "seed": 4, "mask_mode": "soft", "scheduler": "dpmpp_2m"},
 ]
+OF_SDXL: list[dict[str, Any]] = [
+    {"prompt_2": "a blue house", "original_size": (100, 200)},
+    {"negative_prompt": "a tree", "crops_coords_top_left": (3, 7)},
+    {"negative_prompt": "a dog", "negative_prompt_2": "a cat", "guidance_rescale": 0.5},
+    {"clip_skip": 1, "negative_original_size": (50, 60)},
+]
+"""What the requests of `TASKS` ask for besides, one by one."""
 
 
 @pytest.fixture(scope="module")
@@ -128,28 +135,31 @@ def test_in_one_row_bucket_company_changes_no_bit(make_service: MakeService) -> 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("family", [SD, SDXL], ids=["sd", "sdxl"])
 def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
-    make_service: MakeService, tiny_text_to_image_bundle: Path
+    make_service: MakeService, request: pytest.FixtureRequest, family: Family
 ) -> None:
+    bundle = "tiny_sdxl_bundle" if family is SDXL else "tiny_text_to_image_bundle"
+    kinds = [task | more for task, more in zip(TASKS, OF_SDXL, strict=True)] if family is SDXL else TASKS
     shared: list[int] = []
 
     def count_slots(inputs: Mapping[str, Array]) -> None:
         shared.append(int(np.count_nonzero(np.abs(inputs["guidance"]).sum(axis=1))))
 
-    loaded = load_bundle(tiny_text_to_image_bundle, backend_options={"threads": 1})
+    loaded = load_bundle(request.getfixturevalue(bundle), backend_options={"threads": 1})
     service = make_service(with_engine(loaded, "denoiser", count_slots), slots=4, row_buckets=(8,))
-    requests = [ask(**task) for task in TASKS]
-    alone = [paint_alone(loaded, request) for request in requests]
+    asked = [ask(family=family, **kind) for kind in kinds]
+    alone = [paint_alone(loaded, each) for each in asked]
     images: list[list[NDArray[np.uint8]]] = []
     for together in (False, True):
         shared.clear()
-        ears = [Ear() for _ in requests]
-        for request, ear in zip(requests, ears, strict=True):
-            hand_in(service, request, ear)
+        ears = [Ear() for _ in asked]
+        for each, ear in zip(asked, ears, strict=True):
+            hand_in(service, each, ear)
             if not together:
                 ear.last()
         images.append([np.asarray(ear.finished().images[0]) for ear in ears])
-        assert max(shared) == (len(requests) if together else 1)
+        assert max(shared) == (len(asked) if together else 1)
     for one, other, (expected,) in zip(*images, alone, strict=True):
         np.testing.assert_array_equal(one, other)
         assert largest_difference(Image.fromarray(one), expected) <= 1

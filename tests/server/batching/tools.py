@@ -11,7 +11,7 @@ from inpaintrt import InpaintPipeline
 from inpaintrt.backends import Array, Engine
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import EngineRunError
-from inpaintrt.families import SD
+from inpaintrt.families import SD, Family
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request, Task, make_request
 from inpaintrt_server.batching import (
@@ -131,13 +131,14 @@ def ask(
     size: tuple[int, int] = (64, 64),
     image_seed: int = 0,
     task: Task = "inpainting",
+    family: Family = SD,
     **options: Any,
 ) -> Request:
     """A request for a small image."""
     image = None if task == "text-to-image" else gradient(*size, seed=image_seed)
     mask = disc_mask(*size) if task == "inpainting" else None
     settings: Any = {"num_inference_steps": 4, "scheduler": "ddim", "seed": 0, **options}
-    return make_request(prompt, image, mask, settings, SD)
+    return make_request(prompt, image, mask, settings, family)
 
 
 def paint_alone(loaded: LoadedBundle, request: Request) -> list[Image.Image]:
