@@ -30,9 +30,10 @@ _VAE = ("vae_encoder", "vae_decoder")
 
 
 def kept_tensors(network: Build) -> tuple[str, ...]:
-    """Inputs and outputs that stay float32 in half precision, as in an export in half precision.
+    """Inputs and outputs that stay float32 in half precision.
 
-    Half are a prompt's embeddings, and the latents of a plain UNet.
+    Half are the embeddings of a prompt's tokens, and the latents of a plain UNet. An export in half precision
+    takes pooled prompts as halves, too.
     """
     names = (*network.inputs, *network.outputs)
     if network.component in _VAE:
