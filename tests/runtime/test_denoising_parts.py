@@ -85,8 +85,11 @@ def _latents_of(pipe: InpaintPipeline, **options: Any) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_base_and_refiner_share_a_schedule(pipe: InpaintPipeline, theirs: Pipelines, sampler: str) -> None:
-    found = _ours(pipe, sampler, denoising_end=SHARE, output_type="latent", **SIZE)
-    latents = theirs("", sampler, denoising_end=SHARE, output_type="latent", **SIZE)
+    # With more guidance, KDPM2 makes rounding errors so large that diffusers' own latents differ between
+    # one thread and two by more than what is allowed here.
+    part = {"denoising_end": SHARE, "output_type": "latent", "guidance_scale": 1.0, **SIZE}
+    found = _ours(pipe, sampler, **part)
+    latents = theirs("", sampler, **part)
     assert np.abs(found - latents.numpy()).max() < 1e-3 * latents.std()
     refined = _ours(pipe, sampler, denoising_start=SHARE, image_latents=latents)
     expected = theirs("Img2Img", sampler, denoising_start=SHARE, image=latents)
@@ -95,7 +98,7 @@ def test_base_and_refiner_share_a_schedule(pipe: InpaintPipeline, theirs: Pipeli
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_inpainting_stops_early_and_goes_on(pipe: InpaintPipeline, theirs: Pipelines, sampler: str) -> None:
-    task = {"mask_image": MASK, "strength": 0.99, "output_type": "latent", **SIZE}
+    task = {"mask_image": MASK, "strength": 0.99, "output_type": "latent", "guidance_scale": 1.0, **SIZE}
     found = _ours(pipe, sampler, image=IMAGE, denoising_end=SHARE, **task)
     latents = theirs("Inpaint", sampler, image=IMAGE, denoising_end=SHARE, **task)
     assert np.abs(found - latents.numpy()).max() < 1e-3 * latents.std()

@@ -172,10 +172,19 @@ def _draw(part: nn.Module, name: str, weight: nn.Parameter, generator: torch.Gen
 
 
 def _sharpen_cross_attention(unet: nn.Module) -> None:
-    """Let single tokens count: with plain random weights, attention is all but the mean over the prompt."""
-    for name, weight in unet.named_parameters():
-        if "attn2.to_q" in name or "attn2.to_out.0.weight" in name:
-            weight.mul_(4)
+    """Let single tokens count: with plain random weights, attention is all but the mean over the prompt.
+
+    Where an attention has several blocks, as in SDXL, only its first is sharpened, and less: through 70 sharp
+    blocks of random weights, the rounding to half precision grows to the size of the prediction.
+    """
+    weights = dict(unet.named_parameters())
+    gain = 2 if any(".transformer_blocks.1." in name for name in weights) else 4
+    for name, weight in weights.items():
+        if (
+            ".transformer_blocks.0.attn2.to_q" in name
+            or ".transformer_blocks.0.attn2.to_out.0.weight" in name
+        ):
+            weight.mul_(gain)
 
 
 def _rescale(layer: Any, scale: torch.Tensor, bias: torch.Tensor) -> None:  # noqa: ANN401
