@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class _Context(NamedTuple):
     prompt_2: str | None = None
     pooled: Floats | None = None
     clip_skip: int = 0
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a text encoder has to read it; the tokenizer refuses what is no text."""
+        return self.prompt is not None and not isinstance(self.prompt, np.ndarray)
 
 
 class TextEncoding:
@@ -107,7 +112,7 @@ class TextEncoding:
         for group in groups:
             for context in group:
                 self._check_given(context, "" if group is groups[-1] else "negative_")
-        texts = [context for context in contexts if isinstance(context.prompt, str)]
+        texts = [context for context in contexts if context.is_text]
         encoded = self._encode_texts(texts, request.options["long_prompts"])
         whole = self._merged(contexts, encoded)
         count = len(request.prompts)
@@ -165,9 +170,9 @@ class TextEncoding:
     def _encode_texts(self, texts: Sequence[_Context], long_prompts: LongPrompts) -> Encoded | None:
         if not texts:
             return None
-        first = [str(context.prompt) for context in texts]
+        first = [cast("str", context.prompt) for context in texts]
         # diffusers gives the first prompt to a single text encoder, whichever it is.
-        second = [context.prompt_2 or str(context.prompt) for context in texts]
+        second = [context.prompt_2 or cast("str", context.prompt) for context in texts]
         return encode_with_all(
             self.encoders,
             [first, second][: len(self.encoders)],
@@ -179,7 +184,7 @@ class TextEncoding:
         """The embeddings of all contexts: those of texts, those that were given, and zeros."""
         of_texts = iter(()) if encoded is None else _pairs(encoded)
         pairs = [
-            next(of_texts) if isinstance(context.prompt, str) else (context.prompt, context.pooled)
+            next(of_texts) if context.is_text else (cast("Floats | None", context.prompt), context.pooled)
             for context in contexts
         ]
         outputs = list(self._engines.values())[-1].outputs

@@ -45,7 +45,7 @@ def refusal(checkpoint: Path, error: type[InpaintError] = SourceError) -> str:
     [
         ("in_channels", 5),
         ("out_channels", 8),
-        ("addition_embed_type", "text_time"),
+        ("addition_embed_type", "text"),
         ("class_embed_type", "timestep"),
         ("encoder_hid_dim_type", "image_proj"),
         ("num_class_embeds", 7),
@@ -56,6 +56,10 @@ def refusal(checkpoint: Path, error: type[InpaintError] = SourceError) -> str:
 def test_unet_of_another_kind_is_refused(spoil: Spoil, option: str, value: object) -> None:
     message = refusal(spoil("unet/config.json", **{option: value}))
     assert option in message or str(value) in message
+
+
+def test_a_unet_of_sdxl_needs_the_second_text_encoder(spoil: Spoil) -> None:
+    assert "no text_encoder_2" in refusal(spoil("unet/config.json", addition_embed_type="text_time"))
 
 
 @pytest.mark.parametrize(

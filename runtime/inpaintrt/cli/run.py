@@ -17,6 +17,7 @@ from inpaintrt.lora import parse_lora
 from inpaintrt.options import Options, current_names, make_options
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
+from inpaintrt.request import make_request
 
 __all__ = ["run"]
 
@@ -64,8 +65,10 @@ def run(
         device=device,
         low_vram=low_vram,
     ) as pipe:
+        request = make_request(prompt, image, mask, options, pipe.stages.family)
         result = _follow(pipe.stream(prompt, image, mask, **options), console)
     used = {name: value for name, value in options.items() if name in parameters}
+    used["guidance_scale"] = request.guidance.scale
     applied = {"loras": list(loras)} if loras else {}
     _save(result, paths, {"bundle": bundle, "prompt": prompt, **applied, **used}, console)
 

@@ -51,6 +51,7 @@ async def inpaint(request: Request) -> Response:
         asked, image, mask = await parse_inpaint(await read_body(request, InpaintJson), accept, context)
         wanted = make_bounded_request(context, asked.fields.prompt, asked.options, image, mask)
         parameters = asked.parameters(context.service.stages.manifest.name)
+        parameters["guidance_scale"] = wanted.guidance.scale
         texts = [parameters_text(parameters, seed) for seed in wanted.seeds]
         output = Output(asked.fields.output_format, asked.fields.output_quality, texts)
         running = admitted.start_job(wanted, asked.previews)

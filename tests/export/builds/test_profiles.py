@@ -16,6 +16,7 @@ ARCHITECTURE = Architecture(
     context_width=768,
     prediction_type="epsilon",
     native_resolution=(512, 512),
+    condition_channels=5,
 )
 STEP = Build(
     component="denoiser",

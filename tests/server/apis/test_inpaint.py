@@ -255,7 +255,7 @@ def test_the_time_is_told_in_a_header(client: httpx.Client) -> None:
 
 def test_options_are_those_of_the_pipeline() -> None:
     ours = InpaintFields(prompt="a house").options()
-    arrays = {"latents", "prompt_embeds", "negative_prompt_embeds"}
+    arrays = {name for name, option in OPTIONS.items() if option.is_array}
     assert OPTIONS.keys() - ours.keys() == {*arrays, "output_type"}
     assert ours == {name: option.default for name, option in OPTIONS.items() if name in ours}
 
