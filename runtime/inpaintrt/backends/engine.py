@@ -114,8 +114,11 @@ class Clock(Protocol):
         ...
 
 
-def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> None:
+def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> dict[str, int]:
     """Check names, dtypes and shapes, an axis name meaning one size wherever it stands.
+
+    Returns:
+        The size of every named axis.
 
     Raises:
         EngineInputError: Something does not fit; the message says what was received and expected.
@@ -131,6 +134,7 @@ def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -
     for name, spec in specs.items():
         _check_dtype(name, spec, inputs[name])
         _check_shape(name, spec, inputs[name].shape, sizes)
+    return sizes
 
 
 def _check_dtype(name: str, spec: TensorSpec, array: Array) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from inpaintrt.backends.engine import Array, check_inputs
 from inpaintrt.backends.options import check_options, flag, integer
-from inpaintrt.backends.shapes import axis_sizes, resolve
+from inpaintrt.backends.shapes import resolve
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 from inpaintrt.lora import Lora, Weights, changed_weights, read_initializers
@@ -113,18 +113,17 @@ class OnnxRuntimeEngine:
             EngineInputError: The inputs do not fit.
             EngineRunError: ONNX Runtime failed, or the engine is closed.
         """
-        check_inputs(self._build.inputs, inputs)
+        sizes = check_inputs(self._build.inputs, inputs)
         if self._session is None:
             raise EngineRunError("the engine is closed", hint="open the bundle again")
         try:
-            return self._run(inputs)
+            return self._run(inputs, sizes)
         except FAILURES as error:
             raise EngineRunError(
                 f"ONNX Runtime {onnxruntime.__version__} failed while running", received=str(error).strip()
             ) from error
 
-    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        sizes = axis_sizes(self.inputs, {name: array.shape for name, array in inputs.items()})
+    def _run(self, inputs: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
         if self._kept_positions is not None and _positions(sizes) > self._kept_positions:
             return self._run_and_shrink(inputs, sizes)
         outputs = self._session.run(self._output_names, dict(inputs))

@@ -83,8 +83,12 @@ class _Row(NamedTuple):
 _RowKey = tuple[Program, int]
 
 
-def _identity_update() -> NDArray[np.float32]:
-    return np.eye(GATED_ROWS, GATED_COLUMNS, dtype=np.float32)
+_IDENTITY_UPDATE = np.eye(GATED_ROWS, GATED_COLUMNS, dtype=np.float32)
+"""The matrix of a step that changes nothing."""
+
+
+def _clock_of(state: object) -> Clock:
+    return state if isinstance(state, Clock) else HostClock()
 
 
 def row_bucket(rows: int, buckets: Sequence[int] | None) -> int:
@@ -116,6 +120,9 @@ class Slots:
         capacity: How many requests fit.
         latent_shape: `(channels, h, w)` of an image's latents.
         row_buckets: Numbers of rows that the engine is built for; rows are padded up to the next. None: any.
+
+    Attributes:
+        clock: The clock of what computes the steps, which on a device are not done when `step` returns.
     """
 
     def __init__(
@@ -127,6 +134,7 @@ class Slots:
         row_buckets: Sequence[int] | None = None,
     ) -> None:
         self._state = step.open_state(capacity, *latent_shape[1:])
+        self.clock = _clock_of(self._state)
         self._specs = step.inputs
         self._occupants: list[_Occupant | None] = [None] * capacity
         self._row_buckets = row_buckets
@@ -142,12 +150,6 @@ class Slots:
     def on_host(self) -> bool:
         """Whether the state is in main memory, where reading it waits for nothing."""
         return self._state.on_host
-
-    @property
-    def clock(self) -> Clock:
-        """The clock of what computes the steps, which on a device are not done when `step` returns."""
-        state: object = self._state
-        return state if isinstance(state, Clock) else HostClock()
 
     def _running(self) -> list[tuple[int, _Occupant]]:
         return [
@@ -257,7 +259,7 @@ class Slots:
     def _per_slot(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
         """What a step does with each slot; those that do not run keep what they have."""
         count = len(self._occupants)
-        update = np.tile(_identity_update(), (count, 1, 1))
+        update = np.tile(_IDENTITY_UPDATE, (count, 1, 1))
         threshold, rescale = np.zeros((2, count), np.float32)
         for slot, occupant in running:
             program = occupant.program
