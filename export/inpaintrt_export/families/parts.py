@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -20,6 +20,7 @@ __all__ = [
     "UNET_INPUTS",
     "check_classes",
     "check_unet_channels",
+    "check_unet_inputs",
     "check_vae",
     "condition_channels",
     "inpaints",
@@ -110,6 +111,23 @@ def check_unet_channels(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None
         raise refuse(
             f"the UNet does not predict {latents} latent channels", unet.get("out_channels"), latents
         )
+
+
+def check_unet_inputs(unet: Mapping[str, Any], foreign: Iterable[str]) -> None:
+    """Check that a UNet takes no input that requests of its family do not have.
+
+    Args:
+        unet: Its configuration.
+        foreign: Options that give it such inputs.
+
+    Raises:
+        SourceError: One of them is set.
+    """
+    for option in foreign:
+        if unet.get(option) is not None:
+            raise refuse(
+                "the UNet needs an input that no request has", f"{option}={unet[option]}", f"no {option}"
+            )
 
 
 def check_vae(vae: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from inpaintrt.samplers import compile_table
 from inpaintrt_export.families.parts import (
     check_classes,
     check_unet_channels,
+    check_unet_inputs,
     check_vae,
     condition_channels,
     inpaints,
@@ -60,7 +61,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     check_classes(configs)
     check_vae(vae)
     check_unet_channels(unet, vae)
-    _check_inputs(unet)
+    check_unet_inputs(unet, _FOREIGN_OPTIONS)
     _check_context(text_encoder, unet)
     scheduler = scheduler_of(source)
     compile_table(scheduler, None, 4)
@@ -75,14 +76,6 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
         condition_channels=condition_channels(unet),
         guidance_embedding_width=unet.get("time_cond_proj_dim"),
     )
-
-
-def _check_inputs(unet: Mapping[str, Any]) -> None:
-    for option in _FOREIGN_OPTIONS:
-        if unet.get(option) is not None:
-            raise refuse(
-                "the UNet needs an input that no request has", f"{option}={unet[option]}", f"no {option}"
-            )
 
 
 def _check_context(text_encoder: Mapping[str, Any], unet: Mapping[str, Any]) -> None:

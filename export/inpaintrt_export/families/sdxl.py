@@ -9,6 +9,7 @@ from inpaintrt.samplers import compile_table
 from inpaintrt_export.families.parts import (
     check_classes,
     check_unet_channels,
+    check_unet_inputs,
     check_vae,
     condition_channels,
     inpaints,
@@ -62,7 +63,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     check_classes(configs)
     check_vae(vae)
     check_unet_channels(unet, vae)
-    _check_inputs(unet)
+    check_unet_inputs(unet, _FOREIGN_OPTIONS)
     _check_context(encoders, unet)
     scheduler = scheduler_of(source)
     compile_table(scheduler, None, 4)
@@ -81,14 +82,6 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
         size_ids=_size_ids(unet, pooled),
         zeros_for_absent_negative=source.pipeline_config().get("force_zeros_for_empty_prompt", True),
     )
-
-
-def _check_inputs(unet: Mapping[str, Any]) -> None:
-    for option in _FOREIGN_OPTIONS:
-        if unet.get(option) is not None:
-            raise refuse(
-                "the UNet needs an input that no request has", f"{option}={unet[option]}", f"no {option}"
-            )
 
 
 def _check_context(encoders: list[dict[str, Any]], unet: Mapping[str, Any]) -> None:
