@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,11 @@ class Program:
         """The maximum number of UNet rows that a step needs."""
         return int(self.weights.shape[1])
 
+    @cached_property
+    def evaluated(self) -> tuple[tuple[int, ...], ...]:
+        """The contexts that the UNet is asked for in each row."""
+        return tuple(tuple(np.flatnonzero(weights).tolist()) for weights in self.weights)
+
 
 class Entry(NamedTuple):
     """What a result enters a slot with: the arguments of `Slots.join`.
@@ -72,15 +78,11 @@ class _Occupant:
 
 
 class _Row(NamedTuple):
-    """One evaluation of the UNet: for which slot, and which context and step of its program."""
+    """One evaluation of the UNet: for which slot, and which context of its program."""
 
     slot: int
     program: Program
     context: int
-    step: int
-
-
-_RowKey = tuple[Program, int]
 
 
 _IDENTITY_UPDATE = np.eye(GATED_ROWS, GATED_COLUMNS, dtype=np.float32)
@@ -139,7 +141,8 @@ class Slots:
         self._occupants: list[_Occupant | None] = [None] * capacity
         self._row_buckets = row_buckets
         self._zero_noise = np.zeros((capacity, *latent_shape), np.float32)
-        self._per_row: tuple[tuple[_RowKey, ...], dict[str, Array]] | None = None
+        self._identities = np.tile(_IDENTITY_UPDATE, (capacity, 1, 1))
+        self._repeated: tuple[tuple[_Row, ...], dict[str, Array]] | None = None
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -222,51 +225,55 @@ class Slots:
 
     def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
         """All inputs of a step but those that are resident."""
-        rows = [
-            _Row(slot, occupant.program, int(context), occupant.row)
+        rows = tuple(
+            _Row(slot, occupant.program, context)
             for slot, occupant in running
-            for context in np.flatnonzero(occupant.program.weights[occupant.row])
-        ]
-        padded = rows + rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))
-        guidance, prompt_rows = np.zeros((2, len(self._occupants), len(padded)), np.float32)
-        for column, row in enumerate(rows):
-            guidance[row.slot, column] = row.program.weights[row.step, row.context]
-            prompt_rows[row.slot, column] = row.context == row.program.contexts - 1
+            for context in occupant.program.evaluated[occupant.row]
+        )
+        if self._repeated is None or self._repeated[0] != rows:
+            self._repeated = rows, self._repeat(rows)
+        repeated = self._repeated[1]
+        guidance = np.zeros(repeated["prompt_rows"].shape, np.float32)
+        timestep = np.empty(guidance.shape[1], np.float32)
+        steps = {slot: occupant.row for slot, occupant in running}
+        for column, (slot, program, context) in enumerate(rows):
+            step = steps[slot]
+            guidance[slot, column] = program.weights[step, context]
+            timestep[column] = program.table.timesteps[step]
+        timestep[len(rows) :] = timestep[0]
+        update, threshold = self._identities.copy(), np.zeros(len(self._occupants), np.float32)
+        for slot, occupant in running:
+            update[slot] = occupant.program.table.gated_update[occupant.row]
+            threshold[slot] = occupant.program.thresholds[occupant.row]
         return {
-            "row_slot": np.array([row.slot for row in padded], np.int64),
-            "timestep": np.array([row.program.table.timesteps[row.step] for row in padded], np.float32),
-            **self._stack_per_row(padded),
+            **repeated,
+            "timestep": timestep,
             "guidance": guidance,
-            "prompt_rows": prompt_rows,
-            **self._per_slot(running),
+            "update": update,
+            "threshold": threshold,
             "noise": self._noise(running),
         }
 
-    def _stack_per_row(self, rows: Sequence[_Row]) -> dict[str, Array]:
-        """`[rows, ...]` by name: the very arrays of the step before as long as rows ask for the same."""
-        key = tuple((row.program, row.context) for row in rows)
-        if self._per_row is None or self._per_row[0] != key:
-            stacked = {
+    def _repeat(self, rows: Sequence[_Row]) -> dict[str, Array]:
+        """What stays the same, the very arrays, as long as steps ask for the same rows; rows are padded."""
+        padded = [*rows, *rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))]
+        prompt_rows = np.zeros((len(self._occupants), len(padded)), np.float32)
+        rescale = np.zeros(len(self._occupants), np.float32)
+        for column, (slot, program, context) in enumerate(rows):
+            prompt_rows[slot, column] = context == program.contexts - 1
+            rescale[slot] = program.guidance_rescale
+        return {
+            "row_slot": np.array([row.slot for row in padded], np.int64),
+            "prompt_rows": prompt_rows,
+            "guidance_rescale": rescale,
+            **{
                 name: _stack(
-                    [program.per_row[name][context] for program, context in key],
+                    [program.per_row[name][context] for _, program, context in padded],
                     repeated="tokens" in self._specs[name].shape,
                 )
                 for name in named(self._specs, "per_row")
-            }
-            self._per_row = key, stacked
-        return self._per_row[1]
-
-    def _per_slot(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
-        """What a step does with each slot; those that do not run keep what they have."""
-        count = len(self._occupants)
-        update = np.tile(_IDENTITY_UPDATE, (count, 1, 1))
-        threshold, rescale = np.zeros((2, count), np.float32)
-        for slot, occupant in running:
-            program = occupant.program
-            update[slot] = program.table.gated_update[occupant.row]
-            threshold[slot] = program.thresholds[occupant.row]
-            rescale[slot] = program.guidance_rescale
-        return {"guidance_rescale": rescale, "update": update, "threshold": threshold}
+            },
+        }
 
     def _noise(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
         """`[slots, channels, h, w]`; the very same array in all steps without noise."""

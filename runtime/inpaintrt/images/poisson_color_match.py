@@ -1,8 +1,10 @@
 """Colors that continue over the mask's edge: what the VAE got wrong outside is taken back inside, too.
 
-The VAE shifts colors a little everywhere. Pasted back, that shift would show as a seam. Outside the mask it
-is known, and inside it is continued as smoothly as possible: the seamless cloning of Pérez, Gangnet and
-Blake, "Poisson image editing" (2003), equation 7.
+The VAE shifts colors a little everywhere. Pasted back, that shift would show as a seam. Around the mask it is
+known, and inside it is continued as smoothly as possible: the seamless cloning of Pérez, Gangnet and Blake,
+"Poisson image editing" (2003), equation 7. Where the mask cuts through an object that the model painted
+differently, the images differ in content rather than in color; such pixels are left out, since the object's
+colors would bleed into the mask.
 """
 
 from __future__ import annotations
@@ -11,15 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inpaintrt.images.masks import bounding_box
+
 __all__ = ["harmonic_fill", "match_colors"]
 
 Floats = NDArray[np.float32]
 
 _SWEEPS = 4
+_SAMPLED_SIDE = 64
+_SMALLEST_LIMIT = 6.0
+_LIMIT_IN_MEDIANS = 3.0
+_CONTENT_IN_LIMITS = 4.0
 
 
 def match_colors(result: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
     """Shift the result's colors under the mask so that they meet the original's at the mask's edge.
+
+    No color is shifted by more than three times the median error of the pixels that are kept (or by 6 levels
+    of 255, if that is more). Pixels that differ by more than four times this limit count as other content.
 
     Args:
         result: What the VAE decoded, mode "RGB".
@@ -27,15 +38,30 @@ def match_colors(result: Image.Image, original: Image.Image, mask: Image.Image) 
         mask: Mode "L", of the same size.
 
     Returns:
-        The result with its colors shifted; where nothing of the original is kept, the result itself.
+        The result with its colors shifted, and the original's pixels where the mask is 0; where nothing of
+        the original is kept, the result itself.
     """
     kept = np.asarray(mask) == 0
-    if not kept.any() or kept.all():
+    box = bounding_box(mask, 1)
+    if box is None or not kept.any():
         return result
-    decoded = np.asarray(result, np.float32)
-    difference = np.asarray(original, np.float32) - decoded
-    shifted = decoded + harmonic_fill(difference, kept)
-    return Image.fromarray(np.clip(np.rint(shifted), 0, 255).astype(np.uint8))
+    wanted, decoded = np.asarray(original), np.array(result)
+    limit = _largest_shift(wanted, decoded, kept)
+    ringed = (slice(max(box.top - 1, 0), box.bottom + 1), slice(max(box.left - 1, 0), box.right + 1))
+    difference = np.subtract(wanted[ringed], decoded[ringed], dtype=np.float32)
+    comparable = kept[ringed] & (np.abs(difference).max(axis=2) <= _CONTENT_IN_LIMITS * limit)
+    shift = harmonic_fill(np.clip(difference, -limit, limit), comparable)
+    decoded[ringed] = np.clip(np.rint(decoded[ringed] + shift), 0, 255)
+    return Image.fromarray(np.where(kept[:, :, None], wanted, decoded))
+
+
+def _largest_shift(wanted: NDArray[np.uint8], decoded: NDArray[np.uint8], kept: NDArray[np.bool_]) -> float:
+    """What a VAE does to colors at most, in levels of 255, from a sample of the pixels that are kept."""
+    stride = max(1, min(kept.shape) // _SAMPLED_SIDE)
+    sampled = kept[::stride, ::stride]
+    sample = (slice(None, None, stride),) * 2 if sampled.any() else (slice(None),) * 2
+    errors = np.abs(np.subtract(wanted[sample], decoded[sample], dtype=np.int16)).max(axis=2)
+    return max(_SMALLEST_LIMIT, _LIMIT_IN_MEDIANS * float(np.median(errors[kept[sample]])))
 
 
 def harmonic_fill(values: Floats, known: NDArray[np.bool_]) -> Floats:
@@ -45,40 +71,40 @@ def harmonic_fill(values: Floats, known: NDArray[np.bool_]) -> Floats:
     lumigraph", 1996), and a few sweeps of Jacobi's method smooth it.
 
     Args:
-        values: `[height, width, channels]`; what stands at unknown places does not matter.
+        values: `[height, width, channels]`; those at unknown places are not used.
         known: `[height, width]`.
 
     Returns:
         `[height, width, channels]`, equal to `values` where they are known; zero if they are nowhere.
     """
     held = known[:, :, None]
-    if known.all() or not known.any():
-        return np.where(held, values, np.float32(0))
-    filled = np.where(held, values, _enlarge(harmonic_fill(*_halve(values, known)), known.shape))
+    return _fill(np.concatenate([np.where(held, values, 0), held], axis=2, dtype=np.float32))
+
+
+def _fill(weighted: Floats) -> Floats:
+    """The values of `[height, width, channels + 1]`, the last channel of which is 1 where they are known."""
+    values, held = weighted[:, :, :-1], weighted[:, :, -1:] > 0
+    if held.all() or not held.any():
+        return values
+    height, width = held.shape[:2]
+    coarse = _fill(_halve(weighted))
+    filled = np.where(held, values, coarse.repeat(2, axis=0).repeat(2, axis=1)[:height, :width])
     for _ in range(_SWEEPS):
         filled = np.where(held, values, _average_of_neighbours(filled))
     return filled
 
 
-def _halve(values: Floats, known: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+def _halve(weighted: Floats) -> Floats:
     """Blocks of 2 x 2, each the mean of what is known in it."""
-    height, width = known.shape
-    padding = ((0, height % 2), (0, width % 2))
-    weights = np.pad(known, padding).astype(np.float32)[:, :, None]
-    sums = _sum_blocks(np.pad(values, (*padding, (0, 0))) * weights)
-    counts = _sum_blocks(weights)
-    means = (sums / np.maximum(counts, 1)).astype(np.float32, copy=False)
-    return means, counts[:, :, 0] > 0
-
-
-def _sum_blocks(values: Floats) -> Floats:
-    rows = values[0::2] + values[1::2]
-    summed: Floats = rows[:, 0::2] + rows[:, 1::2]
-    return summed
-
-
-def _enlarge(values: Floats, shape: tuple[int, ...]) -> Floats:
-    return values.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
+    height, width, channels = weighted.shape
+    if height % 2 or width % 2:
+        padded = np.zeros((height + height % 2, width + width % 2, channels), np.float32)
+        padded[:height, :width] = weighted
+        weighted = padded
+    rows = weighted[0::2] + weighted[1::2]
+    blocks: Floats = rows[:, 0::2] + rows[:, 1::2]
+    blocks /= np.maximum(blocks[:, :, -1:], 1)
+    return blocks
 
 
 def _average_of_neighbours(values: Floats) -> Floats:

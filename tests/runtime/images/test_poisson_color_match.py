@@ -82,3 +82,44 @@ def test_the_seam_of_a_large_image_does_not_show() -> None:
         seams[match] = np.abs(painted - original)[mask > 0].max()
     assert seams[True] <= 1
     assert seams[False] >= 6
+
+
+def test_an_object_that_was_painted_differently_does_not_bleed_into_the_mask() -> None:
+    original = Image.new("RGB", (64, 64), (90, 140, 200))
+    original.paste((30, 140, 40), (24, 0, 36, 30))
+    painted = Image.new("RGB", (64, 64), (95, 137, 204))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 20, 48, 50))
+    matched = np.asarray(match_colors(painted, original, mask), int)
+    np.testing.assert_allclose(matched[20:50, 16:48], np.full((30, 32, 3), (90, 140, 200)), atol=1)
+
+
+def test_where_only_content_surrounds_the_mask_nothing_is_shifted() -> None:
+    original = Image.new("RGB", (64, 64), (90, 140, 200))
+    original.paste((250, 0, 0), (10, 10, 54, 54))
+    painted = Image.new("RGB", (64, 64), (90, 140, 200))
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (20, 20, 44, 44))
+    matched = match_colors(painted, original, mask)
+    assert matched.tobytes() == Image.composite(painted, original, mask).tobytes()
+
+
+def test_no_color_is_shifted_further_than_the_autoencoder_shifts_them() -> None:
+    random = np.random.default_rng(3)
+    original = np.full((80, 96, 3), 120, np.uint8)
+    decoded = (original + random.integers(-4, 5, original.shape)).astype(np.uint8)
+    decoded[20:26] += 20  # as much as a tint of another cause
+    mask = Image.new("L", (96, 80), 0)
+    mask.paste(255, (20, 26, 70, 60))
+    matched = np.asarray(match_colors(Image.fromarray(decoded), Image.fromarray(original), mask), int)
+    under_mask = np.abs(matched - decoded)[26:60, 20:70]
+    assert 0 < under_mask.max() <= 12
+
+
+def test_a_thin_frame_of_kept_pixels_is_enough() -> None:
+    original = Image.new("RGB", (256, 256), (90, 140, 200))
+    tinted = Image.new("RGB", (256, 256), (98, 137, 206))
+    mask = Image.new("L", (256, 256), 255)
+    mask.paste(0, (0, 1, 256, 2))
+    matched = np.asarray(match_colors(tinted, original, mask), int)
+    assert np.abs(matched - np.asarray(original)).max() <= 1
