@@ -230,9 +230,7 @@ class Slots:
             for slot, occupant in running
             for context in occupant.program.evaluated[occupant.row]
         )
-        if self._repeated is None or self._repeated[0] != rows:
-            self._repeated = rows, self._repeat(rows)
-        repeated = self._repeated[1]
+        repeated = self._repeat(rows)
         guidance = np.zeros(repeated["prompt_rows"].shape, np.float32)
         timestep = np.empty(guidance.shape[1], np.float32)
         steps = {slot: occupant.row for slot, occupant in running}
@@ -254,9 +252,14 @@ class Slots:
             "noise": self._noise(running),
         }
 
-    def _repeat(self, rows: Sequence[_Row]) -> dict[str, Array]:
-        """What stays the same, the very arrays, as long as steps ask for the same rows; rows are padded."""
-        padded = [*rows, *rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))]
+    def _repeat(self, rows: tuple[_Row, ...]) -> dict[str, Array]:
+        """What stays the same, the identical arrays, as long as steps ask for the same rows."""
+        if self._repeated is None or self._repeated[0] != rows:
+            self._repeated = rows, self._make_repeated(rows)
+        return self._repeated[1]
+
+    def _make_repeated(self, rows: tuple[_Row, ...]) -> dict[str, Array]:
+        padded = rows + rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))
         prompt_rows = np.zeros((len(self._occupants), len(padded)), np.float32)
         rescale = np.zeros(len(self._occupants), np.float32)
         for column, (slot, program, context) in enumerate(rows):
