@@ -231,8 +231,8 @@ class Slots:
             for context in occupant.program.evaluated[occupant.row]
         )
         repeated = self._repeat(rows)
-        guidance = np.zeros(repeated["prompt_rows"].shape, np.float32)
-        timestep = np.empty(guidance.shape[1], np.float32)
+        guidance = np.zeros_like(repeated["prompt_rows"])
+        timestep = np.zeros(guidance.shape[1], np.float32)
         steps = {slot: occupant.row for slot, occupant in running}
         for column, (slot, program, context) in enumerate(rows):
             step = steps[slot]
