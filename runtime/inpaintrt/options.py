@@ -163,7 +163,10 @@ class Options(TypedDict, total=False):
     eta: Annotated[_Fraction, Meta(description="Noise of DDIM; gamma of TCD."), Default(0.0)]
     seed: Annotated[
         int | Sequence[int] | None,
-        Meta(description="One seed, or one for each result; if absent, it is chosen and reported."),
+        Meta(
+            description="One seed, from which further results count up, or one for each result; -1 or "
+            "absent: one is chosen and reported. With compat='diffusers' all results share one seed."
+        ),
     ]
     scheduler: Annotated[str | None, Meta(description="Name of a sampler; if absent, the checkpoint's own.")]
     padding_mask_crop: Annotated[

@@ -109,7 +109,9 @@ def make_request(
     )
     count = settings["num_images_per_prompt"]
     total = len(prompts) * count
-    noise_seeds, seeds = _resolve_seeds(settings["seed"], total)
+    noise_seeds, seeds = _resolve_seeds(
+        settings["seed"], total, as_diffusers=settings["compat"] == "diffusers"
+    )
     task = _task(images, masks)
     defaults = family.defaults[task]
     scale, strength = settings["guidance_scale"], settings["strength"]
@@ -216,6 +218,7 @@ def _image_or_latents(
     return [LatentImage(each.astype(np.float32)) for each in latents]
 
 
+_CHOOSE_SEED = -1
 _FOR_PIXELS = ("padding_mask_crop", "fill", "margins", "height", "width")
 _FOR_MASKS = (
     "padding_mask_crop",
@@ -372,19 +375,37 @@ def _match(name: str, values: tuple[Any, ...] | None, prompts: int) -> tuple[Any
 
 
 def _resolve_seeds(
-    seed: int | Sequence[int] | None, total: int
+    seed: int | Sequence[int] | None, total: int, *, as_diffusers: bool
 ) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    if not isinstance(seed, list | tuple):
-        chosen: Any = secrets.randbelow(2**32) if seed is None else seed
-        return chosen, (chosen,) * total
-    if len(seed) != total:
-        raise ParameterError(
-            "seeds and results do not match in number",
-            received=f"{len(seed)} seeds for {total} results",
-            expected=f"one seed, or {total}",
-            parameter="seed",
-        )
-    return tuple(seed), tuple(seed)
+    """The seeds to draw noise from, and those to report.
+
+    One seed counts up: the second result is that of the next seed. diffusers draws all results from one
+    generator, and knows no seed that is chosen for -1.
+    """
+    if isinstance(seed, list | tuple):
+        if len(seed) != total:
+            raise ParameterError(
+                "seeds and results do not match in number",
+                received=f"{len(seed)} seeds for {total} results",
+                expected=f"one seed, or {total}",
+                parameter="seed",
+            )
+        seeds = tuple(seed if as_diffusers else map(_chosen_seed, seed))
+        return seeds, seeds
+    if as_diffusers:
+        shared: Any = _random_seed() if seed is None else seed
+        return shared, (shared,) * total
+    first = _chosen_seed(cast("int | None", seed))
+    seeds = tuple(first + index for index in range(total))
+    return seeds, seeds
+
+
+def _chosen_seed(seed: int | None) -> int:
+    return _random_seed() if seed is None or seed == _CHOOSE_SEED else seed
+
+
+def _random_seed() -> int:
+    return secrets.randbelow(2**32)
 
 
 def _image_indices(total: int, count: int, images: int, *, tiled: bool) -> tuple[int, ...]:

@@ -67,8 +67,9 @@ def test_several_images_are_numbered(workplace: Path, tiny_bundle: Path) -> None
     assert sorted(path.name for path in workplace.glob("some*")) == ["some-1.jpg", "some-2.jpg"]
 
 
-def test_several_images_may_have_a_seed_each(workplace: Path, tiny_bundle: Path) -> None:
-    result = _run(*_request(tiny_bundle, "--count", "2", "--seed", "4,5"))
+@pytest.mark.parametrize("seed", ["4,5", "4"])
+def test_several_images_have_a_seed_each(workplace: Path, tiny_bundle: Path, seed: str) -> None:
+    result = _run(*_request(tiny_bundle, "--count", "2", "--seed", seed))
     assert result.returncode == 0, result.stderr
     seeds = [json.loads(Image.open(f"out-{index}.png").text["parameters"])["seed"] for index in (1, 2)]  # type: ignore[attr-defined]
     assert seeds == [4, 5]

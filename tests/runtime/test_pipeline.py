@@ -128,6 +128,26 @@ def test_each_image_of_a_list_of_seeds_is_the_image_of_that_seed(pipe: InpaintPi
         assert largest_difference(_paint(pipe, seed=seed, scheduler="euler_a").images[0], image) <= 1
 
 
+def test_one_seed_counts_up_and_each_image_is_that_of_its_own_seed(pipe: InpaintPipeline) -> None:
+    many = _paint(pipe, seed=4, num_images_per_prompt=3, scheduler="euler_a")
+    assert many.seeds == (4, 5, 6)
+    assert largest_difference(_paint(pipe, seed=6, scheduler="euler_a").images[0], many.images[2]) <= 1
+
+
+def test_as_diffusers_results_share_one_seed(pipe: InpaintPipeline) -> None:
+    many = _paint(pipe, seed=4, num_images_per_prompt=2, compat="diffusers")
+    assert many.seeds == (4, 4)
+    assert _paint(pipe, seed=-1, compat="diffusers").seeds == (-1,)
+
+
+@pytest.mark.parametrize("seed", [-1, [-1, 7]])
+def test_minus_one_chooses_a_seed(pipe: InpaintPipeline, seed: int | list[int]) -> None:
+    first, second = (_paint(pipe, seed=seed, num_images_per_prompt=2) for _ in range(2))
+    assert min(first.seeds) >= 0
+    assert first.seeds[0] != second.seeds[0]
+    assert first.seeds[1] == (7 if isinstance(seed, list) else first.seeds[0] + 1)
+
+
 def test_in_one_row_bucket_company_changes_no_bit(tiny_bundle: Path) -> None:
     pipe = InpaintPipeline.from_bundle(tiny_bundle, row_buckets=(8,))
     alone = _array(pipe, seed=5)
