@@ -8,44 +8,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    TypeAlias,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    cast,
-    get_args,
-    get_type_hints,
-)
+from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, cast
 
-from msgspec import Meta, inspect
+from msgspec import Meta
 
-from inpaintrt.array_like import ArrayLike, finite_floats
-from inpaintrt.errors import InputError, LatentsError, ParameterError, PromptError
-from inpaintrt.validation import checked
+from inpaintrt.array_like import ArrayLike
+from inpaintrt.declaration import Default, FiniteFloats, Option, declared_options
+from inpaintrt.errors import LatentsError, ParameterError, PromptError
 
 __all__ = [
     "OPTIONS",
     "RENAMED",
     "Fill",
     "NegativeMode",
-    "Option",
     "Options",
     "Task",
+    "TimestepSpacing",
     "current_names",
     "make_options",
 ]
 
-_Kind = TypeVar("_Kind")
-
 Fill: TypeAlias = Literal["original", "grey", "gray", "noise", "blur"]
 Task: TypeAlias = Literal["inpainting", "image-to-image", "text-to-image"]
 NegativeMode: TypeAlias = Literal["replace", "symmetric"]
+TimestepSpacing: TypeAlias = Literal["leading", "linspace", "trailing"]
 
 _Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
@@ -56,28 +43,6 @@ _Size: TypeAlias = tuple[Annotated[int, Meta(ge=1, le=65536)], Annotated[int, Me
 _Corner: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=65536)], Annotated[int, Meta(ge=0, le=65536)]]
 
 _MAX_STEPS = 1000
-
-
-@dataclass(frozen=True)
-class Default:
-    """The default of an option; options without one default to None.
-
-    Attributes:
-        value: The default.
-    """
-
-    value: object
-
-
-@dataclass(frozen=True)
-class FiniteFloats:
-    """Marks an option that is an array of finite floats.
-
-    Attributes:
-        refusal: The class of the error where it is not.
-    """
-
-    refusal: type[InputError]
 
 
 class Options(TypedDict, total=False):
@@ -143,6 +108,13 @@ class Options(TypedDict, total=False):
         Meta(
             description="Sigma of each step and the one after the last step, in falling order, in place of "
             "num_inference_steps; for samplers that take them."
+        ),
+    ]
+    timestep_spacing: Annotated[
+        TimestepSpacing | None,
+        Meta(
+            description="Where the steps lie among the timesteps of training, for samplers that have a "
+            "choice. If absent, as in the checkpoint's scheduler."
         ),
     ]
     guidance_scale: Annotated[
@@ -306,57 +278,7 @@ class Options(TypedDict, total=False):
     ]
 
 
-@dataclass(frozen=True)
-class Option:
-    """One option, as `Options` declares it.
-
-    Attributes:
-        name: Its name.
-        annotation: Its type with all annotations.
-        description: One or two sentences.
-        default: What holds where the caller gives nothing.
-    """
-
-    name: str
-    annotation: Any
-    description: str
-    default: object
-
-    @property
-    def is_array(self) -> bool:
-        """Whether values are arrays, which are not for texts and JSON."""
-        return _metadata(self.annotation, FiniteFloats) is not None
-
-    @property
-    def kind(self) -> inspect.Type:
-        """The type as msgspec describes it, for options that are not arrays."""
-        return inspect.type_info(self.annotation)
-
-    def checked(self, value: object) -> object:
-        """The value as the option's type.
-
-        Raises:
-            InputError: It has another type or is out of range.
-        """
-        floats = _metadata(self.annotation, FiniteFloats)
-        if floats is None:
-            return checked(self.name, value, self.annotation)
-        return None if value is None else finite_floats(self.name, value, floats.refusal)
-
-
-def _metadata(annotation: object, kind: type[_Kind]) -> _Kind | None:
-    return next((part for part in reversed(get_args(annotation)[1:]) if isinstance(part, kind)), None)
-
-
-def _read(name: str, annotation: object) -> Option:
-    default, meta = _metadata(annotation, Default), _metadata(annotation, Meta)
-    description = "" if meta is None or meta.description is None else meta.description
-    return Option(name, annotation, description, None if default is None else default.value)
-
-
-OPTIONS: Mapping[str, Option] = MappingProxyType(
-    {name: _read(name, hint) for name, hint in get_type_hints(Options, include_extras=True).items()}
-)
+OPTIONS: Mapping[str, Option] = declared_options(Options)
 """All options by name."""
 
 RENAMED: Mapping[str, str] = MappingProxyType({"match_colours": "match_colors"})

@@ -122,6 +122,7 @@ class Stages:
             from_image=request.task == "image-to-image",
             timesteps=_hashable(options["timesteps"]),
             sigmas=_hashable(options["sigmas"]),
+            timestep_spacing=options["timestep_spacing"],
             denoising_start=options["denoising_start"],
             denoising_end=options["denoising_end"],
         )

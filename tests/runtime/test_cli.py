@@ -18,7 +18,8 @@ from PIL import Image
 from bundles import make_tiny_bundle
 from inpaintrt import InpaintPipeline
 from inpaintrt.cli.request_options import click_option
-from inpaintrt.options import OPTIONS, Option
+from inpaintrt.declaration import Option
+from inpaintrt.options import OPTIONS
 from runtime.image_tools import disc_mask, gradient, largest_difference
 
 SIDE = 64
@@ -112,6 +113,7 @@ def test_options_of_sdxl_reach_it(workplace: Path, bundle_cache: Path) -> None:
 def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: Path) -> None:
     given = {
         "negative_prompt": "a tree",
+        "timestep_spacing": "trailing",
         "guidance_scale": 3.0,
         "strength": 0.9,
         "num_images_per_prompt": 1,

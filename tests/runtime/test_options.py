@@ -48,6 +48,8 @@ def test_defaults_fill_in_what_is_not_given() -> None:
         ("sigmas", [1.0]),
         ("sigmas", [1.0, float("nan")]),
         ("sigmas", [[1.0, 0.0]]),
+        ("timestep_spacing", "karras"),
+        ("timestep_spacing", 1),
         ("guidance_scale", float("nan")),
         ("guidance_scale", float("-inf")),
         ("guidance_scale", 10**400),

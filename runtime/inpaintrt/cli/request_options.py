@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 from msgspec import inspect
 
-from inpaintrt.options import OPTIONS, RENAMED, Option
+from inpaintrt.declaration import Option
+from inpaintrt.options import OPTIONS, RENAMED
 from inpaintrt.validation import alternatives, describe
 
 __all__ = ["click_option", "request_options"]

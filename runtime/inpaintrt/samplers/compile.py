@@ -17,7 +17,7 @@ from inpaintrt.samplers.ddim import ddim_schedule, ddpm_schedule, pndm_schedule
 from inpaintrt.samplers.deis import deis_schedule
 from inpaintrt.samplers.dpmsolver import multistep_schedule, singlestep_schedule
 from inpaintrt.samplers.euler import euler_ancestral_schedule, euler_schedule, lms_schedule
-from inpaintrt.samplers.names import Choice, choose
+from inpaintrt.samplers.names import TAKES_ETA, TAKES_TIMESTEP_SPACING, Choice, choose
 from inpaintrt.samplers.second_order import heun_schedule, kdpm2_ancestral_schedule, kdpm2_schedule
 from inpaintrt.samplers.solver import CustomSchedule, NoiseLevel, SolverSchedule, StepRange
 from inpaintrt.samplers.table import Init, Table, compile_schedule, join, shorten
@@ -54,7 +54,6 @@ VARIANCE_EXPLODING = SECOND_ORDER | {
     "LMSDiscreteScheduler",
 }
 """Samplers whose latents are x0 + ratio * eps in diffusers; those of the others preserve variance."""
-TAKES_ETA = frozenset({"DDIMScheduler", "TCDScheduler"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ def compile_table(
     from_image: bool = False,
     timesteps: Iterable[float] | None = None,
     sigmas: Iterable[float] | None = None,
+    timestep_spacing: str | None = None,
     denoising_start: float | None = None,
     denoising_end: float | None = None,
 ) -> Table:
@@ -103,6 +103,9 @@ def compile_table(
         timesteps: Timestep of every step, for samplers in `TAKES_TIMESTEPS`; steps is then ignored.
         sigmas: Noise to signal ratio of every step and the one that the last arrives at, for samplers in
             `TAKES_SIGMAS`; steps is then ignored.
+        timestep_spacing: "leading", "linspace" or "trailing" in place of the configuration's, as
+            `from_config(config, timestep_spacing=...)` in diffusers, for samplers in
+            `TAKES_TIMESTEP_SPACING`; timesteps, sigmas and most sigma schedules leave it without effect.
         denoising_start: Share of the schedule that another run has done, above 0 and below 1, in the place
             of strength: the first state is the image's latents as they are, which that run left noisy.
         denoising_end: Share of the schedule after which to stop, above 0 and below 1, with latents that are
@@ -112,12 +115,13 @@ def compile_table(
         SchedulerError: The sampler is unknown, or the configuration has a key or a value that no table can
             express.
         ParameterError: A number is out of its range, nothing is left to run, or the sampler takes no
-            timesteps or sigmas.
+            timesteps, sigmas or timestep_spacing.
     """
     _check_fractions(strength, eta)
     custom = custom_schedule(timesteps, sigmas)
-    members = _members(config, name, steps, custom)
+    members = _members(config, name, steps, custom, timestep_spacing)
     _check_eta(members, eta)
+    _check_timestep_spacing(members, timestep_spacing)
     label = name if name is not None else members[0].class_name
     if denoising_start is not None or denoising_end is not None:
         _check_part(members, denoising_start, denoising_end)
@@ -242,15 +246,19 @@ def _shortened(table: Table, member: Member, schedule: SolverSchedule, denoising
 
 
 def _members(
-    config: Mapping[str, object], name: str | None, steps: int, custom: CustomSchedule | None
+    config: Mapping[str, object],
+    name: str | None,
+    steps: int,
+    custom: CustomSchedule | None,
+    timestep_spacing: str | None,
 ) -> list[Member]:
     if name is not None and (":" in name or "+" in name):
         _refuse_custom_hybrid(name, custom)
-        members = _hybrid_members(config, name, steps)
+        members = _hybrid_members(config, name, steps, timestep_spacing)
         _check_steps(members, steps)
         return members
     choice = _configured(config) if name is None else choose(name)
-    settings = _settings(config, choice)
+    settings = _settings(config, choice, timestep_spacing)
     if custom is not None:
         check_custom_schedule(choice.class_name, settings, custom)
         return [Member(choice.class_name, settings, 0, custom.steps)]
@@ -282,13 +290,18 @@ def _configured(config: Mapping[str, object]) -> Choice:
     return Choice(class_name)
 
 
-def _settings(config: Mapping[str, object], choice: Choice) -> Settings:
+def _settings(config: Mapping[str, object], choice: Choice, timestep_spacing: str | None) -> Settings:
     switches = config.get("_class_name") != choice.class_name
     fallbacks = choice.fallbacks if switches else {}
-    return resolve(config, choice.class_name, overrides=choice.overrides, fallbacks=fallbacks)
+    overrides = dict(choice.overrides)
+    if timestep_spacing is not None and choice.class_name in TAKES_TIMESTEP_SPACING:
+        overrides["timestep_spacing"] = timestep_spacing
+    return resolve(config, choice.class_name, overrides=overrides, fallbacks=fallbacks)
 
 
-def _hybrid_members(config: Mapping[str, object], name: str, steps: int) -> list[Member]:
+def _hybrid_members(
+    config: Mapping[str, object], name: str, steps: int, timestep_spacing: str | None
+) -> list[Member]:
     members: list[Member] = []
     done = 0
     for part in name.split("+"):
@@ -300,7 +313,8 @@ def _hybrid_members(config: Mapping[str, object], name: str, steps: int) -> list
                 expected="for example ddim:30+ddpm:20",
             )
         choice, count = choose(match[1]), int(match[2])
-        members.append(Member(choice.class_name, _settings(config, choice), done, done + count))
+        settings = _settings(config, choice, timestep_spacing)
+        members.append(Member(choice.class_name, settings, done, done + count))
         done += count
     if done != steps:
         raise ParameterError(
@@ -342,6 +356,17 @@ def _check_eta(members: list[Member], eta: float) -> None:
             received=f"eta = {eta} with {members[0].class_name}",
             expected=f"eta = 0, or one of {', '.join(sorted(TAKES_ETA))}",
             parameter="eta",
+        )
+
+
+def _check_timestep_spacing(members: list[Member], timestep_spacing: str | None) -> None:
+    takers = TAKES_TIMESTEP_SPACING
+    if timestep_spacing is not None and not any(member.class_name in takers for member in members):
+        raise ParameterError(
+            "timestep_spacing has no meaning for this sampler",
+            received=f"timestep_spacing = {timestep_spacing!r} with {members[0].class_name}",
+            expected=f"no timestep_spacing, or one of {', '.join(sorted(takers))}",
+            parameter="timestep_spacing",
         )
 
 

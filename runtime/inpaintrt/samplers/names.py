@@ -8,9 +8,16 @@ from types import MappingProxyType
 
 from inpaintrt.errors import SchedulerError
 from inpaintrt.samplers.config import DEFAULTS
+from inpaintrt.samplers.custom import TAKES_SIGMAS, TAKES_TIMESTEPS
 from inpaintrt.samplers.rules import SIGMA_SCHEDULE_KEYS
 
-__all__ = ["Choice", "choose", "sampler_names"]
+__all__ = ["TAKES_ETA", "TAKES_TIMESTEP_SPACING", "Choice", "choose", "options_of", "sampler_names"]
+
+TAKES_ETA = frozenset({"DDIMScheduler", "TCDScheduler"})
+# LCMScheduler and TCDScheduler have the key in diffusers, and do not read it.
+TAKES_TIMESTEP_SPACING = frozenset(
+    name for name, defaults in DEFAULTS.items() if "timestep_spacing" in defaults
+) - {"LCMScheduler", "TCDScheduler"}
 
 
 @dataclass(frozen=True)
@@ -106,3 +113,22 @@ def choose(name: str) -> Choice:
     if name not in CHOICES:
         raise SchedulerError("unknown sampler", received=name, expected=", ".join(sampler_names()))
     return CHOICES[name]
+
+
+def options_of(name: str) -> frozenset[str]:
+    """Which of eta, timestep_spacing, timesteps and sigmas a sampler takes.
+
+    Args:
+        name: A name out of sampler_names(), or a hybrid of them, which takes what one of its members takes,
+            but neither timesteps nor sigmas. A name with a sigma schedule takes no timesteps.
+
+    Raises:
+        SchedulerError: The name is unknown.
+    """
+    choices = [choose(part.partition(":")[0]) for part in name.split("+")]
+    classes = {choice.class_name for choice in choices}
+    taken = {"eta": TAKES_ETA, "timestep_spacing": TAKES_TIMESTEP_SPACING}
+    if name in CHOICES:
+        scheduled = any(choices[0].overrides.get(key) for key in SIGMA_SCHEDULE_KEYS.values())
+        taken |= {"timesteps": frozenset() if scheduled else TAKES_TIMESTEPS, "sigmas": TAKES_SIGMAS}
+    return frozenset(option for option, takers in taken.items() if classes & takers)

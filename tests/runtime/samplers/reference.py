@@ -57,10 +57,12 @@ class Run:
     estimates: list[FloatArray] = field(default_factory=list)
 
 
-def diffusers_scheduler(config: Mapping[str, object], class_name: str | None = None) -> Any:
-    """A diffusers scheduler made from a configuration."""
+def diffusers_scheduler(
+    config: Mapping[str, object], class_name: str | None = None, **changes: object
+) -> Any:
+    """A diffusers scheduler made from a configuration with changes."""
     name = class_name if class_name is not None else str(config["_class_name"])
-    return getattr(diffusers, name).from_config(dict(config))
+    return getattr(diffusers, name).from_config(dict(config), **changes)
 
 
 def run_diffusers(

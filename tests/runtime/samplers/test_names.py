@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import diffusers
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from inpaintrt.errors import SchedulerError
-from inpaintrt.samplers import Table, compile_table, sampler_names
+from inpaintrt.samplers import Table, compile_table, options_of, sampler_names
+from inpaintrt.samplers.config import DEFAULTS
+from inpaintrt.samplers.names import TAKES_TIMESTEP_SPACING
 from runtime.samplers.reference import BETAS
 
 STABLE_DIFFUSION: Mapping[str, object] = {
@@ -150,3 +153,36 @@ def test_values_that_diffusers_marks_as_defaults_give_way() -> None:
     marked = {**STABLE_DIFFUSION, "beta_end": 0.5, "_use_default_values": ["beta_end"]}
     silent = {key: value for key, value in STABLE_DIFFUSION.items() if key != "beta_end"}
     assert_same(compile_table(marked, "euler", 8), compile_table(silent, "euler", 8))
+
+
+def test_timestep_spacing_is_for_the_schedulers_that_read_it_in_diffusers() -> None:
+    sources = {name: inspect.getsource(getattr(diffusers, name).set_timesteps) for name in DEFAULTS}
+    reading = {name for name, source in sources.items() if "config.timestep_spacing" in source}
+    assert reading == TAKES_TIMESTEP_SPACING
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("euler", {"timestep_spacing", "timesteps", "sigmas"}),
+        ("euler_karras", {"timestep_spacing", "sigmas"}),
+        ("DDIMScheduler", {"eta", "timestep_spacing"}),
+        ("tcd", {"eta", "timesteps"}),
+        ("dpmpp_2s", {"timesteps"}),
+        ("lcm:3+euler:2", {"timestep_spacing"}),
+        ("lcm:3+tcd:2", {"eta"}),
+    ],
+)
+def test_what_samplers_take(name: str, taken: set[str]) -> None:
+    assert options_of(name) == taken
+
+
+def test_a_hybrid_of_unknown_samplers_takes_nothing() -> None:
+    with pytest.raises(SchedulerError, match="unknown sampler"):
+        options_of("euler:3+dimm:2")
+
+
+def test_timestep_spacing_in_a_hybrid_is_for_the_members_that_have_a_choice() -> None:
+    trailing = {**STABLE_DIFFUSION, "timestep_spacing": "trailing"}
+    spaced = compile_table(STABLE_DIFFUSION, "lcm:4+ddim:4", 8, timestep_spacing="trailing")
+    assert_same(spaced, compile_table(trailing, "lcm:4+ddim:4", 8))

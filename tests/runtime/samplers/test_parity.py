@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inpaintrt.samplers import compile_table
+from inpaintrt.samplers.names import TAKES_TIMESTEP_SPACING
 from runtime.samplers.configurations import (
     EPSILON,
     FAMILIES,
@@ -48,12 +49,19 @@ ZERO_SNR = (
 )
 
 
-def check(config: Mapping[str, object], steps: int, strength: float = 1.0, eta: float = 0.0) -> None:
+def check(
+    config: Mapping[str, object],
+    steps: int,
+    strength: float = 1.0,
+    eta: float = 0.0,
+    timestep_spacing: str | None = None,
+) -> None:
     """Compare timesteps, latent and denoised estimates of one configuration."""
-    expected = run_diffusers(diffusers_scheduler(config), steps, strength=strength, eta=eta)
+    changes = {} if timestep_spacing is None else {"timestep_spacing": timestep_spacing}
+    expected = run_diffusers(diffusers_scheduler(config, **changes), steps, strength=strength, eta=eta)
     # DPMSolverMultistepScheduler draws float32 whatever the latent is, the others draw the latent's dtype.
     is_float32 = config["_class_name"] == "DPMSolverMultistepScheduler"
-    table = compile_table(config, None, steps, strength=strength, eta=eta)
+    table = compile_table(config, None, steps, strength=strength, eta=eta, timestep_spacing=timestep_spacing)
     received = run_table(table, noise_dtype=torch.float32 if is_float32 else torch.float64)
     # diffusers gets the second timestep of a KDPM2 ancestral step from a float32 difference of like sigmas.
     tolerance = 0.02 if config["_class_name"] == "KDPM2AncestralDiscreteScheduler" else 1e-3
@@ -68,6 +76,15 @@ def check(config: Mapping[str, object], steps: int, strength: float = 1.0, eta: 
 def test_every_spacing_sigma_schedule_and_prediction_type(config: Options) -> None:
     check(config, 7)
     check(config, 9, strength=0.6)
+
+
+@pytest.mark.parametrize("timestep_spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("class_name", sorted(TAKES_TIMESTEP_SPACING))
+def test_timestep_spacing_is_from_config_with_another_spacing(class_name: str, timestep_spacing: str) -> None:
+    for configured in SPACINGS:
+        config = configuration(class_name, configured, VELOCITY)
+        check(config, 4, timestep_spacing=timestep_spacing)
+        check(config, 9, strength=0.6, timestep_spacing=timestep_spacing)
 
 
 @pytest.mark.parametrize("class_name", FAMILIES)

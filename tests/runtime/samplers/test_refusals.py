@@ -126,6 +126,19 @@ def test_noise_prediction_from_pure_noise(class_name: str) -> None:
     assert compile_table(config, None, 5, strength=0.6).rows == 3
 
 
+@pytest.mark.parametrize("class_name", ["LCMScheduler", "TCDScheduler", SINGLESTEP])
+def test_timestep_spacing_of_samplers_that_have_no_choice(class_name: str) -> None:
+    with pytest.raises(ParameterError, match="timestep_spacing has no meaning") as caught:
+        compile_table(configuration(class_name), None, 5, timestep_spacing="trailing")
+    assert caught.value.parameter == "timestep_spacing"
+    assert caught.value.received == f"timestep_spacing = 'trailing' with {class_name}"
+
+
+def test_timestep_spacing_that_there_is_not() -> None:
+    with pytest.raises(SchedulerError, match="timestep_spacing = 'karras'"):
+        compile_table(configuration(EULER), None, 5, timestep_spacing="karras")
+
+
 @pytest.mark.parametrize("name", ["dimm", "", "ddim ", "Euler", "EDMEulerScheduler"])
 def test_an_unknown_name(name: str) -> None:
     with pytest.raises(SchedulerError, match="dpmpp_2m_karras") as caught:

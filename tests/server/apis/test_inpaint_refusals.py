@@ -51,6 +51,8 @@ def nothing_is_left(service: BatchingService) -> Iterator[None]:
         ({"timesteps": [1e300], "scheduler": "euler"}, "invalid_parameter", "from 0 to 999"),
         ({"timesteps": [999], "scheduler": "ddim"}, "invalid_parameter", "DDIMScheduler takes no timesteps"),
         ({"timesteps": [999], "scheduler": "ddim", "stream": True, "previews": 1}, "invalid_parameter", "no"),
+        ({"timestep_spacing": "karras"}, "invalid_field", "'trailing'"),
+        ({"timestep_spacing": "trailing", "scheduler": "lcm"}, "invalid_parameter", "has no meaning"),
         ({"sigmas": [1.0]}, "invalid_field", "at least 2 items"),
         ({"sigmas": [1.0, -1.0], "scheduler": "euler"}, "invalid_parameter", "only the last may be 0"),
         ({"sigmas": [5.0] * 202, "scheduler": "euler"}, "invalid_parameter", "at most 200"),
