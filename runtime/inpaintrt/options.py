@@ -16,6 +16,7 @@ from msgspec import Meta
 from inpaintrt.array_like import ArrayLike
 from inpaintrt.declaration import Default, FiniteFloats, Option, declared_options
 from inpaintrt.errors import LatentsError, ParameterError, PromptError
+from inpaintrt.presets import check_steps, with_preset
 
 __all__ = [
     "OPTIONS",
@@ -27,6 +28,7 @@ __all__ = [
     "TimestepSpacing",
     "current_names",
     "make_options",
+    "step_count",
 ]
 
 Fill: TypeAlias = Literal["original", "grey", "gray", "noise", "blur"]
@@ -92,6 +94,13 @@ class Options(TypedDict, total=False):
             "negative_prompt_embeds."
         ),
         FiniteFloats(PromptError),
+    ]
+    preset: Annotated[
+        str | None,
+        Meta(
+            description="A preset for few-step checkpoints or LoRAs, as `inpaintrt presets` lists them: it "
+            "sets sampler, steps, guidance and what belongs to them, where they are not given."
+        ),
     ]
     num_inference_steps: Annotated[
         int, Meta(ge=1, le=_MAX_STEPS, description="Steps of the sampler."), Default(50)
@@ -290,10 +299,11 @@ Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "\n".join(
 
 
 def make_options(**given: Unpack[Options]) -> Options:
-    """Check options, and add the defaults of those that are not given.
+    """Check options, and add those that are not given: what their preset says, then the defaults.
 
     Raises:
         ParameterError: An option is unknown or out of its range, or two options exclude each other.
+        SchedulerError: There is a preset, and the sampler is unknown.
         LatentsError: The latents are not finite.
         PromptError: Embeddings are not finite.
     """
@@ -305,13 +315,25 @@ def make_options(**given: Unpack[Options]) -> Options:
         raise ParameterError(
             "there is no such option", received=", ".join(unknown), expected=", ".join(sorted(OPTIONS))
         )
+    named = with_preset(named)
     values = {
         name: option.checked(named[name]) if name in named else option.default
         for name, option in OPTIONS.items()
     }
     options = cast("Options", values)
     _check_compat(options)
+    check_steps(options["preset"], *step_count(options))
     return options
+
+
+def step_count(options: Options) -> tuple[str, int]:
+    """The option that says how many steps there are, and their number."""
+    timesteps, sigmas = options["timesteps"], options["sigmas"]
+    if timesteps is not None:
+        return "timesteps", len(timesteps)
+    if sigmas is not None:
+        return "sigmas", len(sigmas) - 1
+    return "num_inference_steps", options["num_inference_steps"]
 
 
 def current_names(

@@ -19,6 +19,7 @@ from inpaintrt.images import ImageSource, LatentImage, Prepared, paste_back, pre
 from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
+from inpaintrt.presets import check_checkpoint
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table, compile_table
 from inpaintrt.text_encoding import Contexts, TextEncoding
@@ -112,8 +113,9 @@ class Stages:
             ParameterError: An option is out of its range, for the sampler or for the checkpoint.
             SchedulerError: The sampler is unknown.
         """
-        self.prompts.check_clip_skip(request.options["clip_skip"])
         options = request.options
+        self.prompts.check_clip_skip(options["clip_skip"])
+        check_checkpoint(options["preset"], self.family.name, guidance_embedding=self.takes_guidance_scale)
         table = self._table(
             options["scheduler"],
             options["num_inference_steps"],
@@ -128,6 +130,11 @@ class Stages:
         )
         self.step.check_timesteps(table.timesteps)
         return table
+
+    @property
+    def takes_guidance_scale(self) -> bool:
+        """Whether the UNet takes the guidance scale as an input, as those of latent consistency models do."""
+        return self.manifest.architecture.guidance_embedding_width is not None
 
     def warm_up(self) -> None:
         """Run text encoders and VAE at the first size, once to choose kernels and once to record launches.

@@ -20,6 +20,7 @@ from inpaintrt import InpaintPipeline
 from inpaintrt.cli.request_options import click_option
 from inpaintrt.declaration import Option
 from inpaintrt.options import OPTIONS
+from inpaintrt.presets import PRESETS
 from runtime.image_tools import disc_mask, gradient, largest_difference
 
 SIDE = 64
@@ -60,6 +61,25 @@ def test_run_paints_what_the_pipeline_paints_and_says_how(workplace: Path, tiny_
     assert parameters["seed"] == 0
     assert parameters["num_inference_steps"] == 3
     assert parameters["scheduler"] == "ddim"
+
+
+def test_a_preset_sets_what_is_not_given(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--preset", "tcd", "--guidance", "1"))
+    assert result.returncode == 0, result.stderr
+    painted = Image.open("out.png")
+    used: dict[str, Any] = {"scheduler": "tcd", "eta": 0.3, "num_inference_steps": 3, "guidance_scale": 1.0}
+    with InpaintPipeline.from_bundle(tiny_bundle) as pipe:
+        expected = pipe("a red balloon", "image.png", "mask.png", seed=0, **used)
+    assert largest_difference(painted, expected.images[0]) == 0
+    parameters = json.loads(painted.text["parameters"])  # type: ignore[attr-defined]
+    assert {name: parameters[name] for name in ("preset", *used)} == {"preset": "tcd", **used}
+
+
+def test_a_preset_for_another_checkpoint_is_refused(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--preset", "lightning-4step", "--steps", "4"))
+    assert result.returncode == 1
+    assert "'lightning-4step' is not for this checkpoint" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
 
 
 def test_several_images_are_numbered(workplace: Path, tiny_bundle: Path) -> None:
@@ -113,6 +133,7 @@ def test_options_of_sdxl_reach_it(workplace: Path, bundle_cache: Path) -> None:
 def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: Path) -> None:
     given = {
         "negative_prompt": "a tree",
+        "preset": "tcd",
         "timestep_spacing": "trailing",
         "guidance_scale": 3.0,
         "strength": 0.9,
@@ -293,6 +314,17 @@ def test_samplers_and_bundles_are_listed(tiny_bundle: Path, monkeypatch: pytest.
     monkeypatch.setenv("INPAINTRT_ENGINES", str(tiny_bundle.parent))
     assert "dpmpp_2m_karras" in _run("samplers").stdout.split()
     assert tiny_bundle.name in _run("bundles").stdout.split()
+
+
+def test_presets_are_listed_with_their_sources() -> None:
+    listed = _run("presets").stdout
+    for preset in PRESETS.values():
+        assert f" {preset.name} " in listed
+        assert all(source in listed for source in preset.sources)
+    assert "--timesteps 999,749,499,249" in listed
+    assert "--timestep-spacing trailing" in listed
+    assert "--eta 0.3" in listed
+    assert "4, no other" in listed
 
 
 def test_version_and_help() -> None:

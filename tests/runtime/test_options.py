@@ -50,6 +50,8 @@ def test_defaults_fill_in_what_is_not_given() -> None:
         ("sigmas", [[1.0, 0.0]]),
         ("timestep_spacing", "karras"),
         ("timestep_spacing", 1),
+        ("preset", "lightning"),
+        ("preset", 7),
         ("guidance_scale", float("nan")),
         ("guidance_scale", float("-inf")),
         ("guidance_scale", 10**400),

@@ -1,4 +1,4 @@
-"""`inpaintrt inspect`, `samplers` and `bundles`: what there is."""
+"""`inpaintrt inspect`, `samplers`, `presets` and `bundles`: what there is."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from inpaintrt.bundle import Build, FusedLora, Manifest, TensorSpec, load_manifest, verify_files
+from inpaintrt.presets import PRESETS, Preset
 from inpaintrt.samplers import sampler_names
 from inpaintrt.store import find_bundle, list_bundles
 
-__all__ = ["bundles", "inspect", "samplers"]
+__all__ = ["bundles", "inspect", "presets", "samplers"]
 
 _MEGABYTE = 1e6
 _WIDTH_OF_FILES = 200
@@ -25,9 +26,7 @@ def inspect(bundle: str) -> None:
     folder = find_bundle(bundle)
     manifest = load_manifest(folder)
     verify_files(manifest, folder)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH_OF_FILES
+    console = _wide_console()
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
@@ -43,9 +42,48 @@ def samplers() -> None:
 
 
 @click.command()
+def presets() -> None:
+    """List the presets for few-step checkpoints and LoRAs, with the sources of their numbers."""
+    table = Table("preset", "for", "families", "sampler", "steps", "guidance", "more")
+    sources = Table("preset", "paper", Column("model card or guide", overflow="fold"), title="sources")
+    for preset in PRESETS.values():
+        table.add_row(
+            preset.name,
+            preset.purpose,
+            ", ".join(preset.families),
+            preset.scheduler or "the checkpoint's own",
+            f"{preset.num_inference_steps}{', no other' if preset.exact else ''}",
+            f"{preset.guidance_scale:g}",
+            _more(preset),
+        )
+        sources.add_row(preset.name, *preset.sources)
+    _wide_console().print(table, sources, sep="\n")
+
+
+def _more(preset: Preset) -> str:
+    """What a preset sets beside sampler, steps and guidance, as options of `inpaintrt run`."""
+    parts = []
+    if preset.eta is not None:
+        parts.append(f"--eta {preset.eta:g}")
+    if preset.timestep_spacing is not None:
+        parts.append(f"--timestep-spacing {preset.timestep_spacing}")
+    if preset.timesteps is not None:
+        parts.append(f"--timesteps {','.join(f'{timestep:g}' for timestep in preset.timesteps)}")
+    return "\n".join(parts) or "-"
+
+
+@click.command()
 def bundles() -> None:
     """List the bundles in the engine stores."""
     click.echo("\n".join(list_bundles()))
+
+
+def _wide_console() -> Console:
+    """A console that does not break the lines of tables in files and pipes."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
+    return console
 
 
 def _summary(manifest: Manifest, folder: str) -> Table:

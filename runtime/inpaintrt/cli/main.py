@@ -48,6 +48,7 @@ for _command in (
     doctor.doctor,
     inspect.inspect,
     inspect.samplers,
+    inspect.presets,
     inspect.bundles,
 ):
     app.add_command(_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inpaintrt.errors import InputError, ParameterError, PromptError
-from inpaintrt.options import Options
+from inpaintrt.options import Options, step_count
 from inpaintrt.request import Request, make_request
 from inpaintrt_server.http.context import Context
 from inpaintrt_server.http.refusals import ImageTooLargeError
@@ -42,7 +42,7 @@ def make_bounded_request(
 def _check_bounds(request: Request, upload: Upload | None, context: Context) -> None:
     settings = context.settings
     _check_prompts(request, settings)
-    parameter, steps = _steps(request.options)
+    parameter, steps = step_count(request.options)
     _check("there are too many steps", steps, settings.max_steps, "steps", parameter)
     results = len(request.prompts)
     what = "too many results are asked for"
@@ -50,16 +50,6 @@ def _check_bounds(request: Request, upload: Upload | None, context: Context) -> 
     if upload is not None:
         _check_canvas(request, upload, settings)
     _check_run(request, upload, context)
-
-
-def _steps(options: Options) -> tuple[str, int]:
-    """The option that says how many steps there are, and their number."""
-    timesteps, sigmas = options["timesteps"], options["sigmas"]
-    if timesteps is not None:
-        return "timesteps", len(timesteps)
-    if sigmas is not None:
-        return "sigmas", len(sigmas) - 1
-    return "num_inference_steps", options["num_inference_steps"]
 
 
 def _check_prompts(request: Request, settings: ServerSettings) -> None:
