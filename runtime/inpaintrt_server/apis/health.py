@@ -9,9 +9,10 @@ from typing import Any, get_args
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from inpaintrt.presets import presets_for
 from inpaintrt.request import Task
 from inpaintrt.samplers import sampler_names
 from inpaintrt_server.http.api import Api
@@ -33,6 +34,23 @@ class StateBody(BaseModel):
     log: str | None = Field(None, description="Why lines of the log are lost; absent where none are.")
 
 
+class PresetBody(BaseModel):
+    """A preset for few-step checkpoints and LoRAs: the options that it sets, and where they are from."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str = Field(description="The value of the field `preset`.")
+    purpose: str = Field(description="The files that it is for.")
+    scheduler: str | None = Field(description="Null for the checkpoint's own.")
+    num_inference_steps: int
+    guidance_scale: float
+    eta: float | None
+    timestep_spacing: str | None
+    timesteps: list[float] | None
+    exact: bool = Field(description="Whether the files are for this number of steps alone.")
+    sources: list[str]
+
+
 class InfoBody(BaseModel):
     """What the server is."""
 
@@ -45,6 +63,7 @@ class InfoBody(BaseModel):
     vae_scale_factor: int = Field(description="Height and width of a run are multiples of it.")
     default_sampler: str
     samplers: list[str]
+    presets: list[PresetBody] = Field(description="Those for checkpoints of this kind.")
     slots: int
     queue: int
     mode: str
@@ -108,8 +127,10 @@ def _state(status: str) -> JSONResponse:
 async def info(request: Request) -> InfoBody:
     """Bundle, backend, samplers and limits."""
     context = context_of(request)
-    settings, manifest = context.settings, context.service.stages.manifest
+    settings, stages = context.settings, context.service.stages
+    manifest = stages.manifest
     height, width = manifest.architecture.native_resolution
+    presets = presets_for(stages.family.name, guidance_embedding=stages.takes_guidance_scale)
     names = (
         "request_timeout",
         "max_connections",
@@ -125,6 +146,7 @@ async def info(request: Request) -> InfoBody:
         vae_scale_factor=manifest.architecture.vae_scale_factor,
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
+        presets=[PresetBody.model_validate(preset) for preset in presets],
         slots=settings.slots,
         queue=settings.queue,
         mode=settings.mode,

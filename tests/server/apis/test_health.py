@@ -4,6 +4,7 @@ import httpx
 from fastapi import FastAPI
 
 from inpaintrt.loading import LoadedBundle
+from inpaintrt.presets import PRESETS, presets_for
 from inpaintrt.samplers import sampler_names
 from inpaintrt_server.application import make_application
 from inpaintrt_server.batching.service import BatchingService, BatchingSettings
@@ -35,6 +36,21 @@ def test_information(server: str, application: FastAPI) -> None:
     assert answer["native_size"] == [128, 128]
     assert answer["vae_scale_factor"] == 8
     assert answer["samplers"] == list(sampler_names())
+    presets = {preset.pop("name"): preset for preset in answer["presets"]}
+    assert list(presets) == [preset.name for preset in presets_for("sd", guidance_embedding=False)]
+    assert presets["tcd"]["eta"] == PRESETS["tcd"].eta
+    assert presets["hyper-sd-4step"]["exact"] is True
+    assert presets["sd-turbo"] == {
+        "purpose": PRESETS["sd-turbo"].purpose,
+        "scheduler": None,
+        "num_inference_steps": 1,
+        "guidance_scale": 0.0,
+        "eta": None,
+        "timestep_spacing": "trailing",
+        "timesteps": None,
+        "exact": False,
+        "sources": list(PRESETS["sd-turbo"].sources),
+    }
     assert answer["limits"]["max_body"] == settings.max_body
     assert answer["formats"] == ["PNG", "JPEG", "WebP"]
     assert answer["uptime"] >= 0

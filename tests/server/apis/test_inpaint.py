@@ -241,6 +241,26 @@ def test_sigmas_give_the_image_that_the_pipeline_gives(client: httpx.Client, dem
     assert lists["sigmas"].items() >= {"minItems": 2, "maxItems": 201}.items()
 
 
+def test_a_preset_gives_the_image_that_the_pipeline_gives(client: httpx.Client, demo: LoadedBundle) -> None:
+    form = {name: value for name, value in FORM.items() if name != "num_inference_steps"}
+    form |= {"preset": "hyper-sd-4step", "guidance_scale": "1.5"}
+    answer = client.post("/v1/inpaint", data=form, files=files())
+    assert answer.status_code == 200, answer.text
+    used = {"preset": "hyper-sd-4step", "scheduler": "ddim", "num_inference_steps": 4, "guidance_scale": 1.5}
+    assert _metadata(answer.content).items() >= {**used, "timestep_spacing": "trailing"}.items()
+    expected = InpaintPipeline(demo)(
+        str(FORM["prompt"]),
+        SCENE.image,
+        SCENE.mask,
+        scheduler="ddim",
+        timestep_spacing="trailing",
+        num_inference_steps=4,
+        guidance_scale=1.5,
+        seed=7,
+    )
+    assert largest_difference(opened(answer.content), expected.images[0]) <= 1
+
+
 def test_a_data_url_is_base64(client: httpx.Client) -> None:
     body = as_json(image=f"data:image/png;base64,{base64_of(SCENE.image)}")
     assert client.post("/v1/inpaint", json=body).status_code == 200

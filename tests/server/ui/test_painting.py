@@ -211,6 +211,28 @@ def test_every_option_reaches_the_server(recorded_page: Page, forms: Forms) -> N
     expect(page.locator("#result-summary")).to_contain_text("136 x 144")
 
 
+def test_a_preset_is_shown_and_sent(recorded_page: Page, forms: Forms) -> None:
+    page = recorded_page
+    open_example(page)
+    paint_middle(page)
+    fill_in(page)
+    page.get_by_label("Preset for few-step models").select_option("hyper-sd-2step")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
+    expect(page.get_by_label("Guidance scale", exact=True)).to_have_value("0")
+    expect(page.get_by_label("Sampler", exact=True)).to_have_value("ddim")
+    finish(page)
+    sent = {name: forms[0][name] for name in ("preset", "num_inference_steps", "guidance_scale", "scheduler")}
+    assert sent == {
+        "preset": b"hyper-sd-2step",
+        "num_inference_steps": b"2",
+        "guidance_scale": b"0",
+        "scheduler": b"ddim",
+    }
+    page.get_by_label("Preset for few-step models").select_option("")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("20")
+    expect(page.get_by_label("Sampler", exact=True)).to_have_value("")
+
+
 def test_margins_need_no_mask_and_the_original_lies_inside(
     recorded_page: Page, forms: Forms, tmp_path: Path
 ) -> None:

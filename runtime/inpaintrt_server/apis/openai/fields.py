@@ -57,6 +57,12 @@ class ImageFields(BaseModel):
     steps: int | None = Field(None, ge=1, description="Steps of the sampler.")
     guidance_scale: float = Field(7.5, ge=0, le=50, description="How strongly the prompt is followed.")
     scheduler: str | None = Field(None, max_length=_LONGEST_NAME, description="A sampler, as in /info.")
+    preset: str | None = Field(
+        None,
+        max_length=_LONGEST_NAME,
+        description="A preset, as in /info; `steps`, `guidance_scale` and `scheduler` go before it, and "
+        "`quality` changes nothing then.",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -46,10 +46,9 @@ def generation_options(fields: GenerationFields) -> Options:
 def _options(fields: ImageFields, size: tuple[int, int] | None, strength: float | None) -> Options:
     """Prompts of more than one window are joined, not cut."""
     width, height = size or (None, None)
-    return Options(
+    options = Options(
         negative_prompt=fields.negative_prompt,
-        num_inference_steps=_STEPS.get(fields.quality, _MAX_STEPS) if fields.steps is None else fields.steps,
-        guidance_scale=fields.guidance_scale,
+        preset=fields.preset,
         strength=strength,
         num_images_per_prompt=fields.n,
         seed=fields.seed,
@@ -58,6 +57,13 @@ def _options(fields: ImageFields, size: tuple[int, int] | None, strength: float 
         height=height,
         long_prompts="windows",
     )
+    if fields.steps is not None:
+        options["num_inference_steps"] = fields.steps
+    elif fields.preset is None:
+        options["num_inference_steps"] = _STEPS.get(fields.quality, _MAX_STEPS)
+    if fields.preset is None or "guidance_scale" in fields.model_fields_set:
+        options["guidance_scale"] = fields.guidance_scale
+    return options
 
 
 def _sides(size: str) -> tuple[int, int] | None:

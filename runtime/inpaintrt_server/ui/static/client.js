@@ -13,6 +13,15 @@ const KEY = "inpaintrt-api-key";
  */
 
 /**
+ * @typedef {object} Preset What a few-step checkpoint or LoRA was published with.
+ * @property {string} name
+ * @property {string} purpose The files that it is for.
+ * @property {string | null} scheduler Null for the checkpoint's own.
+ * @property {number} num_inference_steps
+ * @property {number} guidance_scale
+ */
+
+/**
  * @typedef {object} Info
  * @property {string} bundle
  * @property {string} checkpoint
@@ -20,6 +29,7 @@ const KEY = "inpaintrt-api-key";
  * @property {number} vae_scale_factor What the sides of a run are multiples of.
  * @property {string} default_sampler
  * @property {string[]} samplers
+ * @property {Preset[]} presets Those for checkpoints of this kind.
  * @property {string[]} formats Of images and masks.
  * @property {Limits} limits
  */

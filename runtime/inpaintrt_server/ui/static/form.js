@@ -12,6 +12,7 @@ const MARGINS = ["margin_left", "margin_top", "margin_right", "margin_bottom"];
 /** Fields that are sent as they are, where they are not empty. */
 const PLAIN_FIELDS = [
   "negative_prompt",
+  "preset",
   "num_inference_steps",
   "guidance_scale",
   "scheduler",
@@ -31,6 +32,8 @@ const FIELDS_OF_MASKS = ["mask_blur", "mask_grow"];
 export class Form {
   element = byId("form", HTMLFormElement);
   #native = [0, 0];
+  /** @type {import("./client.js").Preset[]} */
+  #presets = [];
 
   /** @param {string} messages Id of the element that says what is wrong. */
   constructor(messages) {
@@ -38,6 +41,7 @@ export class Form {
     for (const slider of this.element.querySelectorAll("input[data-for]")) {
       connect(/** @type {HTMLInputElement} */ (slider), this.#input);
     }
+    this.#field("preset").addEventListener("change", () => this.#fillInPreset());
     this.#input("seed").addEventListener("input", () => (this.#input("random_seed").checked = false));
   }
 
@@ -70,7 +74,7 @@ export class Form {
    *
    * @param {import("./client.js").Info} info
    */
-  adapt({ samplers, default_sampler: own, limits, native_size: native, vae_scale_factor: factor }) {
+  adapt({ samplers, presets, default_sampler: own, limits, native_size: native, vae_scale_factor: factor }) {
     this.#native = native;
     for (const [index, name] of SIZE.entries()) {
       const side = this.#input(name);
@@ -90,6 +94,20 @@ export class Form {
     const list = byId("scheduler", HTMLSelectElement);
     const ownName = `The checkpoint's own (${own.replace(/Scheduler$/, "")})`;
     list.replaceChildren(new Option(ownName, ""), ...samplers.map((name) => new Option(name)));
+    this.#presets = presets;
+    const choices = presets.map(({ name, purpose }) => new Option(`${name}: ${purpose}`, name));
+    byId("preset", HTMLSelectElement).replaceChildren(new Option("None", ""), ...choices);
+  }
+
+  /** Show what the chosen preset sets; without one the page's own values. */
+  #fillInPreset() {
+    const preset = this.#presets.find(({ name }) => name === this.#field("preset").value);
+    for (const name of /** @type {const} */ (["num_inference_steps", "guidance_scale"])) {
+      const number = this.#input(name);
+      number.value = preset === undefined ? number.defaultValue : String(preset[name]);
+      number.dispatchEvent(new Event("input"));
+    }
+    this.#field("scheduler").value = preset?.scheduler ?? "";
   }
 
   /** @throws {PageError} A field is not valid; the first such one is named. */

@@ -20,6 +20,7 @@ def fields(**given: Any) -> EditFields:
 def test_defaults_are_the_pipelines() -> None:
     assert edit_options(fields(), SQUARE) == Options(
         negative_prompt=None,
+        preset=None,
         num_inference_steps=50,
         guidance_scale=7.5,
         strength=None,
@@ -42,6 +43,14 @@ def test_defaults_are_the_pipelines() -> None:
         ({"quality": "low", "steps": "8"}, {"num_inference_steps": 8}),
         ({"strength": "0", "guidance_scale": "0"}, {"strength": 0.0, "guidance_scale": 0.0}),
         ({"negative_prompt": "fog", "scheduler": "ddim"}, {"negative_prompt": "fog", "scheduler": "ddim"}),
+        (
+            {"preset": "tcd", "quality": "high"},
+            {"preset": "tcd", "num_inference_steps": None, "guidance_scale": None, "scheduler": None},
+        ),
+        (
+            {"preset": "tcd", "steps": "8", "guidance_scale": "1.5", "scheduler": "lcm"},
+            {"preset": "tcd", "num_inference_steps": 8, "guidance_scale": 1.5, "scheduler": "lcm"},
+        ),
         ({"size": "auto"}, {"width": None, "height": None}),
         ({"size": "128x128"}, {"width": None, "height": None}),
         ({"size": "256x256"}, {"width": 256, "height": 256}),
