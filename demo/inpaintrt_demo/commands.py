@@ -85,6 +85,33 @@ def evaluate(source: Path, report: Path, checkpoint: Path | None, cases: int) ->
 
 
 @demo.command()
+@click.argument("checkpoint", type=_PATH)
+@click.option("--output", "-o", type=_PATH, required=True, help="LoRA to write, as .safetensors.")
+@_work_option
+def distill(checkpoint: Path, output: Path, work: Path) -> None:
+    """Train a LoRA with which CHECKPOINT paints in a few steps, or go on with a stopped training."""
+    import torch
+
+    from inpaintrt_demo.distillation import distill
+
+    torch.set_num_threads(1)  # small operations gain nothing from more
+    distill(checkpoint, work, output)
+
+
+@demo.command("few-steps")
+@click.argument("bundle")
+@click.option("--lora", type=_PATH, help="A LoRA that `distill` wrote.")
+@click.option("--steps", type=click.IntRange(min=1), default=4, show_default=True, help="How few.")
+@_cases_option
+def few_steps(bundle: str, lora: Path | None, steps: int, cases: int) -> None:
+    """Measure in how many masked places BUNDLE paints what prompts say in a few steps."""
+    from inpaintrt_demo.evaluation import few_steps
+
+    for name, share in few_steps(bundle, lora, steps, cases).items():
+        click.echo(f"{name}: {share:.2f}")
+
+
+@demo.command()
 @click.argument("source", type=_PATH)
 @click.option("--output", "-o", type=_PATH, required=True, help="PNG file to write.")
 @_cases_option

@@ -132,8 +132,9 @@ class DenoiserObjective:
         """Return the loss of samples drawn with the generator."""
         pool = self.data.pool
         picks = torch.randint(len(pool.masked), (count,), generator=generator)
-        clean = self.sample_latents(pool.image[picks // pool.masks_per_image], generator)
-        masked = self.sample_latents(pool.masked[picks], generator)
+        scaling = self.data.scaling
+        clean = sample_latents(pool.image[picks // pool.masks_per_image], scaling, generator)
+        masked = sample_latents(pool.masked[picks], scaling, generator)
         mask = pool.mask[picks].float()
         timestep = torch.randint(1000, (count,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
@@ -144,11 +145,6 @@ class DenoiserObjective:
         error = self.run(self.modules, *inputs) - wanted
         weight = snr_weight(signal) * (mask + OUTSIDE_WEIGHT * (1 - mask))
         return (error.square() * weight).mean()
-
-    def sample_latents(self, moments: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw scaled latents from mean and standard deviation."""
-        mean, deviation = moments.float().chunk(2, dim=1)
-        return (mean + deviation * torch.randn(mean.shape, generator=generator)) * self.data.scaling
 
     def draw_tokens(self, picks: Tensor, generator: torch.Generator) -> Tensor:
         """Return the captions' tokens, some replaced by those of the empty caption."""
@@ -168,6 +164,12 @@ class DenoiserObjective:
                 sample.to(self.device), timestep.to(self.device), tokens.to(self.device)
             )
         return predicted.float().cpu()
+
+
+def sample_latents(moments: Tensor, scaling: float, generator: torch.Generator) -> Tensor:
+    """Draw scaled latents from mean and standard deviation."""
+    mean, deviation = moments.float().chunk(2, dim=1)
+    return (mean + deviation * torch.randn(mean.shape, generator=generator)) * scaling
 
 
 def snr_weight(signal: Tensor) -> Tensor:

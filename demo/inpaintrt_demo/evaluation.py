@@ -15,8 +15,8 @@ from PIL import Image
 
 from inpaintrt_demo.autoencoder import rebuild
 from inpaintrt_demo.cases import Case, evaluation_cases
-from inpaintrt_demo.classifier import Classifier, random_example
-from inpaintrt_demo.painters import Job, Painter
+from inpaintrt_demo.classifier import Classifier, load_classifier, random_example
+from inpaintrt_demo.painters import Job, Painter, RuntimePainter
 from inpaintrt_demo.world import (
     COLOR_NAMES,
     COLORED,
@@ -170,6 +170,27 @@ def evaluate(
 def found_in(classifier: Classifier, images: Sequence[Image.Image], cases: Sequence[Case]) -> float:
     """Return the share of cases whose object is found."""
     return found_share(classifier, images, [case.mask for case in cases], [case.thing for case in cases])
+
+
+def few_steps(bundle: str | Path, lora: Path | None, steps: int, count: int) -> dict[str, float]:
+    """Return the shares found by a bundle in all steps and in few, and with a LoRA for few steps."""
+    classifier, cases = load_classifier(), evaluation_cases(count)
+    undistilled = RuntimePainter(bundle)
+    trailing = RuntimePainter(bundle, scheduler="ddim", timestep_spacing="trailing")
+    runs = {
+        f"{STEPS} steps": (undistilled, GUIDANCE, STEPS),
+        f"{steps} steps": (undistilled, GUIDANCE, steps),
+        f"{steps} steps, ddim, trailing": (trailing, GUIDANCE, steps),
+        f"{steps} steps, ddim, trailing, without guidance": (trailing, 1.0, steps),
+    }
+    if lora is not None:
+        painter = RuntimePainter(bundle, [lora], preset="lcm-lora")
+        runs[f"{steps} steps, {lora.name}, without guidance"] = (painter, 1.0, steps)
+    jobs = jobs_of(cases)
+    return {
+        name: found_in(classifier, painter.paint(jobs, guidance, number), cases)
+        for name, (painter, guidance, number) in runs.items()
+    }
 
 
 def found_by_kind(

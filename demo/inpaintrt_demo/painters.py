@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Unpack
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
 from PIL import Image
 
-from inpaintrt import InpaintPipeline
+from inpaintrt import InpaintPipeline, Options
+from inpaintrt.lora import LoraSource
 
 BATCH = 10
 
@@ -47,11 +48,7 @@ class DiffusersPainter:
     @classmethod
     def from_checkpoint(cls, folder: Path) -> "DiffusersPainter":
         """Load a checkpoint folder in float32."""
-        return cls(
-            StableDiffusionInpaintPipeline.from_pretrained(
-                folder, safety_checker=None, torch_dtype=torch.float32
-            )
-        )
+        return cls(StableDiffusionInpaintPipeline.from_pretrained(folder, safety_checker=None))
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
         """Return the repainted images, unmasked pixels as they were."""
@@ -82,23 +79,25 @@ class RuntimePainter:
 
     name = "inpaintrt"
 
-    def __init__(self, bundle: Path) -> None:
-        self.pipeline = InpaintPipeline.from_bundle(bundle)
+    def __init__(
+        self, bundle: Path | str, loras: Sequence[LoraSource] = (), **options: Unpack[Options]
+    ) -> None:
+        self.pipeline = InpaintPipeline.from_bundle(bundle, loras=loras)
+        self.options = options
 
     def paint(self, jobs: Sequence[Job], guidance: float, steps: int) -> list[Image.Image]:
         """Return the repainted images, unmasked pixels as they were."""
         return [self._paint_one(job, guidance, steps) for job in jobs]
 
     def _paint_one(self, job: Job, guidance: float, steps: int) -> Image.Image:
-        result = self.pipeline(
-            prompt=job.prompt,
-            negative_prompt=job.negative,
-            image=job.image,
-            mask_image=job.mask,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            seed=job.seed,
-        )
+        options: Options = {
+            **self.options,
+            "negative_prompt": job.negative,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "seed": job.seed,
+        }
+        result = self.pipeline(job.prompt, job.image, job.mask, **options)
         return result.images[0]
 
 
