@@ -45,6 +45,7 @@ class InfoBody(BaseModel):
     vae_scale_factor: int = Field(description="Height and width of a run are multiples of it.")
     default_sampler: str
     samplers: list[str]
+    loras: list[str] = Field(description="LoRAs that requests can choose.")
     slots: int
     queue: int
     mode: str
@@ -125,6 +126,7 @@ async def info(request: Request) -> InfoBody:
         vae_scale_factor=manifest.architecture.vae_scale_factor,
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
+        loras=list(context.service.loras.names),
         slots=settings.slots,
         queue=settings.queue,
         mode=settings.mode,

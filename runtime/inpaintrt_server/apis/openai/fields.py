@@ -37,7 +37,9 @@ class ImageFields(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint.")
-    model: str | None = Field(None, max_length=_LONGEST_NAME, description="The bundle's name, or `auto`.")
+    model: str | None = Field(
+        None, max_length=_LONGEST_NAME, description="A name of /v1/models, or `auto` for the bundle."
+    )
     n: int = Field(1, ge=1, le=10, description="Images to make.")
     quality: Literal["auto", "low", "medium", "high", "standard", "hd"] = Field(
         "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
@@ -57,6 +59,7 @@ class ImageFields(BaseModel):
     steps: int | None = Field(None, ge=1, description="Steps of the sampler.")
     guidance_scale: float = Field(7.5, ge=0, le=50, description="How strongly the prompt is followed.")
     scheduler: str | None = Field(None, max_length=_LONGEST_NAME, description="A sampler, as in /info.")
+    lora: str | None = Field(None, max_length=_LONGEST_NAME, description="A LoRA, as in /info.")
 
     @model_validator(mode="before")
     @classmethod

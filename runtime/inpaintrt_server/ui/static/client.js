@@ -20,6 +20,7 @@ const KEY = "inpaintrt-api-key";
  * @property {number} vae_scale_factor What the sides of a run are multiples of.
  * @property {string} default_sampler
  * @property {string[]} samplers
+ * @property {string[]} loras LoRAs that a request may choose.
  * @property {string[]} formats Of images and masks.
  * @property {Limits} limits
  */

@@ -15,6 +15,7 @@ const PLAIN_FIELDS = [
   "num_inference_steps",
   "guidance_scale",
   "scheduler",
+  "lora",
   "num_images_per_prompt",
 ];
 const FIELDS_OF_MASKS = ["mask_blur", "mask_grow"];
@@ -70,7 +71,7 @@ export class Form {
    *
    * @param {import("./client.js").Info} info
    */
-  adapt({ samplers, default_sampler: own, limits, native_size: native, vae_scale_factor: factor }) {
+  adapt({ samplers, default_sampler: own, loras, limits, native_size: native, vae_scale_factor: factor }) {
     this.#native = native;
     for (const [index, name] of SIZE.entries()) {
       const side = this.#input(name);
@@ -90,6 +91,9 @@ export class Form {
     const list = byId("scheduler", HTMLSelectElement);
     const ownName = `The checkpoint's own (${own.replace(/Scheduler$/, "")})`;
     list.replaceChildren(new Option(ownName, ""), ...samplers.map((name) => new Option(name)));
+    byId("lora-choice", HTMLElement).hidden = loras.length === 0;
+    const choice = byId("lora", HTMLSelectElement);
+    choice.replaceChildren(new Option("None", ""), ...loras.map((name) => new Option(name)));
   }
 
   /** @throws {PageError} A field is not valid; the first such one is named. */
