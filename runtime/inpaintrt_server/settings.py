@@ -127,8 +127,8 @@ class ServerSettings(BaseSettings):
     lora_memory: int | None = Field(
         default=None,
         ge=1,
-        description="Bytes that networks with LoRAs may take in memory; default: a quarter of the memory "
-        "that is available at the start, and at least what the largest LoRA needs.",
+        description="Bytes that networks with LoRAs may take in memory; default: what the largest LoRA "
+        "needs, and on a CPU at least a quarter of the memory that is available at the start.",
     )
     mode: Mode = Field(
         default="continuous", description="How requests are batched; the others are for comparison."

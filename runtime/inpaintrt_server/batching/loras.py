@@ -124,6 +124,11 @@ class LoraLibrary:
         )
         return exported + sum(each.changed_bytes for each in sets)
 
+    @property
+    def largest(self) -> int:
+        """Bytes that the largest name alone takes; 0 where there is none."""
+        return max((self.nbytes(self.choose_one(name)) for name in self.names), default=0)
+
     def load(self, choice: LoraChoice) -> LoadedBundle:
         """The bundle with the LoRAs of a choice; what they do not change is shared with the bundle itself.
 

@@ -63,8 +63,8 @@ class BatchingSettings:
         image_cache: Bytes of encoded images that are kept.
         memory_budget: Bytes that runs of the engines may take beside their weights, of all slots together;
             None for half of what the machine has.
-        lora_memory: Bytes that models with LoRAs may take in memory; None for a quarter of what the machine
-            has, and at least the largest LoRA alone.
+        lora_memory: Bytes that models with LoRAs may take; None for what the largest LoRA alone needs, and on
+            a CPU at least a quarter of what the machine has.
         faults: Failures of a stage in a row after which the engine counts as lost.
 
     Raises:
@@ -203,19 +203,18 @@ class BatchingService:
         return StepEngine(stages, slots=settings.slots, row_buckets=settings.row_buckets, tokens=window)
 
     def _make_models(self, available: int | None) -> Models:
-        largest = max(
-            (self.loras.nbytes(self.loras.choose_one(name)) for name in self.loras.names), default=0
-        )
-        default = max((available or 0) // _SHARE_OF_LORAS, largest)
         # On a GPU another thread must not allocate memory while launches are being recorded.
-        beside = isinstance(self.stages.engines["denoiser"], UsesHostMemory)
+        on_host = isinstance(self.stages.engines["denoiser"], UsesHostMemory)
+        limit = self.settings.lora_memory
+        if limit is None:
+            limit = max((available or 0) // _SHARE_OF_LORAS if on_host else 0, self.loras.largest)
         return Models(
             self._base,
             self.loras,
             make=self._make_model,
-            limit=default if self.settings.lora_memory is None else self.settings.lora_memory,
+            limit=limit,
             commands=self._commands,
-            pool=self._loader if beside else None,
+            pool=self._loader if on_host else None,
             observer=self._observer,
         )
 

@@ -302,13 +302,13 @@ def test_a_client_is_told_to_come_back_where_there_is_no_memory(
     demo: LoadedBundle, offered: LoraFiles
 ) -> None:
     settings = BatchingSettings(slots=2, lora_memory=11_500_000)
+    long = as_json(lora="style", num_inference_steps=900, scheduler="ddim", stream=True)
     with (
         BatchingService(demo, settings, loras=offered) as service,
-        serving(make_application(service, ServerSettings())) as address,
+        serving(make_application(service, ServerSettings(max_steps=1000))) as address,
         httpx.Client(base_url=address, timeout=60) as http,
     ):
-        body = as_json(lora="style", num_inference_steps=200, num_images_per_prompt=8, stream=True)
-        with http.stream("POST", "/v1/inpaint", json=body) as running:
+        with http.stream("POST", "/v1/inpaint", json=long) as running:
             lines = running.iter_lines()
             assert next(lines) == "event: started"
             refused = http.post("/v1/inpaint", json=as_json(lora="words"))
