@@ -90,7 +90,7 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     CancelledError: (CLIENT_CLOSED_REQUEST, "cancelled"),
     EngineError: (500, "engine_failed"),
     EngineMemoryError: (503, "out_of_memory"),
-    ModelLoadError: (500, "model_failed"),
+    ModelLoadError: (503, "model_failed"),
     ModelBusyError: (503, "model_busy"),
     EngineLostError: (503, "engine_lost"),
     DrainingError: (503, "draining"),
