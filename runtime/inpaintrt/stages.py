@@ -40,6 +40,8 @@ class Stages:
     Args:
         loaded: Manifest, engines and tokenizer.
         prompt_cache: Windows of prompts whose embeddings are kept.
+        prompts: Encodes prompts in the place of an encoder of its own: that of another bundle with the same
+            text encoders.
 
     Attributes:
         manifest: The bundle's manifest.
@@ -53,11 +55,13 @@ class Stages:
         PlanError: The engines were built for sizes that have none in common.
     """
 
-    def __init__(self, loaded: LoadedBundle, *, prompt_cache: int = 256) -> None:
+    def __init__(
+        self, loaded: LoadedBundle, *, prompt_cache: int = 256, prompts: TextEncoding | None = None
+    ) -> None:
         self.manifest = loaded.manifest
         self.engines = loaded.engines
         self.family = FAMILIES[self.manifest.family]
-        self.prompts = TextEncoding(loaded, cache_size=prompt_cache)
+        self.prompts = TextEncoding(loaded, cache_size=prompt_cache) if prompts is None else prompts
         self._vae = Vae(
             self.engines["vae_encoder"],
             self.engines["vae_decoder"],

@@ -7,6 +7,8 @@ InpaintError
     │   └── DrainingError       the server is stopping
     ├── DeadlineError           the request's time is over
     ├── CancelledError          the client gave the request up
+    ├── ModelBusyError          there is no memory for the model beside those in use; try again
+    ├── ModelLoadError          the model cannot be loaded
     └── EngineLostError         the engine is gone; the process has to be started again
 """
 
@@ -19,6 +21,8 @@ __all__ = [
     "DeadlineError",
     "DrainingError",
     "EngineLostError",
+    "ModelBusyError",
+    "ModelLoadError",
     "QueueFullError",
     "RefusedError",
     "ServerError",
@@ -60,6 +64,14 @@ class DeadlineError(ServerError):
 
 class CancelledError(ServerError):
     """The client gave the request up."""
+
+
+class ModelBusyError(ServerError):
+    """There is no memory for a model beside those that are in use."""
+
+
+class ModelLoadError(ServerError):
+    """A model cannot be loaded; the log has the reason."""
 
 
 class EngineLostError(ServerError):

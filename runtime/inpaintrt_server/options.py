@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inpaintrt_server.settings import RENAMED, ServerSettings
+from inpaintrt_server.settings import RENAMED, REPEATABLE, ServerSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -32,7 +32,10 @@ def _option(name: str, field: FieldInfo, *, hidden: bool = False) -> click.Optio
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=about, hidden=hidden)
     about = f"{field.description}{_default(field.default)}"
     # Texts, whatever the type: the settings check flags and the environment in the same way.
-    return click.Option([flag], metavar=_metavar(field), default=None, help=about, hidden=hidden)
+    multiple = name in REPEATABLE
+    return click.Option(
+        [flag], metavar=_metavar(field), multiple=multiple, default=None, help=about, hidden=hidden
+    )
 
 
 def _default(value: object) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,18 +17,30 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inpaintrt.backends import DEFAULT_BACKEND
 from inpaintrt.errors import ParameterError
+from inpaintrt.lora import parse_lora
 from inpaintrt.options import current_names
 from inpaintrt_server.batching.scheduler import Mode
 from inpaintrt_server.batching.service import BatchingSettings
 
-__all__ = ["ENVIRONMENT_PREFIX", "RENAMED", "ServerSettings", "current_settings", "read_settings"]
+__all__ = [
+    "ENVIRONMENT_PREFIX",
+    "RENAMED",
+    "REPEATABLE",
+    "ServerSettings",
+    "current_settings",
+    "read_settings",
+]
 
 ENVIRONMENT_PREFIX = "INPAINTRT_"
 
 RENAMED: Mapping[str, str] = MappingProxyType({"picture_cache": "image_cache"})
 """Former names of settings that still work in this version, and the names of today."""
 
+REPEATABLE = ("lora",)
+"""Settings whose flags may be given more than once."""
+
 _MEBIBYTE = 1024 * 1024
+_LORA_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def _pairs(value: object) -> object:
@@ -42,6 +57,24 @@ def _scalar(text: str) -> bool | int | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def _loras(value: object) -> object:
+    """`style=a.safetensors:0.8,style=b.safetensors`, or a list of such entries, as files by name."""
+    if isinstance(value, Mapping):
+        return value
+    entries = [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    named: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+    for entry in entries if isinstance(entries, list | tuple) else [entries]:
+        name, sign, file = str(entry).strip().partition("=")
+        path, scale = parse_lora(file)
+        if not (sign and path and math.isfinite(scale) and _LORA_NAME.fullmatch(name)):
+            raise ValueError(
+                "LoRAs look like this: style=style.safetensors:0.8, where the name has letters, digits, "
+                "dots, dashes and underscores, at most 64"
+            )
+        named[name].append((path, scale))
+    return {name: tuple(files) for name, files in named.items()}
 
 
 def _numbers(value: object) -> object:
@@ -85,6 +118,17 @@ class ServerSettings(BaseSettings):
     row_buckets: Annotated[tuple[int, ...] | None, NoDecode, BeforeValidator(_numbers)] = Field(
         default=None,
         description="Numbers of UNet rows that a step is padded to, such as 1,2,4,8; default: no padding.",
+    )
+    lora: Annotated[dict[str, tuple[tuple[str, float], ...]], NoDecode, BeforeValidator(_loras)] = Field(
+        default={},
+        description="A LoRA file that requests may choose by name, as NAME=FILE:SCALE; may be given more "
+        "than once. Files of one name are applied together. In the variable, commas separate the files.",
+    )
+    lora_memory: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bytes that networks with LoRAs may take in memory; default: what the largest LoRA "
+        "needs, and on a CPU at least a quarter of the memory that is available at the start.",
     )
     mode: Mode = Field(
         default="continuous", description="How requests are batched; the others are for comparison."
@@ -156,7 +200,7 @@ class ServerSettings(BaseSettings):
         """What concerns batching."""
         names = (
             *("slots", "queue", "row_buckets", "mode", "workers"),
-            *("prompt_cache", "image_cache", "memory_budget"),
+            *("prompt_cache", "image_cache", "memory_budget", "lora_memory"),
         )
         return BatchingSettings(**{name: getattr(self, name) for name in names})
 

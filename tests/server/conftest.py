@@ -20,6 +20,7 @@ from inpaintrt_server.http.metrics import Metrics
 from inpaintrt_server.logs import JsonFormatter
 from inpaintrt_server.serving import server_config
 from inpaintrt_server.settings import ServerSettings
+from server.loras import LoraPaths, make_loras
 
 Serve = Callable[[FastAPI], str]
 
@@ -74,6 +75,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def demo() -> LoadedBundle:
     """The demo bundle, loaded once."""
     return load_bundle("demo", backend_options={"threads": 1})
+
+
+@pytest.fixture(scope="session")
+def lora_paths(tmp_path_factory: pytest.TempPathFactory) -> LoraPaths:
+    """LoRA files for the demo bundle."""
+    return make_loras(tmp_path_factory.mktemp("loras"))
 
 
 @pytest.fixture(scope="session")

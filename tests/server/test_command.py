@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from inpaintrt.cli import app
 from inpaintrt.errors import InpaintError
 from server.conftest import wait_until
+from server.loras import LoraPaths
 from server.raw import connected
 from server.uploads import as_json
 
@@ -197,6 +198,18 @@ def test_the_environment_sets_options_and_the_log_is_json(start: Start) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.address)
 
 
+def test_loras_are_loaded_before_the_server_is_ready(start: Start, lora_paths: LoraPaths) -> None:
+    given = ("--lora", f"style={lora_paths.style}:0.8", "--lora", f"style={lora_paths.words}")
+    server = start(*given, "--lora", f"detail={lora_paths.detail}")
+    assert httpx.get(f"{server.address}/info").json()["loras"] == ["style", "detail"]
+    loaded = [line["lora"] for line in server.lines("LoRAs loaded")]
+    assert loaded == ["style", "detail"]
+    body = as_json(lora="style")
+    assert httpx.post(f"{server.address}/v1/inpaint", json=body, timeout=60).status_code == 200
+    server.signal(signal.SIGTERM)
+    assert server.status() == 0
+
+
 def test_a_former_name_of_an_option_works_and_is_logged(start: Start) -> None:
     server = start("--picture-cache", "0", environment={"INPAINTRT_PICTURE_CACHE": "1"})
     lines = server.lines("the option")
@@ -231,6 +244,29 @@ def test_what_cannot_work_is_told_before_it_starts(tmp_path: Path) -> None:
     assert "onnxruntime" in _refused("demo", "--port", "0", "--backend", "abacus")
     assert "threads" in _refused("demo", "--port", "0", "--backend-options", "speed=9")
     assert "No such file" in _refused("demo", "--port", "0", "--api-key-file", str(tmp_path / "absent"))
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_loras_that_cannot_be_applied_are_told_before_it_starts(
+    tmp_path: Path, lora_paths: LoraPaths
+) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(lora_paths.style.read_bytes()[:-1])
+    own = ("demo", "--port", "0", "--backend-options", "threads=1")
+    assert "NAME=FILE:SCALE" in CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
+    assert "look like this" in _refused(*own, "--lora", str(damaged))
+    assert "not a whole .safetensors file" in _refused(*own, "--lora", f"style={damaged}")
+    assert "No such file" in _refused(*own, "--lora", "style=absent.safetensors")
+    given = ("--lora", f"style={lora_paths.style}", "--lora-memory", "1000")
+    assert "--lora-memory" in _refused(*own, *given)
+
+
+def test_a_lora_that_cannot_be_applied_ends_the_process_in_plain_text(tmp_path: Path) -> None:
+    arguments = ["serve", "demo", "--port", "0", "--lora", "style=absent.safetensors"]
+    result = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "the LoRA file cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.usefixtures("same_signals")

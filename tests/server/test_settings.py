@@ -32,6 +32,14 @@ def test_every_option_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
         "forwarded_allow_ips": ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")),
         "request_timeout": ("2.5", 2.5),
         "mode": ("one-at-a-time", "one-at-a-time"),
+        "lora": (
+            "style=a.safetensors:0.8, words=/b=c.safetensors,style=d:e.safetensors:-1",
+            {
+                "style": (("a.safetensors", 0.8), ("d:e.safetensors", -1.0)),
+                "words": (("/b=c.safetensors", 1.0),),
+            },
+        ),
+        "lora_memory": ("1000", 1000),
     }
     for name, (text, _) in values.items():
         monkeypatch.setenv(f"INPAINTRT_{name.upper()}", text)
@@ -59,6 +67,12 @@ def test_every_option_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
         ("keep_alive", "0"),
         ("forwarded_allow_ips", "proxy.example.org"),
         ("forwarded_allow_ips", "*,10.0.0.1"),
+        ("lora", "style"),
+        ("lora", "style="),
+        ("lora", "=a.safetensors"),
+        ("lora", "a style=a.safetensors"),
+        ("lora", "style=a.safetensors:inf"),
+        ("lora_memory", "0"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_names(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -74,6 +88,19 @@ def test_a_wrong_value_is_told_with_its_names(monkeypatch: pytest.MonkeyPatch, n
         read_settings({name: text})
 
 
+def test_loras_are_given_one_by_one_and_an_empty_variable_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("style=a.safetensors", "words=b,c.safetensors:0.5", "style=d.safetensors:2")
+    assert read_settings({"lora": flags}).lora == {
+        "style": (("a.safetensors", 1.0), ("d.safetensors", 2.0)),
+        "words": (("b,c.safetensors", 0.5),),
+    }
+    assert list(read_settings({"lora": ("b=x", "a=y")}).lora) == ["b", "a"]
+    monkeypatch.setenv("INPAINTRT_LORA", " ")
+    assert read_settings().lora == {}
+    with pytest.raises(ParameterError, match="lora"):
+        read_settings({"lora": 7})
+
+
 def test_a_batch_setting_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ParameterError, match="row_buckets"):
         assert read_settings({"row_buckets": "0"}).batching
@@ -87,6 +114,7 @@ def test_a_batch_setting_that_does_not_fit_is_refused() -> None:
         ("workers", 1.5, "an integer from 1"),
         ("prompt_cache", True, "an integer from 0"),
         ("memory_budget", 0, "an integer from 1 or None"),
+        ("lora_memory", 0, "an integer from 1 or None"),
         ("mode", "sometimes", "'continuous', 'one-at-a-time' or 'whole-batches'"),
         ("row_buckets", (), "a non-empty list with each item an integer from 1 or None"),
         ("row_buckets", (1, 0), "a non-empty list with each item an integer from 1 or None"),

@@ -11,7 +11,7 @@ from inpaintrt.lora.loras import (
     open_loras,
     parse_lora,
 )
-from inpaintrt.lora.patching import PADDED, Weights, changed_weights, find_changes
+from inpaintrt.lora.patching import PADDED, Weights, changed_bytes, changed_weights, find_changes
 
 __all__ = [
     "PADDED",
@@ -21,6 +21,7 @@ __all__ = [
     "LoraFile",
     "LoraSource",
     "Weights",
+    "changed_bytes",
     "changed_weights",
     "check_components",
     "describe_loras",

@@ -6,6 +6,7 @@ field 5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ class Initializer:
     file: Path
     offset: int
     external: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its values, in its own type."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> NDArray[np.float32]:
         """Its values in float32."""

@@ -16,7 +16,7 @@ from inpaintrt.lora.changes import Change
 from inpaintrt.lora.initializers import Initializer, read_initializers
 from inpaintrt.lora.loras import Lora, check_components
 
-__all__ = ["PADDED", "Weights", "changed_weights", "find_changes"]
+__all__ = ["PADDED", "Weights", "changed_bytes", "changed_weights", "find_changes"]
 
 Weights = Mapping[str, NDArray[Any]]
 """New values of initializers, by name, in the graph's own dtypes and layouts."""
@@ -69,15 +69,43 @@ def changed_weights(
     }
 
 
-def _change(folder: Path, manifest: Manifest, build: Build, loras: Sequence[Lora]) -> Weights:
-    component, exported = build.component, manifest.exported[build.component]
+def changed_bytes(folder: Path, manifest: Manifest, loras: Sequence[Lora]) -> int:
+    """Bytes of the exported weights that LoRAs change; no weight is read.
+
+    Args:
+        folder: The bundle.
+        manifest: Its manifest.
+        loras: Any number of LoRAs; what several of them change counts once.
+
+    Raises:
+        LoraMismatchError: A LoRA changes what the networks do not have.
+        LoraFileError: A LoRA's factors are not those of one kind.
+    """
+    check_components(loras, list(manifest.exported))
+    total = 0
+    for component in {component for lora in loras for component in lora.components}:
+        exported = manifest.exported[component]
+        _check_places(manifest, exported)
+        stored = read_initializers(folder / exported.file)
+        changes = find_changes(loras, component, list(exported.weights))
+        places = {place for parameter in changes if (place := _find_place(exported, parameter))}
+        total += sum(stored[place].nbytes for place in places)
+    return total
+
+
+def _check_places(manifest: Manifest, exported: Build) -> None:
     if not exported.weights:
         raise LoraMismatchError(
-            f"the bundle {manifest.name!r} does not say where the weights of its {component} lie",
+            f"the bundle {manifest.name!r} does not say where the weights of its {exported.component} lie",
             received="a bundle made by an older inpaintrt, or by `inpaintrt import-onnx`",
             expected="a bundle exported by this version",
             hint="export the checkpoint again with `inpaintrt export`",
         )
+
+
+def _change(folder: Path, manifest: Manifest, build: Build, loras: Sequence[Lora]) -> Weights:
+    component, exported = build.component, manifest.exported[build.component]
+    _check_places(manifest, exported)
     stored = read_initializers(folder / exported.file)
     targets = stored if build.file == exported.file else read_initializers(folder / build.file)
     weights: dict[str, NDArray[Any]] = {}

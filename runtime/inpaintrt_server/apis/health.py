@@ -64,6 +64,7 @@ class InfoBody(BaseModel):
     default_sampler: str
     samplers: list[str]
     presets: list[PresetBody] = Field(description="Those for checkpoints of this kind.")
+    loras: list[str] = Field(description="LoRAs that requests can choose.")
     slots: int
     queue: int
     mode: str
@@ -147,6 +148,7 @@ async def info(request: Request) -> InfoBody:
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         presets=[PresetBody.model_validate(preset) for preset in presets],
+        loras=list(context.service.loras.names),
         slots=settings.slots,
         queue=settings.queue,
         mode=settings.mode,

@@ -49,12 +49,13 @@ async def inpaint(request: Request) -> Response:
     with admission(request) as admitted:
         context, accept = admitted.context, request.headers.get("accept", "")
         asked, image, mask = await parse_inpaint(await read_body(request, InpaintJson), accept, context)
+        loras = context.service.loras.choose_one(asked.fields.lora)
         wanted = make_bounded_request(context, asked.fields.prompt, asked.options, image, mask)
         parameters = asked.parameters(context.service.stages.manifest.name)
         parameters["guidance_scale"] = wanted.guidance.scale
         texts = [parameters_text(parameters, seed) for seed in wanted.seeds]
         output = Output(asked.fields.output_format, asked.fields.output_quality, texts)
-        running = admitted.start_job(wanted, asked.previews)
+        running = admitted.start_job(wanted, asked.previews, loras)
         if asked.answer == "events":
             return running.stream(output, translator(asked), event_of_problem)
         return respond(asked, await running.result(output))

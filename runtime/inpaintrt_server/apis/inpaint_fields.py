@@ -121,6 +121,7 @@ class InpaintFields(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint.")
+    lora: str | None = Field(default=None, description="A LoRA of the server, by a name of /info.")
     output_format: OutputFormat = Field(default="png", description="File type of the results.")
     output_quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="Of JPEG and WebP.")
     response_format: Literal["image", "json"] | None = Field(
@@ -192,7 +193,8 @@ class Asked(NamedTuple):
 
     def parameters(self, bundle: str) -> dict[str, object]:
         """What the metadata of files says beside the seed, as `inpaintrt run` writes it."""
-        return {"bundle": bundle, "prompt": self.fields.prompt, **self.options}
+        lora = {} if self.fields.lora is None else {"lora": self.fields.lora}
+        return {"bundle": bundle, **lora, "prompt": self.fields.prompt, **self.options}
 
 
 async def parse_inpaint(

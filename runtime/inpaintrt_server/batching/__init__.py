@@ -12,11 +12,13 @@ from inpaintrt_server.batching.events import (
     Started,
     Stepped,
 )
+from inpaintrt_server.batching.loras import NO_LORAS, LoraChoice, LoraFiles
 from inpaintrt_server.batching.scheduler import Mode
 from inpaintrt_server.batching.service import BatchingService, BatchingSettings, Snapshot
 from inpaintrt_server.batching.task import Job
 
 __all__ = [
+    "NO_LORAS",
     "BatchingService",
     "BatchingSettings",
     "Event",
@@ -25,6 +27,8 @@ __all__ = [
     "Job",
     "JobTimings",
     "Listener",
+    "LoraChoice",
+    "LoraFiles",
     "Mode",
     "NullObserver",
     "Observer",

@@ -1,4 +1,4 @@
-"""The denoiser's engine in the server: groups of results that share steps, and when it counts as lost."""
+"""The denoiser's engine in the server: its steps, what fits into one, and when it counts as lost."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ import numpy as np
 from inpaintrt.conditioning import named, row_shape
 from inpaintrt.denoiser import Entry, Program, Slots, row_bucket
 from inpaintrt.errors import EngineInputError, EngineRunError
-from inpaintrt.flow import Batch
 from inpaintrt.samplers import compile_table
 from inpaintrt.stages import Stages
-from inpaintrt_server.batching.memory import MemoryBudget
-from inpaintrt_server.batching.task import Task
 from inpaintrt_server.errors import EngineLostError
 
-__all__ = ["EngineStage", "Faults", "Group", "GroupKey", "Groups", "StepEngine"]
+__all__ = ["EngineStage", "Faults", "GroupKey", "StepEngine"]
 
 EngineStage: TypeAlias = Literal["encode", "step", "decode"]
 
@@ -27,7 +24,7 @@ _ROWS_OF_A_SLOT = 2  # with guidance
 
 
 class GroupKey(NamedTuple):
-    """What results must have in common to share a step.
+    """What results of one model must have in common to share a step.
 
     Attributes:
         latent_shape: `(channels, h, w)`.
@@ -205,117 +202,3 @@ def _lost(what: str, error: Exception) -> EngineLostError:
         received=f"{type(error).__name__}: {error}",
         hint="start the server again",
     )
-
-
-class Group(Batch[Task]):
-    """Results of one image size and one length of prompts, which step together.
-
-    Args:
-        slots: Their slots.
-        area: Latent pixels of a result.
-        charged: What the group begins with, see `Groups`.
-    """
-
-    def __init__(self, slots: Slots, area: int, charged: float) -> None:
-        super().__init__(slots)
-        self.area = area
-        self.charged = charged
-
-    @property
-    def rows(self) -> int:
-        """The maximum number of UNet rows that a step may need."""
-        return sum(task.rows for task, _ in self.assignments.values())
-
-    def rows_now(self) -> int:
-        """UNet rows of the next step."""
-        return sum(task.rows_now(result) for task, result in self.assignments.values())
-
-    def tasks(self) -> tuple[Task, ...]:
-        """The tasks of this group, each once."""
-        return tuple(dict.fromkeys(task for task, _ in self.assignments.values()))
-
-
-class Groups:
-    """All groups, which take turns, so that every request is slowed down by the same factor.
-
-    A step is charged with its image's size, whoever shares it, and the group that was charged least is
-    next. So while a large image does one step, one of a quarter of its size does four, which is also how
-    they would relate if each had the device for itself; and nobody waits for more than a few steps of others.
-    A group that comes begins with the lowest charge of those that are there.
-
-    Args:
-        engine: What runs the steps.
-        budget: The memory that the steps of all groups may take together.
-
-    Attributes:
-        capacity: Results that may be in flight, in all groups together.
-    """
-
-    def __init__(self, engine: StepEngine, budget: MemoryBudget) -> None:
-        self._engine = engine
-        self._budget = budget
-        self.capacity = engine.slots
-        self._groups: dict[GroupKey, Group] = {}
-
-    def __len__(self) -> int:
-        return len(self._groups)
-
-    @property
-    def active(self) -> int:
-        """Results in flight."""
-        return sum(len(group.assignments) for group in self._groups.values())
-
-    def join(self, task: Task) -> bool:
-        """Assign a slot to the next result of a task; False if it has to wait for one, or for memory.
-
-        Raises:
-            EngineInputError: The engine was built for less, or for other sizes.
-            EngineError: The engine failed.
-        """
-        key = GroupKey.of(task.entries[0])
-        if self.active >= self.capacity or not self._has_memory(key, task.rows):
-            return False
-        group = self._groups.get(key)
-        if group is None:
-            group = self._open(key, task.rows)
-        elif not self._engine.takes(key, group.rows + task.rows):
-            return False
-        group.join(task)
-        self._groups[key] = group
-        return True
-
-    def _has_memory(self, key: GroupKey, rows: int) -> bool:
-        """Whether a result may run beside the others; what has passed `MemoryBudget.check` may run alone."""
-        taken = sum(self._memory(other, group.rows) for other, group in self._groups.items())
-        return not self._groups or self._budget.fits(taken + self._memory(key, rows))
-
-    def _memory(self, key: GroupKey, rows: int) -> float:
-        _, height, width = key.latent_shape
-        return self._budget.step(rows, height * width * self._engine.pixels)
-
-    def _open(self, key: GroupKey, rows: int) -> Group:
-        self._engine.check(key, rows)
-        _, height, width = key.latent_shape
-        lowest_charge = min((other.charged for other in self._groups.values()), default=0.0)
-        return Group(self._engine.open(key.latent_shape), height * width, lowest_charge)
-
-    def next(self) -> Group | None:
-        """The group that steps next, and charge it; None if nobody is in flight."""
-        if not self._groups:
-            return None
-        group = min(self._groups.values(), key=lambda group: group.charged)
-        group.charged += group.area
-        return group
-
-    def drop(self, group: Group) -> None:
-        """Drop a group with whoever is in it, without reading its slots, which may be lost."""
-        group.assignments.clear()
-        self.drop_ended()
-
-    def drop_ended(self) -> None:
-        """Free the slots of requests that are over, and drop groups that are empty."""
-        for group in self._groups.values():
-            for slot, (task, _) in tuple(group.assignments.items()):
-                if task.over:
-                    group.leave(slot)
-        self._groups = {key: group for key, group in self._groups.items() if group.assignments}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -267,6 +267,18 @@ class Observer(Protocol):
         """A request has ended."""
         ...
 
+    def chosen(self, loras: Sequence[str]) -> None:
+        """A request that chooses these LoRAs, by the names that the server has for them, was submitted."""
+        ...
+
+    def loaded(self, loras: Sequence[str], seconds: float) -> None:
+        """A model with these LoRAs was loaded."""
+        ...
+
+    def dropped(self, loras: Sequence[str]) -> None:
+        """A model with these LoRAs has left the memory to make room for another."""
+        ...
+
 
 class NullObserver:
     """Does nothing."""
@@ -284,6 +296,15 @@ class NullObserver:
         """Do nothing."""
 
     def ended(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+    def chosen(self, loras: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def loaded(self, loras: Sequence[str], seconds: float) -> None:
+        """Do nothing."""
+
+    def dropped(self, loras: Sequence[str]) -> None:
         """Do nothing."""
 
 

@@ -10,7 +10,7 @@ from inpaintrt.bundle import Activations, Architecture
 from inpaintrt.errors import ParameterError
 from inpaintrt.request import Request
 
-__all__ = ["MemoryBudget"]
+__all__ = ["MemoryBudget", "megabytes"]
 
 # Of networks that were not measured: more than Stable Diffusion 1.5 takes with attention as matrices.
 _UNMEASURED = {
@@ -61,8 +61,8 @@ class MemoryBudget:
         if limit is not None and limit < minimum:
             raise ParameterError(
                 "the memory budget is too small for one result of the checkpoint's native size",
-                received=f"{_megabytes(limit)} for all slots",
-                expected=f"at least {_megabytes(minimum)}",
+                received=f"{megabytes(limit)} for all slots",
+                expected=f"at least {megabytes(minimum)}",
                 hint="raise --memory-budget, or leave it out",
             )
         self.limit = limit
@@ -104,12 +104,13 @@ class MemoryBudget:
         if self.limit is not None and needed > self.limit:
             raise ParameterError(
                 "the size to run at needs more memory than this server gives",
-                received=f"{pixels} pixels, which take about {_megabytes(needed)}",
-                expected=f"at most {_megabytes(self.limit)}",
+                received=f"{pixels} pixels, which take about {megabytes(needed)}",
+                expected=f"at most {megabytes(self.limit)}",
                 hint="ask for a smaller height and width, or start the server with a larger --memory-budget",
                 parameter="height",
             )
 
 
-def _megabytes(amount: float) -> str:
+def megabytes(amount: float) -> str:
+    """An amount of memory for people."""
     return f"{amount / _MEBIBYTE:.1f} MiB"

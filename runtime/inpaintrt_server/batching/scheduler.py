@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from inpaintrt.denoiser import nonfinite_error
 from inpaintrt.errors import EngineError, EngineInputError, EngineRunError, InpaintError, ParameterError
 from inpaintrt.flow import Stage
-from inpaintrt_server.batching.engine import EngineStage, Faults, Group, Groups, StepEngine
+from inpaintrt_server.batching.background import BackgroundWork, OnError, Work
+from inpaintrt_server.batching.engine import EngineStage, Faults, StepEngine
 from inpaintrt_server.batching.events import CommandQueue, Observer
+from inpaintrt_server.batching.groups import Group, Groups
 from inpaintrt_server.batching.memory import MemoryBudget
+from inpaintrt_server.batching.models import Models
 from inpaintrt_server.batching.task import Task
 
 __all__ = ["Counts", "Mode", "Scheduler"]
@@ -24,81 +26,8 @@ __all__ = ["Counts", "Mode", "Scheduler"]
 logger = logging.getLogger(__name__)
 
 Mode: TypeAlias = Literal["continuous", "whole-batches", "one-at-a-time"]
-OnError: TypeAlias = Callable[[Task, EngineStage, Exception], None]
 
 _NEWEST_STEP = 0.3
-
-
-class Work(NamedTuple):
-    """Work of the engine for a task; each `next` of `pieces` is short beside a step."""
-
-    task: Task
-    stage: EngineStage
-    pieces: Iterator[None]
-
-
-class BackgroundWork:
-    """What the engine's thread does between steps: two lanes, served alternately, first come, first served.
-
-    Args:
-        faults: Counts what works.
-        on_error: Gets what a piece raises; the rest of its work is dropped.
-
-    Attributes:
-        preprocessing: Encoding of prompts and images.
-        postprocessing: Decoding of results and previews.
-    """
-
-    def __init__(self, faults: Faults, on_error: OnError) -> None:
-        self._faults = faults
-        self._on_error = on_error
-        self.preprocessing: deque[Work] = deque()
-        self.postprocessing: deque[Work] = deque()
-        self._postprocessing_next = True
-
-    def __bool__(self) -> bool:
-        return bool(self.preprocessing or self.postprocessing)
-
-    def run(self, seconds: float) -> None:
-        """Do pieces for some time: one at least, and no new one once the time is over."""
-        ends = time.monotonic() + seconds
-        while self and self._piece() and time.monotonic() < ends:
-            pass
-
-    def drop_ended(self) -> None:
-        """Drop the work of requests that are over."""
-        for lane in (self.preprocessing, self.postprocessing):
-            kept = [work for work in lane if not work.task.over]
-            lane.clear()
-            lane.extend(kept)
-
-    def _piece(self) -> bool:
-        """Do one piece; False if there was none."""
-        lanes = [self.preprocessing, self.postprocessing]
-        if self._postprocessing_next:
-            lanes.reverse()
-        self._postprocessing_next = not self._postprocessing_next
-        for lane in lanes:
-            while lane:
-                if self._advance(lane):
-                    return True
-        return False
-
-    def _advance(self, lane: deque[Work]) -> bool:
-        """Do a piece of a lane's first work, which leaves when done; False if its request is over."""
-        task, stage, pieces = lane[0]
-        if task.over:
-            lane.popleft()
-            return False
-        try:
-            next(pieces)
-        except StopIteration:
-            lane.popleft()
-            self._faults.succeeded(stage)
-        except Exception as error:  # noqa: BLE001 - handed on
-            lane.popleft()
-            self._on_error(task, stage, error)
-        return True
 
 
 class SlotAllocator:
@@ -181,13 +110,14 @@ class Counts:
 class Scheduler:
     """Moves requests from stage to stage. All of it belongs to the engine's thread, but for `counts`.
 
-    A tick: run the commands of other threads, drop requests that are over, have others prepared, fill free
-    slots, do one step of one group, then encode and decode for as long as a step takes. So steps get about
-    half of the engine's time at least, and encoding and decoding half of it if they need so much.
+    A tick: run the commands of other threads, drop requests that are over, give others their models and have
+    them prepared, fill free slots, do one step of one group, then encode and decode for as long as a step
+    takes. So steps get about half of the engine's time at least, and encoding and decoding half of it if they
+    need so much.
 
     Args:
-        engine: Runs the steps.
-        budget: The memory that they may take.
+        models: What runs requests.
+        budget: The memory that their steps may take.
         commands: From other threads.
         pool: Prepares images.
         mode: When requests may join.
@@ -202,7 +132,7 @@ class Scheduler:
 
     def __init__(
         self,
-        engine: StepEngine,
+        models: Models,
         *,
         budget: MemoryBudget,
         commands: CommandQueue,
@@ -212,13 +142,14 @@ class Scheduler:
         fault_limit: int,
         observer: Observer,
     ) -> None:
-        self._engine = engine
+        self._models = models
         self._commands = commands
         self._pool = pool
         self._ahead = ahead
         self._observer = observer
+        engine = models.base.engine
         self.faults = Faults(engine.probe, fault_limit)
-        self._groups = Groups(engine, budget)
+        self._groups = Groups(engine.slots, budget)
         self._allocator = SlotAllocator(self._groups, mode, self._fail)
         self._background = BackgroundWork(self.faults, self._fail)
         self._tasks: dict[Task, None] = {}
@@ -239,6 +170,7 @@ class Scheduler:
             self._commands.wait(self._seconds_to_deadline())
         self._commands.run()
         self._drop_ended()
+        self._assign_models()
         self._start_preparing()
         self._allocator.fill(self._tasks)
         self._count()
@@ -281,8 +213,23 @@ class Scheduler:
             self._background.drop_ended()
             self._groups.drop_ended()
 
+    def _assign_models(self) -> None:
+        """Give new requests their models, which may have to be loaded first."""
+        wanted = {task.loras for task in self._tasks}
+        for task in self._tasks:
+            if task.has_model or task.over:
+                continue
+            try:
+                model = self._models.find(task.loras, wanted)
+            except InpaintError as error:
+                task.fail(error)
+            else:
+                if model is not None:
+                    task.use(model)
+        self._models.forget_failures()
+
     def _start_preparing(self) -> None:
-        waiting = [task for task in self._tasks if task.stage is Stage.WAITING]
+        waiting = [task for task in self._tasks if task.stage is Stage.WAITING and task.has_model]
         ahead = sum(1 for task in self._tasks if Stage.PREPARING <= task.stage <= Stage.READY)
         for task in waiting[: max(self._ahead - ahead, 0)]:
             task.enter(Stage.PREPARING)
@@ -314,7 +261,7 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001 - logged, and handed to all in the step
             self._step_failed(group, error)
             return
-        self._measure(time.perf_counter() - started, rows)
+        self._measure(time.perf_counter() - started, rows, group.engine)
         self.faults.succeeded("step")
         for task in nonfinite:
             logger.error("the network gives no finite values for %s", task.id, extra=_ids(task))
@@ -338,10 +285,10 @@ class Scheduler:
         self._drop_ended()
         self.faults.failed("step", error)
 
-    def _measure(self, seconds: float, rows: int) -> None:
+    def _measure(self, seconds: float, rows: int, engine: StepEngine) -> None:
         weight = _NEWEST_STEP if self._step_seconds else 1.0
         self._step_seconds += weight * (seconds - self._step_seconds)
-        bucket = self._engine.bucket(rows)
+        bucket = engine.bucket(rows)
         self.counts.steps += 1
         self.counts.rows += rows
         self.counts.padded_rows += bucket

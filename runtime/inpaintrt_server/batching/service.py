@@ -13,6 +13,7 @@ from typing import Annotated, Self, TypeAlias
 
 from msgspec import Meta
 
+from inpaintrt.backends import UsesHostMemory
 from inpaintrt.errors import ParameterError
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.request import Request
@@ -30,7 +31,9 @@ from inpaintrt_server.batching.events import (
     Outcome,
 )
 from inpaintrt_server.batching.image_cache import ImageCache
+from inpaintrt_server.batching.loras import NO_LORAS, LoraChoice, LoraFiles, LoraLibrary
 from inpaintrt_server.batching.memory import MemoryBudget
+from inpaintrt_server.batching.models import Model, Models
 from inpaintrt_server.batching.scheduler import Mode, Scheduler
 from inpaintrt_server.batching.task import Job, Task
 from inpaintrt_server.errors import DrainingError, EngineLostError
@@ -41,6 +44,7 @@ __all__ = ["BatchingService", "BatchingSettings", "Snapshot"]
 logger = logging.getLogger(__name__)
 
 _Positive: TypeAlias = Annotated[int, Meta(ge=1)]
+_SHARE_OF_LORAS = 4
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class BatchingSettings:
         image_cache: Bytes of encoded images that are kept.
         memory_budget: Bytes that runs of the engines may take beside their weights, of all slots together;
             None for half of what the machine has.
+        lora_memory: Bytes that models with LoRAs may take; None for what the largest LoRA alone needs, and on
+            a CPU at least a quarter of what the machine has.
         faults: Failures of a stage in a row after which the engine counts as lost.
 
     Raises:
@@ -73,6 +79,7 @@ class BatchingSettings:
     prompt_cache: int = 256
     image_cache: int = 64 * 2**20
     memory_budget: int | None = None
+    lora_memory: int | None = None
     faults: int = 3
 
     def __post_init__(self) -> None:
@@ -86,6 +93,7 @@ class BatchingSettings:
         ):
             checked(name, getattr(self, name), Annotated[int, Meta(ge=minimum)])
         checked("memory_budget", self.memory_budget, _Positive | None)
+        checked("lora_memory", self.lora_memory, _Positive | None)
         checked("row_buckets", self.row_buckets, Annotated[list[_Positive], Meta(min_length=1)] | None)
         checked("mode", self.mode, Mode)
 
@@ -97,7 +105,7 @@ class Snapshot:
     Attributes:
         slots: Results that are denoised at the same time, at most.
         active: Slots that are taken.
-        groups: Image sizes (and lengths of prompts) among them.
+        groups: Models, image sizes and lengths of prompts among them.
         outstanding: Requests that hold a permit, from admission to their end.
         capacity: Permits there are.
         queued: Requests that were submitted and have no slot yet.
@@ -107,8 +115,10 @@ class Snapshot:
         steps: Steps done since the start.
         rows: UNet rows in them.
         padded_rows: The same, padded to buckets.
-        cache_hits: For each cache.
-        cache_misses: For each cache.
+        lora_models: Models with LoRAs that are in memory.
+        lora_bytes: Bytes that they take.
+        cache_hits: For each cache; embeddings of text encoders with LoRAs are not counted.
+        cache_misses: The same.
     """
 
     slots: int
@@ -123,41 +133,54 @@ class Snapshot:
     steps: int = 0
     rows: int = 0
     padded_rows: int = 0
+    lora_models: int = 0
+    lora_bytes: int = 0
     cache_hits: Mapping[Cache, int] = field(default_factory=dict)
     cache_misses: Mapping[Cache, int] = field(default_factory=dict)
 
 
 class BatchingService:
-    """Serves requests with one bundle, as many at a time as there are slots.
+    """Serves requests with one bundle and its LoRAs, as many at a time as there are slots.
 
     Any thread may call any method. One thread of its own runs the engines; a few others read images and put
-    results into them. The engines stay open when the service is closed: they belong to the caller.
+    results into them, and one loads models. The bundle's own engines stay open when the service is closed:
+    they belong to the caller.
 
     Args:
         loaded: The bundle.
         settings: How requests are batched.
+        loras: LoRA files by the name that requests choose them by. Each is loaded once before anything else.
         observer: Gets figures of what happens.
 
     Raises:
         EngineInputError: The engine was built for fewer slots.
-        PlanError: The engines were built for sizes that have none in common.
-        ParameterError: The memory budget does not allow one result of the checkpoint's native size.
+        PlanError: The engines were built for sizes that have none in common, or there is no plan with a LoRA.
+        LoraError: A LoRA cannot be read, or cannot be applied.
+        ParameterError: The memory budget does not allow one result of the checkpoint's native size, or that
+            of LoRAs not one of them.
 
     Attributes:
         settings: How requests are batched.
         stages: The bundle's stages.
         budget: What runs may take of the machine's memory.
+        loras: The LoRAs that requests may choose.
     """
 
     def __init__(
-        self, loaded: LoadedBundle, settings: BatchingSettings, *, observer: Observer | None = None
+        self,
+        loaded: LoadedBundle,
+        settings: BatchingSettings,
+        *,
+        loras: LoraFiles | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.settings = settings
         self.stages = Stages(loaded, prompt_cache=settings.prompt_cache)
+        available = available_bytes()
         self.budget = MemoryBudget(
             loaded.engines,
             settings.memory_budget,
-            available=available_bytes(),
+            available=available,
             architecture=loaded.manifest.architecture,
         )
         self._observer = observer or NullObserver()
@@ -165,21 +188,47 @@ class BatchingService:
         self._commands = CommandQueue()
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="inpaintrt-images")
         self._cache = ImageCache(settings.image_cache)
-        self._engine = StepEngine(
-            self.stages,
-            slots=settings.slots,
-            row_buckets=settings.row_buckets,
-            tokens=loaded.manifest.window,
-        )
+        self.loras = LoraLibrary(loaded, loras or {})
+        self._base = Model(NO_LORAS, self.stages, self._step_engine(self.stages))
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="inpaintrt-loader")
+        self._models = self._make_models(available)
         self._scheduler = self._make_scheduler()
         self._thread = Thread(target=self._run, name="inpaintrt-engine", daemon=True)
         self._ready = self._stopping = False
         self._gone: Exception | None = None
+        self._models.preload()
+
+    def _step_engine(self, stages: Stages) -> StepEngine:
+        settings, window = self.settings, stages.manifest.window
+        return StepEngine(stages, slots=settings.slots, row_buckets=settings.row_buckets, tokens=window)
+
+    def _make_models(self, available: int | None) -> Models:
+        # On a GPU another thread must not allocate memory while launches are being recorded.
+        on_host = isinstance(self.stages.engines["denoiser"], UsesHostMemory)
+        limit = self.settings.lora_memory
+        if limit is None:
+            limit = max((available or 0) // _SHARE_OF_LORAS if on_host else 0, self.loras.largest)
+        return Models(
+            self._base,
+            self.loras,
+            make=self._make_model,
+            limit=limit,
+            commands=self._commands,
+            pool=self._loader if on_host else None,
+            observer=self._observer,
+        )
+
+    def _make_model(self, loras: LoraChoice, loaded: LoadedBundle) -> Model:
+        """A model that shares the embeddings of prompts with the bundle where no text encoder is changed."""
+        same = all(loaded.engines[name] is self.stages.engines[name] for name in loaded.tokenizers)
+        prompts = self.stages.prompts if same else None
+        stages = Stages(loaded, prompt_cache=self.settings.prompt_cache, prompts=prompts)
+        return Model(loras, stages, self._step_engine(stages))
 
     def _make_scheduler(self) -> Scheduler:
         settings = self.settings
         return Scheduler(
-            self._engine,
+            self._models,
             budget=self.budget,
             commands=self._commands,
             pool=self._pool,
@@ -210,6 +259,7 @@ class BatchingService:
         listener: Listener,
         *,
         job_id: str,
+        loras: LoraChoice = NO_LORAS,
         deadline: float | None = None,
         preview_steps: int | Collection[int] = (),
     ) -> Job:
@@ -220,6 +270,7 @@ class BatchingService:
             request: What to paint; its images are read later, and what is wrong with them becomes `Failed`.
             listener: Gets its events.
             job_id: Names the request in logs.
+            loras: From `self.loras.choose`.
             deadline: When it has to have done its steps, on the clock of `time.monotonic`; None for any time.
             preview_steps: Steps after which `Stepped` brings previews, or how many steps do, at about equal
                 distances. Each costs a run of the VAE's decoder for each result. The last step brings none,
@@ -235,8 +286,9 @@ class BatchingService:
             )
         task = Task(
             request,
-            self.stages,
+            self._base,
             EventQueue(job_id, listener, self._pool, partial(self._ended, permit)),
+            loras=loras,
             admitted=permit.taken_at,
             deadline=deadline,
             preview_steps=preview_steps,
@@ -245,6 +297,7 @@ class BatchingService:
             observer=self._observer,
         )
         permit.use(self._admission)
+        self._observer.chosen(loras.names)
         self._commands.post(partial(self._scheduler.add, task))
         if self._gone is not None:
             task.fail(self._gone)
@@ -270,8 +323,10 @@ class BatchingService:
         self._commands.wake()
         if self._thread.is_alive():
             self._thread.join()
+        self._loader.shutdown()
         self._end(DrainingError("the server is stopping", hint="ask another one, or try again in a while"))
         self._pool.shutdown()
+        self._models.close()
 
     def _end(self, error: Exception) -> None:
         """Fail every request; those that are submitted later fail because of `_gone`."""
@@ -291,6 +346,8 @@ class BatchingService:
             ready=self._ready and not draining and not lost,
             draining=draining,
             engine_lost=lost,
+            lora_models=self._models.count,
+            lora_bytes=self._models.nbytes,
             cache_hits={"prompts": prompts.hits, "images": self._cache.hits},
             cache_misses={"prompts": prompts.misses, "images": self._cache.misses},
             **vars(counts),
@@ -300,7 +357,7 @@ class BatchingService:
         """The engine's thread."""
         try:
             self._scheduler.faults.check()
-            self._engine.warm_up()
+            self._base.engine.warm_up()
             self._ready = True
             while not self._stopping:
                 self._scheduler.tick()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from inpaintrt.errors import EngineRunError, InputError
 from inpaintrt.flow import Flow, Stage
 from inpaintrt.request import Request
-from inpaintrt.stages import Contexts, Stages
+from inpaintrt.stages import Contexts
 from inpaintrt.vae import LatentDistribution
 from inpaintrt_server.batching.events import (
     Event,
@@ -29,7 +29,9 @@ from inpaintrt_server.batching.events import (
     TimingName,
 )
 from inpaintrt_server.batching.image_cache import ImageCache, content_key
+from inpaintrt_server.batching.loras import LoraChoice
 from inpaintrt_server.batching.memory import MemoryBudget
+from inpaintrt_server.batching.models import Model
 from inpaintrt_server.errors import DeadlineError
 
 __all__ = ["Job", "Task"]
@@ -62,8 +64,9 @@ class Task(Flow):
 
     Args:
         request: What is asked for.
-        stages: The bundle's stages.
+        base: The bundle itself, which knows what samplers and options there are.
         events: Where its events go.
+        loras: What it has chosen; the model comes with `use`.
         admitted: When it got its permit, on the monotonic clock.
         deadline: When it has to have done its steps, on the monotonic clock.
         preview_steps: Steps after which the listener gets previews, asked once after each step, so that what
@@ -71,14 +74,20 @@ class Task(Flow):
         cache: Encoded images.
         budget: Refuses what would take too much memory.
         observer: Gets cache hits and timings.
+
+    Attributes:
+        loras: What it has chosen.
+        model: What runs it.
+        has_model: Whether `model` is that of its choice, so that it may be prepared.
     """
 
     def __init__(
         self,
         request: Request,
-        stages: Stages,
+        base: Model,
         events: EventQueue,
         *,
+        loras: LoraChoice,
         admitted: float,
         deadline: float | None,
         preview_steps: int | Collection[int],
@@ -86,8 +95,11 @@ class Task(Flow):
         budget: MemoryBudget,
         observer: Observer,
     ) -> None:
-        super().__init__(stages, request)
+        super().__init__(base.stages, request)
         self.events = events
+        self.loras = loras
+        self.model = base
+        self.has_model = False
         self.admitted = admitted
         self.deadline = deadline
         self._preview_steps = (
@@ -128,6 +140,11 @@ class Task(Flow):
                 hint="allow more time, or ask for fewer steps",
             )
         )
+
+    def use(self, model: Model) -> None:
+        """Run on a model, from the first stage on."""
+        self._stages = model.stages
+        self.model, self.has_model = model, True
 
     def prepare(self) -> None:
         """Prepare the images; what is wrong with them fails the task, an empty mask finishes it."""

@@ -115,6 +115,7 @@ def _finish(
         "api": record.api.name,
         "status": record.status,
         "code": record.code,
+        "lora": record.lora,
         "seconds": round(seconds, 4),
         "received": record.received,
         "sent": record.sent,

@@ -34,6 +34,8 @@ from inpaintrt_server.errors import (
     DeadlineError,
     DrainingError,
     EngineLostError,
+    ModelBusyError,
+    ModelLoadError,
     QueueFullError,
 )
 from inpaintrt_server.http.refusals import (
@@ -88,6 +90,8 @@ _TABLE: Mapping[type[Exception], tuple[int, str]] = {
     CancelledError: (CLIENT_CLOSED_REQUEST, "cancelled"),
     EngineError: (500, "engine_failed"),
     EngineMemoryError: (503, "out_of_memory"),
+    ModelLoadError: (503, "model_failed"),
+    ModelBusyError: (503, "model_busy"),
     EngineLostError: (503, "engine_lost"),
     DrainingError: (503, "draining"),
     TooManyConnectionsError: (503, "too_many_connections"),
@@ -98,6 +102,7 @@ _INTERNAL = (500, "internal_error")
 _CHALLENGE = 'Basic realm="inpaintrt", Bearer realm="inpaintrt"'
 _RETRY_WHEN_STOPPING = 5
 _RETRY_WHEN_CROWDED = 1
+_RETRY_WHEN_BUSY = 5
 _CLOSE = {"Connection": "close"}
 _LONGEST_VALUE = 2000
 
@@ -187,6 +192,8 @@ def _headers(error: InpaintError) -> Mapping[str, str]:
     match error:
         case QueueFullError():
             return {"Retry-After": str(max(1, round(error.retry_after)))}
+        case ModelBusyError():
+            return {"Retry-After": str(_RETRY_WHEN_BUSY)}
         case DrainingError():
             return {"Retry-After": str(_RETRY_WHEN_STOPPING)}
         case TooManyConnectionsError():

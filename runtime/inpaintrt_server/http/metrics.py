@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -24,9 +24,13 @@ _SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
 
 class Metrics:
-    """Every figure of one server, in a registry of its own. It is the batching service's observer."""
+    """Every figure of one server, in a registry of its own. It is the batching service's observer.
 
-    def __init__(self) -> None:
+    Args:
+        loras: The LoRAs that the server offers, each of which has figures from the start.
+    """
+
+    def __init__(self, loras: Sequence[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "inpaintrt_requests", "HTTP requests.", ["api", "status"], registry=self.registry
@@ -49,6 +53,18 @@ class Metrics:
             "inpaintrt_cache_lookups", "Lookups in caches.", ["cache", "result"], registry=self.registry
         )
         self._ended = Counter("inpaintrt_jobs", "Jobs that are over.", ["result"], registry=self.registry)
+        self._lora_events = Counter(
+            "inpaintrt_lora_events",
+            "What happened to each LoRA: a request chose it, or a model with it was loaded or dropped.",
+            ["lora", "event"],
+            registry=self.registry,
+        )
+        for lora in loras:
+            for event in ("chosen", "loaded", "dropped"):
+                self._lora_events.labels(lora, event)
+        self._load_seconds = self._histogram(
+            "lora_load_seconds", "Loading a model with LoRAs.", _REQUEST_SECONDS
+        )
         ProcessCollector(registry=self.registry)
 
     def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
@@ -76,6 +92,23 @@ class Metrics:
         """A job that is over."""
         self._ended.labels(outcome).inc()
 
+    def chosen(self, loras: Sequence[str]) -> None:
+        """A request that chooses LoRAs."""
+        self._count_loras(loras, "chosen")
+
+    def loaded(self, loras: Sequence[str], seconds: float) -> None:
+        """A model with LoRAs that is now in memory."""
+        self._count_loras(loras, "loaded")
+        self._load_seconds.observe(seconds)
+
+    def dropped(self, loras: Sequence[str]) -> None:
+        """A model with LoRAs that has made room for another."""
+        self._count_loras(loras, "dropped")
+
+    def _count_loras(self, loras: Sequence[str], event: str) -> None:
+        for lora in loras:
+            self._lora_events.labels(lora, event).inc()
+
     def count_request(self, api: str, status: int, seconds: float) -> None:
         """An HTTP request that is over."""
         self._requests.labels(api, str(status)).inc()
@@ -101,7 +134,9 @@ class _State(Collector):
         for name, about, value in (
             ("slots", "Slots there are.", now.slots),
             ("slots_active", "Slots that are taken.", now.active),
-            ("groups", "Image sizes among the active slots.", now.groups),
+            ("groups", "Models and image sizes among the active slots.", now.groups),
+            ("lora_models", "Models with LoRAs in memory.", now.lora_models),
+            ("lora_bytes", "Bytes that models with LoRAs take.", now.lora_bytes),
             ("queue_depth", "Requests that wait for a slot.", now.queued),
             ("places", "Places in the queue and the slots.", now.capacity),
             ("places_taken", "Places that are taken, from admission to the end.", now.outstanding),

@@ -30,6 +30,7 @@ class RequestRecord:
         status: The HTTP status; 0 while there is none.
         code: The code of the problem, where there was one.
         timings: Where the time of its job went, once that is known.
+        lora: The LoRAs that its job uses; None for none.
         received: Bytes of the body that have arrived.
         sent: Bytes of the answer that were handed to the socket.
     """
@@ -40,6 +41,7 @@ class RequestRecord:
     status: int = 0
     code: str | None = None
     timings: JobTimings | None = None
+    lora: str | None = None
     received: int = 0
     sent: int = 0
 

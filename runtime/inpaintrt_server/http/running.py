@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 from inpaintrt.request import Request as PipelineRequest
 from inpaintrt_server.batching.admission import Permit
 from inpaintrt_server.batching.events import Event, Failed, Finished, Started, Stepped
+from inpaintrt_server.batching.loras import NO_LORAS, LoraChoice
 from inpaintrt_server.errors import CancelledError
 from inpaintrt_server.http.answers import Encoded, Output, Previewed, encode_events, encode_images, sse
 from inpaintrt_server.http.context import Context, context_of
@@ -77,7 +78,12 @@ class Admitted:
     record: RequestRecord
     permit: Permit
 
-    def start_job(self, request: PipelineRequest, preview_steps: int | Collection[int] = ()) -> Running:
+    def start_job(
+        self,
+        request: PipelineRequest,
+        preview_steps: int | Collection[int] = (),
+        loras: LoraChoice = NO_LORAS,
+    ) -> Running:
         """Hand a request in, after its body was read to its end.
 
         If the client hangs up, the job is given up, whether its events are read or not.
@@ -85,12 +91,14 @@ class Admitted:
         Args:
             request: From `bounds.make_bounded_request`; its images are bytes, never texts.
             preview_steps: How many previews to make, or after which steps.
+            loras: The LoRAs to use, from `service.loras.choose`.
 
         Raises:
             InputError: The request cannot be served.
             FieldError: The header `X-Request-Timeout` is not a number of seconds.
         """
-        return Running(self, request, preview_steps)
+        self.record.lora = None if loras == NO_LORAS else str(loras)
+        return Running(self, request, preview_steps, loras)
 
     @property
     def deadline(self) -> float:
@@ -121,7 +129,11 @@ class Running:
     """A job that was handed in; see `Admitted.start_job`. Belongs to the event loop that made it."""
 
     def __init__(
-        self, admitted: Admitted, request: PipelineRequest, preview_steps: int | Collection[int]
+        self,
+        admitted: Admitted,
+        request: PipelineRequest,
+        preview_steps: int | Collection[int],
+        loras: LoraChoice,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -131,6 +143,7 @@ class Running:
             request,
             self._hear,
             job_id=admitted.record.id,
+            loras=loras,
             deadline=admitted.deadline,
             preview_steps=preview_steps,
         )

@@ -9,7 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from inpaintrt.errors import EngineRunError, ExportError, InpaintError, InputError, MaskError
-from inpaintrt_server.errors import DrainingError, QueueFullError, ServerError
+from inpaintrt_server.errors import (
+    DrainingError,
+    ModelBusyError,
+    ModelLoadError,
+    QueueFullError,
+    ServerError,
+)
 from inpaintrt_server.http.errors import own_shape, problem_of, respond
 from inpaintrt_server.http.refusals import FieldError, RequestError, UnauthorizedError
 
@@ -67,6 +73,8 @@ def test_headers_say_when_to_come_back_and_which_key_is_asked_for() -> None:
     assert problem_of(QueueFullError("full", retry_after=7.4)).headers["Retry-After"] == "7"
     assert problem_of(QueueFullError("full", retry_after=0.1)).headers["Retry-After"] == "1"
     assert int(problem_of(DrainingError("stopping")).headers["Retry-After"]) > 0
+    assert int(problem_of(ModelBusyError("busy")).headers["Retry-After"]) > 0
+    assert "Retry-After" not in problem_of(ModelLoadError("damaged")).headers
     assert "Bearer" in problem_of(UnauthorizedError("key?")).headers["WWW-Authenticate"]
 
 

@@ -13,8 +13,9 @@ from inpaintrt.options import Options
 from inpaintrt_server.apis.openai.answers import answer
 from inpaintrt_server.apis.openai.fields import EditFields
 from inpaintrt_server.apis.openai.mapping import edit_options
-from inpaintrt_server.apis.openai.models import check_model
+from inpaintrt_server.apis.openai.models import choose_model
 from inpaintrt_server.apis.openai.transparency import read_images
+from inpaintrt_server.batching.loras import LoraChoice
 from inpaintrt_server.http.bodies import checked, read_form
 from inpaintrt_server.http.bounds import make_bounded_request
 from inpaintrt_server.http.context import Context
@@ -32,6 +33,7 @@ class _Edit(NamedTuple):
     """What a form asks for."""
 
     fields: EditFields
+    loras: LoraChoice
     options: Options
     image: Upload
     mask: bytes | None
@@ -43,16 +45,16 @@ async def edit_image(request: Request) -> Response:
     Without any transparency the whole image is changed, if the server has `edits_without_mask` set.
     """
     with admission(request) as admitted:
-        fields, options, image, mask = await _parse(await read_form(request), admitted.context)
+        fields, loras, options, image, mask = await _parse(await read_form(request), admitted.context)
         wanted = make_bounded_request(admitted.context, fields.prompt, options, image, mask)
-        running = admitted.start_job(wanted, fields.partial_images)
+        running = admitted.start_job(wanted, fields.partial_images, loras)
         return await answer(fields, running, "image_edit")
 
 
 async def _parse(form: Form, context: Context) -> _Edit:
     def parse() -> _Edit:
         fields = _fields_of(form)
-        check_model(fields.model, context)
+        loras = choose_model(fields.model, context, fields.lora)
         image, mask = _files_of(form, context.settings.max_pixels)
         images = read_images(
             image.data,
@@ -62,7 +64,7 @@ async def _parse(form: Form, context: Context) -> _Edit:
             max_pixels=context.settings.max_pixels,
         )
         options = edit_options(fields, images.size)
-        return _Edit(fields, options, replace(image, data=images.image), images.mask)
+        return _Edit(fields, loras, options, replace(image, data=images.image), images.mask)
 
     return await anyio.to_thread.run_sync(parse, limiter=context.image_threads)
 

@@ -37,7 +37,9 @@ class ImageFields(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     prompt: str = Field(description="What to paint.")
-    model: str | None = Field(None, max_length=_LONGEST_NAME, description="The bundle's name, or `auto`.")
+    model: str | None = Field(
+        None, max_length=_LONGEST_NAME, description="A name of /v1/models, or `auto` for the bundle."
+    )
     n: int = Field(1, ge=1, le=10, description="Images to make.")
     quality: Literal["auto", "low", "medium", "high", "standard", "hd"] = Field(
         "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
@@ -63,6 +65,7 @@ class ImageFields(BaseModel):
         description="A preset, as in /info; `steps`, `guidance_scale` and `scheduler` go before it, and "
         "`quality` changes nothing then.",
     )
+    lora: str | None = Field(None, max_length=_LONGEST_NAME, description="A LoRA, as in /info.")
 
     @model_validator(mode="before")
     @classmethod

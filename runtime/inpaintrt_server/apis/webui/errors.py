@@ -13,6 +13,7 @@ __all__ = ["WebuiErrorBody", "error_body"]
 
 # The pipeline's parameters whose fields have other names here.
 _NAMES = {
+    "lora": "prompt",
     "num_images_per_prompt": "batch_size",
     "num_inference_steps": "steps",
     "strength": "denoising_strength",

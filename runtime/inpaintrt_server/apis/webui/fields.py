@@ -26,7 +26,7 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    prompt: str = Field("", description="What to paint.")
+    prompt: str = Field("", description="What to paint, and LoRAs as <lora:name:weight>.")
     negative_prompt: str = Field("", description="What not to paint.")
     seed: int = Field(-1, ge=-1, le=2**64 - 1, description="-1 chooses one; further images count up from it.")
     sampler_name: str | None = Field(None, description="A name of /sdapi/v1/samplers.")
@@ -42,6 +42,9 @@ class Generation(BaseModel):
     batch_size: int = Field(1, ge=1, le=_MAX_RESULTS, description="Images to make, times n_iter.")
     n_iter: int = Field(1, ge=1, le=_MAX_RESULTS, description="Images to make, times batch_size.")
     send_images: bool = Field(default=True, description="False leaves the images out of the answer.")
+    disable_extra_networks: bool = Field(
+        default=False, description="True takes LoRAs out of the prompt without using them."
+    )
     override_settings: dict[str, Any] = Field(default={}, description="Settings of this request.")
     override_settings_restore_afterwards: bool = Field(
         default=True, description="True where there are override_settings: none is kept."

@@ -18,10 +18,12 @@ from inpaintrt_server.http.refusals import FieldError
 __all__ = [
     "EMPTY",
     "CheckpointBody",
+    "LoraBody",
     "SamplerBody",
     "ScheduleBody",
     "change_settings",
     "list_checkpoints",
+    "list_loras",
     "list_samplers",
     "list_schedules",
     "list_settings",
@@ -35,7 +37,6 @@ EMPTY: Mapping[str, Any] = MappingProxyType(
         "face-restorers": [],
         "hypernetworks": [],
         "latent-upscale-modes": [],
-        "loras": [],
         "prompt-styles": [],
         "realesrgan-models": [],
         "script-info": [],
@@ -76,6 +77,15 @@ class CheckpointBody(BaseModel):
     config: None = None
 
 
+class LoraBody(BaseModel):
+    """A LoRA that prompts may name."""
+
+    name: str
+    alias: str = Field(description="The same as the name.")
+    path: str = Field(description="The same as the name: paths of the server are not told.")
+    metadata: dict[str, Any] = {}
+
+
 async def list_samplers() -> list[SamplerBody]:
     """Every sampler by the WebUI's name; names that `inpaintrt samplers` lists are known too."""
     return [
@@ -105,6 +115,12 @@ async def list_checkpoints(request: Request) -> list[CheckpointBody]:
             filename=checkpoint.name,
         )
     ]
+
+
+async def list_loras(request: Request) -> list[LoraBody]:
+    """The LoRAs that the server was given."""
+    names = context_of(request).service.loras.names
+    return [LoraBody(name=name, alias=name, path=name) for name in names]
 
 
 async def list_settings(request: Request) -> dict[str, Any]:

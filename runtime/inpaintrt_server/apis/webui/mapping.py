@@ -8,11 +8,13 @@ import secrets
 from inpaintrt.options import Fill, Options
 from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Generation, Img2Img
+from inpaintrt_server.apis.webui.lora_tags import choose_tagged, read_tags
 from inpaintrt_server.apis.webui.overrides import Overrides
 from inpaintrt_server.apis.webui.samplers import Sampler, choose_sampler
+from inpaintrt_server.batching.loras import LoraChoice, LoraLibrary
 from inpaintrt_server.http.refusals import FieldError
 
-__all__ = ["options_of", "plain_prompt", "prompt_of"]
+__all__ = ["loras_of", "options_of", "plain_prompt", "prompt_of"]
 
 _FILLS: tuple[Fill, ...] = ("blur", "original", "noise", "grey")
 _CHOOSE = -1
@@ -31,12 +33,21 @@ _WEIGHT = (re.compile(r"\([^()]*\)|\[[^\[\]]*\]"), "a weight on words")
 
 
 def prompt_of(fields: Generation, overrides: Overrides) -> str:
-    """The prompt as the runtime reads it.
+    """The prompt as the runtime reads it, without the LoRAs that it names.
 
     Raises:
         FieldError: It uses the WebUI's prompt language.
     """
-    return plain_prompt(fields.prompt, "prompt", weights=overrides.weights)
+    return plain_prompt(read_tags(fields.prompt).text, "prompt", weights=overrides.weights)
+
+
+def loras_of(fields: Generation, library: LoraLibrary) -> LoraChoice:
+    """The LoRAs that the prompt names.
+
+    Raises:
+        FieldError: One is unknown, or its tag cannot be read.
+    """
+    return choose_tagged(read_tags(fields.prompt), library, disabled=fields.disable_extra_networks)
 
 
 def plain_prompt(prompt: str, field: str, *, weights: bool) -> str:

@@ -76,7 +76,6 @@ _IGNORED: Mapping[str, str] = {
     "subseed": "subseed_strength is 0",
     "seed_enable_extras": "there are no subseeds",
     "refiner_switch_at": "there is no refiner",
-    "disable_extra_networks": "there are no extra networks",
     "do_not_save_samples": "nothing is saved",
     "do_not_save_grid": "nothing is saved",
     "comments": "it is the client's own note",

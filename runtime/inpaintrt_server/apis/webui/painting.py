@@ -15,7 +15,7 @@ from inpaintrt_server.apis.webui.checkpoint import Checkpoint
 from inpaintrt_server.apis.webui.fields import Generation, Img2Img
 from inpaintrt_server.apis.webui.images import read_images
 from inpaintrt_server.apis.webui.jobs import Jobs, WebuiJob
-from inpaintrt_server.apis.webui.mapping import options_of, prompt_of
+from inpaintrt_server.apis.webui.mapping import loras_of, options_of, prompt_of
 from inpaintrt_server.apis.webui.overrides import read_overrides
 from inpaintrt_server.apis.webui.progress import owner_of
 from inpaintrt_server.batching.events import Finished, JobTimings, Stepped
@@ -43,13 +43,14 @@ async def paint(request: Request, jobs: Jobs, model: type[Generation]) -> Respon
         overrides = read_overrides(fields.override_settings, checkpoint)
         options = options_of(fields, overrides, checkpoint)
         prompt = prompt_of(fields, overrides)
+        loras = loras_of(fields, admitted.context.service.loras)
         image, mask = await _images_of(fields, admitted.context)
         wanted = make_bounded_request(admitted.context, prompt, options, image, mask)
         if isinstance(fields, Img2Img) and not fields.include_init_images:
             fields = fields.without_images()
         job = WebuiJob(owner_of(request), fields.force_task_id or admitted.record.id)
         with jobs.enter(job):
-            running = admitted.start_job(wanted, job.previews)
+            running = admitted.start_job(wanted, job.previews, loras)
             results, timings = await _follow(running, job, wanted)
     body = await images_body(fields, overrides, checkpoint, results)
     return JSONResponse(body.model_dump(), headers=server_timing(timings))

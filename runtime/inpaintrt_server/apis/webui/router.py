@@ -28,7 +28,7 @@ from inpaintrt_server.settings import ServerSettings
 __all__ = ["make_api"]
 
 _PREFIX = "/sdapi/v1"
-_SERVED = "img2img, interrupt, options, progress, samplers, schedulers, sd-models, txt2img"
+_SERVED = "img2img, interrupt, loras, options, progress, samplers, schedulers, sd-models, txt2img"
 
 
 def make_api(settings: ServerSettings) -> Api:
@@ -85,6 +85,7 @@ def _add_lists(router: APIRouter) -> None:
     router.add_api_route(
         "/sd-models", listings.list_checkpoints, response_model=list[listings.CheckpointBody]
     )
+    router.add_api_route("/loras", listings.list_loras, response_model=list[listings.LoraBody])
     router.add_api_route("/options", listings.list_settings)
     router.add_api_route(
         "/options",
@@ -92,7 +93,8 @@ def _add_lists(router: APIRouter) -> None:
         methods=["POST"],
         responses=problem_responses(WebuiErrorBody, (400, 408, 413, 422)),
     )
-    router.add_api_route("/refresh-checkpoints", nothing_new, methods=["POST"])
+    for name in ("checkpoints", "loras"):
+        router.add_api_route(f"/refresh-{name}", nothing_new, methods=["POST"])
     for name, content in listings.EMPTY.items():
         router.add_api_route(f"/{name}", _telling(content), summary="Nothing of that kind is here.")
 
@@ -105,7 +107,7 @@ def _telling(content: object) -> Callable[[], Awaitable[object]]:
 
 
 async def nothing_new() -> None:
-    """The one bundle that is served stays."""
+    """The bundle that is served and its LoRAs stay."""
 
 
 def _add_rest(router: APIRouter) -> None:

@@ -30,6 +30,7 @@ const KEY = "inpaintrt-api-key";
  * @property {string} default_sampler
  * @property {string[]} samplers
  * @property {Preset[]} presets Those for checkpoints of this kind.
+ * @property {string[]} loras LoRAs that a request may choose.
  * @property {string[]} formats Of images and masks.
  * @property {Limits} limits
  */

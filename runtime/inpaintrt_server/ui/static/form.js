@@ -16,6 +16,7 @@ const PLAIN_FIELDS = [
   "num_inference_steps",
   "guidance_scale",
   "scheduler",
+  "lora",
   "num_images_per_prompt",
 ];
 const FIELDS_OF_MASKS = ["mask_blur", "mask_grow"];
@@ -74,7 +75,9 @@ export class Form {
    *
    * @param {import("./client.js").Info} info
    */
-  adapt({ samplers, presets, default_sampler: own, limits, native_size: native, vae_scale_factor: factor }) {
+  adapt(info) {
+    const { samplers, presets, default_sampler: own, loras, limits } = info;
+    const { native_size: native, vae_scale_factor: factor } = info;
     this.#native = native;
     for (const [index, name] of SIZE.entries()) {
       const side = this.#input(name);
@@ -97,6 +100,9 @@ export class Form {
     this.#presets = presets;
     const choices = presets.map(({ name, purpose }) => new Option(`${name}: ${purpose}`, name));
     byId("preset", HTMLSelectElement).replaceChildren(new Option("None", ""), ...choices);
+    byId("lora-choice", HTMLElement).hidden = loras.length === 0;
+    const choice = byId("lora", HTMLSelectElement);
+    choice.replaceChildren(new Option("None", ""), ...loras.map((name) => new Option(name)));
   }
 
   /** Show what the chosen preset sets; without one the page's own values. */
