@@ -361,6 +361,8 @@ TINY_VAES: dict[str, Config] = {
 }
 """Tiny VAEs, which are no checkpoints by themselves."""
 
+_TINY_LCM = _text_to_image(_TINY, time_cond_proj_dim=32)
+
 LAYOUTS: dict[str, Layout] = {
     "sd15": _text_to_image(_SD15),
     "sd15-inpaint": _SD15,
@@ -371,7 +373,7 @@ LAYOUTS: dict[str, Layout] = {
     "sdxl-inpaint": _SDXL,
     "sdxl-refiner": _SDXL_REFINER,
     "tiny": _TINY,
-    "tiny-lcm": _text_to_image(_TINY, time_cond_proj_dim=32),
+    "tiny-lcm": replace(_TINY_LCM, parts={**_TINY_LCM.parts, "vae": TINY_VAES["tiny-taesd"]}),
     "tiny-sdxl": _text_to_image(_TINY_SDXL),
     "tiny-sdxl-inpaint": _TINY_SDXL,
     "tiny-sdxl-refiner": _refiner(_TINY_SDXL),
