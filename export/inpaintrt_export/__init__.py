@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inpaintrt_export.exporter import export_bundle
     from inpaintrt_export.onnx_import import import_onnx
+    from inpaintrt_export.tiny_vae import add_tiny_vae
 
-__all__ = ["export_bundle", "import_onnx"]
+__all__ = ["add_tiny_vae", "export_bundle", "import_onnx"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> object:
             from inpaintrt_export.onnx_import import import_onnx
 
             return import_onnx
+        case "add_tiny_vae":
+            from inpaintrt_export.tiny_vae import add_tiny_vae
+
+            return add_tiny_vae
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

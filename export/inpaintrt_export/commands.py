@@ -27,6 +27,16 @@ _PATH = click.Path(path_type=Path)
 _output_option = click.option(
     "--output", "-o", type=_PATH, required=True, help="Folder of the bundle to write."
 )
+_cache_option = click.option("--cache-dir", type=_PATH, help="Folder of downloads.")
+_offline_option = click.option(
+    "--offline", "local_files_only", is_flag=True, help="Use what was downloaded before."
+)
+_pickle_option = click.option(
+    "--allow-pickle", is_flag=True, help="Read pickled weights, which can execute code."
+)
+_revision_option = click.option("--revision", help="Branch, tag or commit on the Hub.")
+_token_option = click.option("--token", help="Token for a private repository on the Hub.")
+_variant_option = click.option("--variant", help="Variant of the weights, e.g. fp16.")
 _force_option = click.option("--force", is_flag=True, help="Replace an older bundle in that folder.")
 _tokenizer_option = click.option(
     "--tokenizer", type=_PATH, help="Folder of a CLIP tokenizer, where the checkpoint has none."
@@ -34,8 +44,8 @@ _tokenizer_option = click.option(
 
 
 def register(app: click.Group) -> None:
-    """Add `export`, `build` and `import-onnx` to the command line."""
-    for command in (export, build, import_onnx):
+    """Add `export`, `add-tiny-vae`, `build` and `import-onnx` to the command line."""
+    for command in (export, add_tiny_vae, build, import_onnx):
         app.add_command(command)
 
 
@@ -49,12 +59,12 @@ def register(app: click.Group) -> None:
     show_default=True,
     help="fp32 for CPUs, fp16 for GPUs.",
 )
-@click.option("--revision", help="Branch, tag or commit on the Hub.")
-@click.option("--token", help="Token for a private repository on the Hub.")
-@click.option("--cache-dir", type=_PATH, help="Folder of downloads.")
-@click.option("--offline", "local_files_only", is_flag=True, help="Use what was downloaded before.")
-@click.option("--variant", help="Variant of the weights, e.g. fp16.")
-@click.option("--allow-pickle", is_flag=True, help="Read pickled weights, which can execute code.")
+@_revision_option
+@_token_option
+@_cache_option
+@_offline_option
+@_variant_option
+@_pickle_option
 @_tokenizer_option
 @click.option(
     "--prediction-type",
@@ -68,6 +78,12 @@ def register(app: click.Group) -> None:
     multiple=True,
     metavar="FILE[:SCALE]",
     help="A LoRA that changes the weights first, and how much, e.g. style.safetensors:0.8; may be repeated.",
+)
+@click.option(
+    "--tiny-vae",
+    metavar="VAE",
+    help="An AutoencoderTiny as a second, faster VAE, for previews and for requests that ask for it: "
+    "a folder, owner/name on the Hub such as madebyollin/taesd, or synthetic:taesd.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of a synthetic checkpoint's weights.")
 @_force_option
@@ -84,6 +100,7 @@ def export(
     tokenizer: Path | None,
     prediction_type: PredictionType | None,
     loras: tuple[str, ...],
+    tiny_vae: str | None,
     seed: int,
     force: bool,
 ) -> None:
@@ -108,10 +125,54 @@ def export(
             tokenizer=tokenizer,
             prediction_type=prediction_type,
             loras=[parse_lora(text) for text in loras],
+            tiny_vae=tiny_vae,
             force=force,
             progress=progress,
             seed=seed,
         )
+    _report(folder)
+
+
+@click.command("add-tiny-vae")
+@click.argument("bundle")
+@click.argument("source")
+@_revision_option
+@_token_option
+@_cache_option
+@_offline_option
+@_variant_option
+@_pickle_option
+@click.option("--seed", default=0, show_default=True, help="Of synthetic weights.")
+def add_tiny_vae(
+    bundle: str,
+    source: str,
+    revision: str | None,
+    token: str | None,
+    cache_dir: Path | None,
+    local_files_only: bool,
+    variant: str | None,
+    allow_pickle: bool,
+    seed: int,
+) -> None:
+    """Add an AutoencoderTiny to BUNDLE as a second, faster VAE, and compare it with PyTorch.
+
+    SOURCE is a folder with config.json and weights, owner/name on the Hub such as madebyollin/taesd (for XL
+    madebyollin/taesdxl), or synthetic:taesd. BUNDLE is a name in the engine store, or a path.
+    """
+    from inpaintrt_export.sources import SourceOptions
+    from inpaintrt_export.tiny_vae import add_tiny_vae as run
+
+    options = SourceOptions(
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        variant=variant,
+        allow_pickle=allow_pickle,
+        seed=seed,
+    )
+    with _progress_bar() as progress:
+        folder = run(bundle, source, options, progress=progress)
     _report(folder)
 
 

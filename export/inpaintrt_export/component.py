@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from inpaintrt.bundle import Build, number_format
+from inpaintrt.bundle import TINY_VAE, Build, number_format
 from inpaintrt.families import FAMILIES, step_specs
 from inpaintrt_export.families.parts import vae_factor
 from inpaintrt_export.graphs.files import find_files
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from inpaintrt_export.families import Family
     from inpaintrt_export.networks import Sizes
     from inpaintrt_export.parity import Reference
-    from inpaintrt_export.sources.checkpoint import CheckpointSource, Part
+    from inpaintrt_export.sources.checkpoint import Part, PartSource
 
 __all__ = ["ExportedCheckpoint", "export_part", "stages"]
 
@@ -85,6 +85,7 @@ _COMPONENTS: dict[Part, tuple[str, ...]] = {
     "text_encoder": ("text_encoder",),
     "text_encoder_2": ("text_encoder_2",),
     "vae": ("vae_encoder", "vae_decoder"),
+    "tiny_vae": TINY_VAE,
     "unet": ("denoiser",),
 }
 """The components that are made of each part."""
@@ -95,9 +96,9 @@ def _recipe(component: str, family: Family, architecture: Architecture) -> _Expo
         return step_specs(FAMILIES[family.name], architecture, dtype_name(dtype))
 
     match component:
-        case "vae_encoder":
+        case "vae_encoder" | "tiny_vae_encoder":
             return _ExportRecipe(vae_encoder_network, _VAE_CASES, in_pixels=True)
-        case "vae_decoder":
+        case "vae_decoder" | "tiny_vae_decoder":
             return _ExportRecipe(vae_decoder_network, _VAE_CASES)
         case "denoiser":
             return _ExportRecipe(
@@ -126,14 +127,14 @@ class ExportedCheckpoint:
     """A checkpoint that is being exported.
 
     Attributes:
-        source: The checkpoint.
+        source: Has its parts.
         family: Its family.
         architecture: What its configurations say.
         folder: The bundle.
         precision: What the networks shall compute in.
     """
 
-    source: CheckpointSource
+    source: PartSource
     family: Family
     architecture: Architecture
     folder: Path
@@ -180,7 +181,7 @@ def _write_graphs(part: Part, checkpoint: ExportedCheckpoint, report: StageRepor
         for name, recipe in recipes.items()
     }
     precision = checkpoint.precision
-    chosen = choose_vae_precision(model, precision) if part == "vae" else precision
+    chosen = choose_vae_precision(model, precision) if part in ("vae", "tiny_vae") else precision
     written = {}
     for name, recipe in recipes.items():
         report(f"{name}: tracing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
 from inpaintrt_export.size import bundle_bytes
 from inpaintrt_export.sources import SourceOptions, open_source
+from inpaintrt_export.sources.tiny_vae import open_tiny_vae
+from inpaintrt_export.tiny_vae import check_tiny_vae, write_tiny_vae
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from inpaintrt.bundle import Build, Precision, PredictionType
     from inpaintrt.lora import Lora, LoraSource
     from inpaintrt_export.progress import Progress
-    from inpaintrt_export.sources.checkpoint import CheckpointSource
+    from inpaintrt_export.sources.checkpoint import CheckpointSource, Part
+    from inpaintrt_export.sources.tiny_vae import TinyVaeSource
 
 __all__ = ["export_bundle"]
 
@@ -46,6 +50,7 @@ def export_bundle(
     tokenizer: str | os.PathLike[str] | None = None,
     prediction_type: PredictionType | None = None,
     loras: Sequence[LoraSource] = (),
+    tiny_vae: str | os.PathLike[str] | None = None,
     force: bool = False,
     progress: Progress = silent,
     seed: int = 0,
@@ -75,16 +80,20 @@ def export_bundle(
             text-to-image, and epsilon otherwise.
         loras: LoRA files, each alone or with a scale, such as `[("style.safetensors", 0.8)]`, that change
             the weights before they are exported, in this order; see docs/lora.md.
+        tiny_vae: An `AutoencoderTiny` as the bundle's second VAE, for previews and for requests with
+            `vae="tiny"`: a folder, a Hub id such as `madebyollin/taesd`, or `synthetic:taesd`. `revision` and
+            `variant` are not for it; see docs/tiny-vae.md.
         force: Replace an older bundle.
         progress: Called as the work goes on.
-        seed: Of a synthetic checkpoint's weights.
+        seed: Of the weights of a synthetic checkpoint and a synthetic tiny VAE.
 
     Returns:
         The bundle's folder.
 
     Raises:
         ParameterError: Unknown precision.
-        SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x, 2.x or XL.
+        SourceError: The checkpoint is missing, incomplete, or not one of Stable Diffusion 1.x, 2.x or XL; or
+            the tiny VAE is not one, or does not fit the checkpoint.
         LoraError: A LoRA cannot be read, or does not fit the checkpoint.
         SchedulerError: No table expresses the checkpoint's scheduler configuration.
         UnsafeWeightsError: The weights are pickled, and `allow_pickle` is not given.
@@ -109,13 +118,18 @@ def export_bundle(
     )
     progress("opening the checkpoint", 0.0)
     checkpoint = open_source(os.fspath(source), options, progress)
-    _write_bundle(checkpoint, opened, target, precision, progress, force=force)
+    second_vae = None
+    if tiny_vae is not None:
+        plain = dataclasses.replace(options, revision=None, variant=None)
+        second_vae = open_tiny_vae(os.fspath(tiny_vae), plain, progress)
+    _write_bundle(checkpoint, opened, second_vae, target, precision, progress, force=force)
     return target
 
 
 def _write_bundle(
     source: CheckpointSource,
     loras: Sequence[Lora],
+    tiny_vae: TinyVaeSource | None,
     output: Path,
     precision: Precision,
     progress: Progress,
@@ -124,12 +138,14 @@ def _write_bundle(
 ) -> None:
     family = find_family(source.config("unet"))
     architecture = family.check_architecture(source)
+    if tiny_vae is not None:
+        check_tiny_vae(tiny_vae.config(), architecture)
     checkpoint = with_loras(source, loras)
     check_disk_space(output, bundle_bytes(checkpoint, family.parts(checkpoint), precision))
     with new_folder(output, force=force) as folder:
         tokenizers = write_tokenizers(checkpoint, family.parts(checkpoint), folder)
         exported = ExportedCheckpoint(checkpoint, family, architecture, folder, precision)
-        builds = _export_parts(exported, progress)
+        builds = _export_parts(family.parts(checkpoint), exported, progress)
         write_manifest(
             folder,
             name=output.absolute().name,
@@ -140,6 +156,8 @@ def _write_bundle(
             tokenizers=tokenizers,
             builds=builds,
         )
+        if tiny_vae is not None:
+            write_tiny_vae(folder, tiny_vae, lambda stage, _: progress(stage, _EXPORTED))
         if precision == "fp32":
             build_variants(
                 folder, backend="onnxruntime", progress=lambda stage, _: progress(stage, _EXPORTED)
@@ -147,8 +165,9 @@ def _write_bundle(
         progress("moving the bundle into place", 1.0)
 
 
-def _export_parts(checkpoint: ExportedCheckpoint, progress: Progress) -> dict[str, Build]:
-    parts = checkpoint.family.parts(checkpoint.source)
+def _export_parts(
+    parts: Sequence[Part], checkpoint: ExportedCheckpoint, progress: Progress
+) -> dict[str, Build]:
     reported = stages(parts)
 
     def report(stage: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from inpaintrt.bundle import AxisRange, TensorSpec
@@ -107,9 +108,12 @@ class TextEncoderNetwork(nn.Module):
 
 
 class VaeEncoderNetwork(nn.Module):
-    """The VAE's encoder up to the parameters of the posterior; drawing from it is the runtime's."""
+    """The VAE's encoder up to the parameters of the posterior; drawing from it is the runtime's.
 
-    def __init__(self, vae: AutoencoderKL, dtype: torch.dtype) -> None:
+    A tiny VAE has no posterior: its encoder gives latents.
+    """
+
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, dtype: torch.dtype) -> None:
         super().__init__()
         self.vae = vae
         self.dtype = dtype
@@ -122,16 +126,17 @@ class VaeEncoderNetwork(nn.Module):
 
         Returns:
             `[batch, 2 * channels, height/factor, width/factor]` float32: the means, then the log-variances,
-            unscaled.
+            unscaled; of a tiny VAE the unscaled latents `[batch, channels, height/factor, width/factor]`.
         """
-        parameters: Tensor = self.vae.encode(sample.to(self.dtype)).latent_dist.parameters
-        return parameters.to(torch.float32)
+        encoded = self.vae.encode(sample.to(self.dtype))
+        found: Tensor = encoded.latents if "latents" in encoded else encoded.latent_dist.parameters
+        return found.to(torch.float32)
 
 
 class VaeDecoderNetwork(nn.Module):
     """The VAE's decoder."""
 
-    def __init__(self, vae: AutoencoderKL, dtype: torch.dtype) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, dtype: torch.dtype) -> None:
         super().__init__()
         self.vae = vae
         self.dtype = dtype
@@ -278,22 +283,23 @@ def text_encoder_network(
     )
 
 
-def vae_encoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
+def vae_encoder_network(vae: AutoencoderKL | AutoencoderTiny, dtype: torch.dtype) -> Network:
     """The VAE's encoder, computing in `dtype` between float32 ends."""
-    factor = vae_factor(vae.config)
-    parameters = _spec(
-        "float32", "batch", 2 * vae.config.latent_channels, f"height/{factor}", f"width/{factor}"
-    )
+    factor, channels = vae_factor(vae.config), vae.config.latent_channels
+    size = f"height/{factor}", f"width/{factor}"
+    outputs = {"latent_parameters": _spec("float32", "batch", 2 * channels, *size)}
+    if isinstance(vae, AutoencoderTiny):
+        outputs = {"latents": _spec("float32", "batch", channels, *size)}
     return Network(
         module=VaeEncoderNetwork(_cast(vae, dtype), dtype).eval(),
         inputs={"sample": _spec("float32", "batch", 3, "height", "width")},
-        outputs={"latent_parameters": parameters},
+        outputs=outputs,
         traced_sizes={"batch": 2, "height": _TRACED_HEIGHT * factor, "width": _TRACED_WIDTH * factor},
         limits={},
     )
 
 
-def vae_decoder_network(vae: AutoencoderKL, dtype: torch.dtype) -> Network:
+def vae_decoder_network(vae: AutoencoderKL | AutoencoderTiny, dtype: torch.dtype) -> Network:
     """The VAE's decoder, computing in `dtype` between float32 ends."""
     factor = vae_factor(vae.config)
     return Network(

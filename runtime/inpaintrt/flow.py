@@ -22,7 +22,7 @@ from inpaintrt.images import Prepared, paste_back
 from inpaintrt.request import Request
 from inpaintrt.stages import Contexts, Stages, results, untouched
 from inpaintrt.timing import Stopwatch
-from inpaintrt.vae import LatentDistribution
+from inpaintrt.vae import LatentDistribution, Vae
 
 __all__ = ["Batch", "Flow", "MicroBatches", "SlotAssignment", "Stage"]
 
@@ -55,6 +55,7 @@ class Flow:
     Attributes:
         request: What is asked for.
         table: Its sampler's table.
+        vae: What encodes and decodes its images.
         clock: Where its time goes.
         stage: How far it has come.
         entered: When it entered each stage, on `time.monotonic()`.
@@ -65,7 +66,8 @@ class Flow:
         latents: `[channels, h, w]` of each result that has done its last step.
 
     Raises:
-        ParameterError: An option is out of its range, for the sampler or for the checkpoint.
+        ParameterError: An option is out of its range, for the sampler or for the checkpoint; or the bundle
+            does not have the VAE that is asked for.
         SchedulerError: The sampler is unknown.
     """
 
@@ -73,6 +75,7 @@ class Flow:
         count = len(request.prompts)
         self.request = request
         self.table = stages.compile(request)
+        self.vae = stages.vaes.find(request.options["vae"])
         self.clock = Stopwatch()
         self.entered: dict[Stage, float] = {}
         self.prepared: Sequence[Prepared] = ()
@@ -138,7 +141,7 @@ class Flow:
     def encode_image(self, index: int, image: Floats) -> LatentDistribution:
         """Encode one of `images_to_encode`. For `encode`; a server looks into its cache first."""
         del index
-        return self._stages.encode_image(image)
+        return self.vae.encode(image)
 
     @property
     def rows(self) -> int:
@@ -184,7 +187,7 @@ class Flow:
             if result:
                 yield
             with self.clock.stage("image_decode"):
-                self._decoded.append(self._stages.decode(self.latents[result]))
+                self._decoded.append(self.vae.decode(self.latents[result]))
 
     def paste(self) -> list[Image.Image] | Floats:
         """The results, in the type that the request asks for. Runs no engine.
@@ -201,12 +204,18 @@ class Flow:
         with self.clock.stage("paste"):
             return results(self.request, self.prepared, self._decoded)
 
+    @property
+    def preview_vae(self) -> Vae:
+        """What decodes previews: the bundle's fastest VAE."""
+        return self._stages.vaes.for_previews
+
     def decode_estimates(
-        self, estimates: Mapping[int, Floats], decoded: MutableMapping[int, Floats]
+        self, vae: Vae, estimates: Mapping[int, Floats], decoded: MutableMapping[int, Floats]
     ) -> Iterator[None]:
         """Decode the newest estimates of results for a preview, in pieces.
 
         Args:
+            vae: Decodes them.
             estimates: From `Batch.estimates`.
             decoded: Where they go, `[3, height, width]` each.
 
@@ -216,7 +225,7 @@ class Flow:
         for result, latents in estimates.items():
             if decoded:
                 yield
-            decoded[result] = self._stages.decode(latents)
+            decoded[result] = vae.decode(latents)
 
     def paste_estimates(self, decoded: Mapping[int, Floats]) -> list[Image.Image]:
         """The preview of each result; before its first step it is the image itself. Runs no engine.

@@ -14,7 +14,7 @@ from inpaintrt.images import Prepared
 from inpaintrt.noise import NoiseSource
 from inpaintrt.request import Request
 from inpaintrt.samplers import Init
-from inpaintrt.vae import LatentDistribution
+from inpaintrt.vae import LatentDistribution, Vae
 
 __all__ = ["images_to_encode", "make_start"]
 
@@ -52,6 +52,7 @@ def make_start(
     architecture: Architecture,
     request: Request,
     prepared: Sequence[Prepared],
+    vae: Vae,
     encoded: Sequence[LatentDistribution],
     init: Init,
     source: NoiseSource,
@@ -59,13 +60,14 @@ def make_start(
     """Draw the latents of the images and the first noise.
 
     The order of draws is that of diffusers: the image's posterior if it counts, the noise, and for inpainting
-    the masked image's posterior, which is drawn even where the UNet does not see it. What diffusers does not
-    have, noise as masked content, is drawn last.
+    the masked image's posterior, which is drawn even where the UNet does not see it. A VAE without posteriors
+    draws neither. What diffusers does not have, noise as masked content, is drawn last.
 
     Args:
         architecture: The bundle's.
         request: What is asked for.
         prepared: Its images.
+        vae: The VAE that has encoded them.
         encoded: The distribution over latents of each of `images_to_encode`.
         init: What the first state holds.
         source: The request's noise.
@@ -75,10 +77,10 @@ def make_start(
     """
     shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
     uses_image = _uses_image(architecture, request)
-    scale = np.float32(architecture.latent_scale)
+    scale = vae.latent_scale
     image = _image_latents(request, prepared, encoded, scale, source) if uses_image else None
     noise = _first_noise(request, shape, source)
-    masked = _masked_latents(architecture, request, prepared, encoded, source)
+    masked = _masked_latents(architecture, request, prepared, vae, encoded, source)
     mask = _of_results(request, [each.latent_mask for each in prepared])
     soft = [each.soft_latent_mask for each in prepared if each.soft_latent_mask is not None]
     latents = noise * np.float32(_noise_factor(request, init))
@@ -137,6 +139,7 @@ def _masked_latents(
     architecture: Architecture,
     request: Request,
     prepared: Sequence[Prepared],
+    vae: Vae,
     encoded: Sequence[LatentDistribution],
     source: NoiseSource,
 ) -> Floats | None:
@@ -144,7 +147,7 @@ def _masked_latents(
     conditioned = architecture.condition_channels > 0
     if request.task == "inpainting" and conditioned:
         return _sample(encoded[-len(prepared) :], request, source)
-    if request.task == "inpainting" and prepared[0].latents is None:
+    if request.task == "inpainting" and prepared[0].latents is None and vae.has_posterior:
         shape = (architecture.latent_channels, *prepared[0].latent_mask.shape[2:])
         source.draw(len(request.image_indices) if _own_seeds(request) else len(prepared), shape)
     if not conditioned:
@@ -169,8 +172,7 @@ def _sample(encoded: Sequence[LatentDistribution], request: Request, source: Noi
     own_seeds = _own_seeds(request)
     if own_seeds:
         distribution = distribution.take(results)
-    noise = source.draw(len(distribution.mean), distribution.mean.shape[1:])
-    latents = distribution.sample(noise)
+    latents = distribution.sample(source.draw)
     return latents if own_seeds else latents[results]
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Options",
     "Task",
     "TimestepSpacing",
+    "VaeName",
     "current_names",
     "make_options",
     "step_count",
@@ -35,6 +36,7 @@ Fill: TypeAlias = Literal["original", "grey", "gray", "noise", "blur"]
 Task: TypeAlias = Literal["inpainting", "image-to-image", "text-to-image"]
 NegativeMode: TypeAlias = Literal["replace", "symmetric"]
 TimestepSpacing: TypeAlias = Literal["leading", "linspace", "trailing"]
+VaeName: TypeAlias = Literal["full", "tiny"]
 
 _Side: TypeAlias = Annotated[int, Meta(ge=8, le=16384)]
 _Pixels: TypeAlias = Annotated[int, Meta(ge=0, le=16384)]
@@ -184,6 +186,14 @@ class Options(TypedDict, total=False):
             "for scaled latents [results, channels, h, w]."
         ),
         Default("pil"),
+    ]
+    vae: Annotated[
+        VaeName,
+        Meta(
+            description='What encodes and decodes images: "full" is the checkpoint\'s own VAE, "tiny" a '
+            "faster and less exact one, of bundles that have it."
+        ),
+        Default("full"),
     ]
     compat: Annotated[
         Literal["diffusers"] | None, Meta(description="Follow diffusers in size, cropping and pasting back.")

@@ -73,6 +73,7 @@ class StepEvent:
     def preview(self) -> list[Image.Image]:
         """Decode the present estimate of each result; before its first step it is the image itself.
 
-        It costs one run of the VAE's decoder for each image, and may be called until the next event.
+        It costs one run of the VAE's decoder for each image, of the tiny VAE's where the bundle has one. It
+        may be called until the next event.
         """
         return self._preview()

@@ -159,7 +159,7 @@ def _denoise(flow: Flow, batches: MicroBatches) -> Iterator[StepEvent]:
 
 def _preview(flow: Flow, batches: MicroBatches) -> list[Image.Image]:
     decoded: dict[int, NDArray[np.float32]] = {}
-    _exhaust(flow.decode_estimates(batches.estimates(), decoded))
+    _exhaust(flow.decode_estimates(flow.preview_vae, batches.estimates(), decoded))
     return flow.paste_estimates(decoded)
 
 

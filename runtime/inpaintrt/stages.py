@@ -23,7 +23,7 @@ from inpaintrt.presets import check_checkpoint
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table, compile_table
 from inpaintrt.text_encoding import Contexts, TextEncoding
-from inpaintrt.vae import LatentDistribution, Vae
+from inpaintrt.vae import LatentDistribution, Vaes
 
 __all__ = ["Contexts", "Entry", "Stages", "pasted", "results", "untouched"]
 
@@ -48,6 +48,7 @@ class Stages:
         engines: The components by name.
         family: The bundle's family.
         prompts: Encodes prompts, and counts how often it had to.
+        vaes: The bundle's VAEs.
         step: Computes a step of all slots.
         sizes: Heights and widths in pixels that the engines were built for; empty if they take any.
 
@@ -62,11 +63,7 @@ class Stages:
         self.engines = loaded.engines
         self.family = FAMILIES[self.manifest.family]
         self.prompts = TextEncoding(loaded, cache_size=prompt_cache) if prompts is None else prompts
-        self._vae = Vae(
-            self.engines["vae_encoder"],
-            self.engines["vae_decoder"],
-            self.manifest.architecture.latent_scale,
-        )
+        self.vaes = Vaes(self.manifest, self.engines)
         fused = self.manifest.exported["denoiser"].form == "step"
         denoiser = self.engines["denoiser"]
         self.step: Step = (
@@ -141,7 +138,7 @@ class Stages:
         return self.manifest.architecture.guidance_embedding_width is not None
 
     def warm_up(self) -> None:
-        """Run text encoders and VAE at the first size, once to choose kernels and once to record launches.
+        """Run text encoders and VAEs at the first size, once to choose kernels and once to record launches.
 
         Raises:
             EngineError: One of them failed.
@@ -152,8 +149,9 @@ class Stages:
         latent_shape = (architecture.latent_channels, height // factor, width // factor)
         for _ in range(2):
             self.prompts.warm_up()
-            self._vae.encode(np.zeros((1, 3, height, width), np.float32))
-            self._vae.decode(np.zeros(latent_shape, np.float32))
+            for vae in self.vaes.by_name.values():
+                vae.encode(np.zeros((1, 3, height, width), np.float32))
+                vae.decode(np.zeros(latent_shape, np.float32))
 
     def encode_prompts(self, request: Request) -> Contexts:
         """Encode all prompts of a request, those that guidance needs included.
@@ -164,21 +162,15 @@ class Stages:
         """
         return self.prompts.encode(request, self._guidance(request))
 
-    def encode_image(self, image: Floats) -> LatentDistribution:
-        """The distribution over latents of an image `[1, 3, height, width]` in [-1, 1].
-
-        Raises:
-            EngineError: The VAE's encoder failed.
-        """
-        return self._vae.encode(image)
-
     def encode_images(self, request: Request, prepared: Sequence[Prepared]) -> list[LatentDistribution]:
         """Encode what a request starts from, image by image.
 
         Raises:
+            ParameterError: The bundle does not have the VAE that the request asks for.
             EngineError: The VAE's encoder failed.
         """
-        return [self.encode_image(image) for image in self.images_to_encode(request, prepared)]
+        vae = self.vaes.find(request.options["vae"])
+        return [vae.encode(image) for image in self.images_to_encode(request, prepared)]
 
     def images_to_encode(self, request: Request, prepared: Sequence[Prepared]) -> list[Floats]:
         """What the VAE has to encode for a request, `[1, 3, height, width]` each."""
@@ -202,7 +194,8 @@ class Stages:
         self._check_engine(prepared[0], contexts.of_results[0].context.shape)
         source = NoiseSource(request.noise_seeds)
         architecture = self.manifest.architecture
-        start = make_start(architecture, request, prepared, encoded, table.init, source)
+        vae = self.vaes.find(request.options["vae"])
+        start = make_start(architecture, request, prepared, vae, encoded, table.init, source)
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
         weights = self._guidance(request).weights(table.rows, has_negative=request.negatives is not None)
@@ -246,14 +239,6 @@ class Stages:
                 hint="shorten the prompt, leave long_prompts='windows' out, or add plans: `inpaintrt build` "
                 f"with --prompt-windows {windows + bool(rest)}",
             ) from error
-
-    def decode(self, latents: Floats) -> Floats:
-        """The image `[3, height, width]` of scaled latents `[channels, h, w]`; about -1 to 1.
-
-        Raises:
-            EngineError: The VAE's decoder failed.
-        """
-        return self._vae.decode(latents)
 
     def close(self) -> None:
         """Release the engines."""

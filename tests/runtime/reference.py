@@ -45,10 +45,17 @@ SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 class Reference:
-    """A checkpoint in diffusers, with our names for what it is asked."""
+    """A checkpoint in diffusers, with our names for what it is asked.
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.pipe: Any = StableDiffusionInpaintPipeline.from_pretrained(checkpoint, safety_checker=None)
+    Args:
+        checkpoint: The folder.
+        components: What takes the place of components of the checkpoint.
+    """
+
+    def __init__(self, checkpoint: Path, **components: Any) -> None:
+        self.pipe: Any = StableDiffusionInpaintPipeline.from_pretrained(
+            checkpoint, safety_checker=None, **components
+        )
         self.pipe.set_progress_bar_config(disable=True)
         self.scheduler = self.pipe.scheduler
 

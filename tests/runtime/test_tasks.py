@@ -104,10 +104,12 @@ def test_images_equal_diffusers_with_every_sampler(
 def test_a_unet_that_takes_the_guidance_scale_evaluates_the_prompt_alone(
     bundle_cache: Path, guidance_scale: float, task: dict[str, Any]
 ) -> None:
+    """And a checkpoint whose own VAE is an `AutoencoderTiny` draws nothing for the latents of its images."""
     checkpoint = make_tiny_checkpoint(bundle_cache, "tiny-lcm")
     case: dict[str, Any] = {"prompt": PROMPT, "num_inference_steps": 4, "seed": 4, **task}
     case |= {"guidance_scale": guidance_scale, "negative_prompt": "a tree"}
     with InpaintPipeline.from_bundle(make_tiny_bundle(bundle_cache, name="tiny-lcm")) as pipe:
+        assert not pipe.stages.vaes.by_name["full"].has_posterior
         found = pipe(**case, compat="diffusers").images
     compare(found, Reference(checkpoint)(**case))
 

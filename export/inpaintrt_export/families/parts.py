@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from inpaintrt.errors import SourceError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import Part
 
 __all__ = [
-    "CLASSES",
     "UNET_INPUTS",
     "check_classes",
     "check_unet_channels",
@@ -24,8 +23,10 @@ __all__ = [
     "check_vae",
     "condition_channels",
     "inpaints",
+    "latent_scale",
     "make_part",
     "native_resolution",
+    "part_class",
     "refuse",
     "vae_factor",
 ]
@@ -39,28 +40,60 @@ UNET_INPUTS: Final[Mapping[str, str]] = {
 }
 """What a UNet's graph calls the inputs of a step."""
 
-CLASSES: Final[Mapping[Part, type[Any]]] = {
-    "text_encoder": CLIPTextModel,
-    "text_encoder_2": CLIPTextModelWithProjection,
-    "vae": AutoencoderKL,
-    "unet": UNet2DConditionModel,
+_CLASSES: Final[Mapping[Part, tuple[type[Any], ...]]] = {
+    "text_encoder": (CLIPTextModel,),
+    "text_encoder_2": (CLIPTextModelWithProjection,),
+    "vae": (AutoencoderKL, AutoencoderTiny),
+    "tiny_vae": (AutoencoderTiny,),
+    "unet": (UNet2DConditionModel,),
 }
+_LATENT_SCALES: Final = {AutoencoderKL: 0.18215, AutoencoderTiny: 1.0}
+"""The scaling factors that diffusers' classes have by default."""
+
+
+def part_class(part: Part, config: Mapping[str, Any]) -> type[Any]:
+    """The class of a part.
+
+    Raises:
+        SourceError: It is none that the export knows.
+    """
+    of_transformers = (config.get("architectures") or [None])[0]
+    name = of_transformers if part.startswith("text_encoder") else config.get("_class_name")
+    known = {kind.__name__: kind for kind in _CLASSES[part]}
+    if name not in known:
+        hint = "name an AutoencoderTiny, such as madebyollin/taesd" if part == "tiny_vae" else None
+        what = f"the {part} is of a class that cannot be exported"
+        raise refuse(what, name or "no class", " or ".join(known), hint)
+    return known[name]
 
 
 def make_part(part: Part, config: Mapping[str, Any]) -> nn.Module:
     """A part with the weights of a fresh module."""
     made: nn.Module
+    kind = part_class(part, config)
     if part in ("text_encoder", "text_encoder_2"):
-        made = CLASSES[part](CLIPTextConfig(**config, attn_implementation="eager"))
+        made = kind(CLIPTextConfig(**config, attn_implementation="eager"))
     else:
-        made = CLASSES[part].from_config(config)
+        made = kind.from_config(config)
     return made
 
 
 def vae_factor(vae: Mapping[str, Any]) -> int:
     """Pixels of one latent pixel along each side."""
-    factor: int = 2 ** (len(vae["block_out_channels"]) - 1)
+    factor: int = 2 ** (len(_vae_blocks(vae)) - 1)
     return factor
+
+
+def _vae_blocks(vae: Mapping[str, Any]) -> Sequence[int]:
+    """Channels of the blocks between two sizes of a VAE; those of the decoder, as in diffusers' pipelines."""
+    blocks: Sequence[int] | None = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
+    return blocks or ()
+
+
+def latent_scale(vae: Mapping[str, Any]) -> float:
+    """What latents are multiplied by after encoding."""
+    scale: float = vae.get("scaling_factor", _LATENT_SCALES[part_class("vae", vae)])
+    return scale
 
 
 def condition_channels(unet: Mapping[str, Any]) -> int:
@@ -87,10 +120,7 @@ def check_classes(configs: Mapping[Part, Mapping[str, Any]]) -> None:
         SourceError: One is not.
     """
     for part, config in configs.items():
-        of_transformers = (config.get("architectures") or [None])[0]
-        found = of_transformers if part.startswith("text_encoder") else config.get("_class_name")
-        if found != CLASSES[part].__name__:
-            raise refuse(f"the {part} is of a class that cannot be exported", found, CLASSES[part].__name__)
+        part_class(part, config)
 
 
 def check_unet_channels(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
@@ -136,20 +166,33 @@ def check_vae(vae: Mapping[str, Any]) -> None:
     Raises:
         SourceError: It does not.
     """
-    channels, blocks = vae.get("latent_channels"), vae.get("block_out_channels")
+    channels, blocks = vae.get("latent_channels"), _vae_blocks(vae)
     if not isinstance(channels, int) or not blocks:
         raise refuse(
             "the VAE's configuration is incomplete",
-            f"latent_channels={channels}, block_out_channels={blocks}",
+            f"latent_channels={channels}, block_out_channels={list(blocks) or None}",
             "both",
         )
+    _check_tiny_sizes(vae)
     for option in ("shift_factor", "latents_mean", "latents_std"):
-        if vae.get(option) is not None:
+        if vae.get(option):  # an AutoencoderTiny has a shift of 0
             raise refuse(
                 "the VAE scales latents in a way that the runtime does not know",
                 f"{option}={vae[option]}",
                 f"no {option}",
             )
+
+
+def _check_tiny_sizes(vae: Mapping[str, Any]) -> None:
+    """Check that an `AutoencoderTiny` makes images larger by the factor by which it makes them smaller."""
+    encoder, decoder = vae.get("encoder_block_out_channels"), _vae_blocks(vae)
+    upsampling = vae.get("upsampling_scaling_factor", 2)
+    if (encoder is not None and len(encoder) != len(decoder)) or upsampling != 2:
+        raise refuse(
+            "encoder and decoder of the VAE do not fit each other",
+            f"{len(encoder or decoder)} and {len(decoder)} blocks, upsampling_scaling_factor={upsampling}",
+            "as many blocks, upsampling_scaling_factor=2",
+        )
 
 
 def native_resolution(unet: Mapping[str, Any], factor: int) -> tuple[int, int]:

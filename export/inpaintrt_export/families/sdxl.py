@@ -13,6 +13,7 @@ from inpaintrt_export.families.parts import (
     check_vae,
     condition_channels,
     inpaints,
+    latent_scale,
     native_resolution,
     refuse,
     vae_factor,
@@ -71,7 +72,7 @@ def check_architecture(source: CheckpointConfigs) -> Architecture:
     return Architecture(
         latent_channels=vae["latent_channels"],
         vae_scale_factor=vae_factor(vae),
-        latent_scale=vae.get("scaling_factor", 0.18215),
+        latent_scale=latent_scale(vae),
         context_width=unet["cross_attention_dim"],
         prediction_type=scheduler.get("prediction_type", "epsilon"),
         native_resolution=native_resolution(unet, vae_factor(vae)),

@@ -44,9 +44,9 @@ def axis_sizes(
     match component:
         case "text_encoder" | "text_encoder_2":
             return {"batch": 1, "tokens": tokens}
-        case "vae_encoder":
+        case "vae_encoder" | "tiny_vae_encoder":
             return {"batch": 1, "height": height, "width": width}
-        case "vae_decoder":
+        case "vae_decoder" | "tiny_vae_decoder":
             return {"batch": 1, **latent}
         case _:
             step = {"slots": slots, "rows": rows, "tokens": tokens, **latent}

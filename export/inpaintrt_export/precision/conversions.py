@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from inpaintrt.bundle import network_digest, number_format
+from inpaintrt.bundle import TINY_VAE, VAE, network_digest, number_format
 from inpaintrt.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ __all__ = [
 HALF_REVISION = 1
 """Of the conversion to half precision: to be raised with every change that changes its results."""
 
-_VAE = ("vae_encoder", "vae_decoder")
-
 
 def kept_tensors(network: Build) -> tuple[str, ...]:
     """Inputs and outputs that stay float32 in half precision.
@@ -36,7 +34,7 @@ def kept_tensors(network: Build) -> tuple[str, ...]:
     takes pooled prompts as halves, too.
     """
     names = (*network.inputs, *network.outputs)
-    if network.component in _VAE:
+    if network.component in (*VAE, *TINY_VAE):
         return names
     if network.form == "step":
         return tuple(tensor for tensor in names if tensor != "context")

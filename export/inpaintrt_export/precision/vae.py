@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from diffusers import AutoencoderKL
+    from diffusers import AutoencoderKL, AutoencoderTiny
     from torch import Tensor
     from torch._ops import OpOverload
 
@@ -29,7 +29,7 @@ It is half a level of an 8-bit image, so that on the whole rounding hides it.
 _IMAGE_SIZE = 64
 
 
-def choose_vae_precision(vae: AutoencoderKL, precision: Precision) -> Precision:
+def choose_vae_precision(vae: AutoencoderKL | AutoencoderTiny, precision: Precision) -> Precision:
     """The precision that the VAE gets in a bundle of `precision`."""
     if precision == "fp16" and half_error(vae) <= HALF_TOLERANCE:
         return "fp16"
@@ -57,7 +57,7 @@ class _HalfConvolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
-def half_error(vae: AutoencoderKL) -> float:
+def half_error(vae: AutoencoderKL | AutoencoderTiny) -> float:
     """What half precision does to test images that are encoded and decoded again.
 
     Args:
@@ -76,8 +76,9 @@ def half_error(vae: AutoencoderKL) -> float:
     return float((decoded - expected).square().mean().sqrt())
 
 
-def _round_trip(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    latents = vae.encode(images).latent_dist.mode()
+def _round_trip(vae: AutoencoderKL | AutoencoderTiny, images: Tensor) -> Tensor:
+    encoded = vae.encode(images)
+    latents = encoded.latents if "latents" in encoded else encoded.latent_dist.mode()
     decoded: Tensor = vae.decode(latents).sample
     return decoded
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from inpaintrt.bundle import Checkpoint, PredictionType
 
-__all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part", "predicting"]
+__all__ = ["PARTS", "CheckpointConfigs", "CheckpointSource", "Part", "PartSource", "predicting"]
 
-Part = Literal["text_encoder", "text_encoder_2", "vae", "unet"]
+Part = Literal["text_encoder", "text_encoder_2", "vae", "unet", "tiny_vae"]
 PARTS: tuple[Part, ...] = ("text_encoder", "text_encoder_2", "vae", "unet")
-"""All parts that a checkpoint may have."""
+"""All parts that a checkpoint may have; "tiny_vae" comes from elsewhere."""
 
 
 def predicting(scheduler: Mapping[str, Any], prediction_type: PredictionType | None) -> dict[str, Any]:
@@ -60,8 +60,8 @@ class CheckpointConfigs(Protocol):
         ...
 
 
-class CheckpointSource(CheckpointConfigs, Protocol):
-    """A checkpoint whose parts are read one at a time."""
+class PartSource(Protocol):
+    """What parts are read from, one at a time."""
 
     def load(self, part: Part) -> nn.Module:
         """The part in float32, in evaluation mode.
@@ -75,3 +75,7 @@ class CheckpointSource(CheckpointConfigs, Protocol):
     def origin(self) -> Checkpoint:
         """Where the weights come from."""
         ...
+
+
+class CheckpointSource(CheckpointConfigs, PartSource, Protocol):
+    """A checkpoint: what describes it, and its parts."""

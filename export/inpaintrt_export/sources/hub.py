@@ -19,13 +19,14 @@ from tqdm.auto import tqdm
 from inpaintrt.errors import SourceError, UnsafeWeightsError
 from inpaintrt_export.sources.checkpoint import PARTS
 from inpaintrt_export.sources.folder import FolderSource
+from inpaintrt_export.sources.model_folder import WEIGHT_STEMS
 
 if TYPE_CHECKING:
     from inpaintrt_export.progress import Progress
     from inpaintrt_export.sources import SourceOptions
     from inpaintrt_export.sources.checkpoint import Part
 
-__all__ = ["is_hub_id", "open_hub_source"]
+__all__ = ["download_model", "is_hub_id", "open_hub_source"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SETTINGS = (
@@ -64,7 +65,7 @@ def open_hub_source(repository: str, options: SourceOptions, progress: Progress)
         folder = _download(repository, options, progress, [*_SETTINGS, *_weight_patterns(options, "bin")])
         lacking = [part for part in lacking if part in _parts_without(folder, "*.bin")]
     if lacking and not options.local_files_only:
-        raise _explain_lack(repository, folder.name, lacking[0], options)
+        raise _explain_lack(repository, folder.name, lacking[0], f"{lacking[0]}/", options)
     return FolderSource(
         folder,
         name=repository,
@@ -76,20 +77,45 @@ def open_hub_source(repository: str, options: SourceOptions, progress: Progress)
     )
 
 
+def download_model(repository: str, part: Part, options: SourceOptions, progress: Progress) -> Path:
+    """Download a repository that is a single model, with `config.json` and weights at its root.
+
+    Args:
+        repository: `owner/name`.
+        part: What the model is.
+        options: Revision, token, cache folder, whether to stay offline, variant, and pickles.
+        progress: Called while bytes arrive.
+
+    Returns:
+        The folder, whose name is the commit.
+
+    Raises:
+        SourceError: The repository cannot be reached or read, or has no such weights.
+        UnsafeWeightsError: It has pickled weights only, and those are not allowed.
+    """
+    for suffix in ("safetensors", "bin") if options.allow_pickle else ("safetensors",):
+        patterns = ["config.json", *_model_patterns(part, "", options, suffix)]
+        folder = _download(repository, options, progress, patterns)
+        if any(folder.glob(f"*.{suffix}")):
+            return folder
+    if options.local_files_only:
+        return folder
+    raise _explain_lack(repository, folder.name, part, "", options)
+
+
 def _weight_patterns(options: SourceOptions, suffix: str) -> list[str]:
-    """The weights themselves, their shards, and the index of the shards."""
+    return [pattern for part in PARTS for pattern in _model_patterns(part, f"{part}/", options, suffix)]
+
+
+def _model_patterns(part: Part, prefix: str, options: SourceOptions, suffix: str) -> list[str]:
+    """The weights of a model themselves, their shards, and the index of the shards."""
     middle = "" if options.variant is None else f".{options.variant}"
-    stems = {
-        "text_encoder": "model" if suffix == "safetensors" else "pytorch_model",
-        "text_encoder_2": "model" if suffix == "safetensors" else "pytorch_model",
-        "vae": "diffusion_pytorch_model",
-        "unet": "diffusion_pytorch_model",
-    }
-    patterns = []
-    for part, stem in stems.items():
-        patterns += [f"{part}/{stem}{middle}.{suffix}", f"{part}/{stem}{middle}-[0-9]*.{suffix}"]
-        patterns.append(f"{part}/{stem}.{suffix}.index{middle}.json")
-    return patterns
+    path = prefix + WEIGHT_STEMS[part][suffix == "bin"]
+    return [
+        f"{path}{middle}.{suffix}",
+        f"{path}{middle}-[0-9]*.{suffix}",
+        f"{path}.{suffix}.index{middle}.json",
+    ]
 
 
 def _download(repository: str, options: SourceOptions, progress: Progress, patterns: list[str]) -> Path:
@@ -153,14 +179,15 @@ def _parts_without(folder: Path, pattern: str) -> list[Part]:
 
 
 def _explain_lack(
-    repository: str, revision: str, part: Part, options: SourceOptions
+    repository: str, revision: str, part: Part, prefix: str, options: SourceOptions
 ) -> SourceError | UnsafeWeightsError:
-    """Say what a repository has instead of the weights that were asked for."""
+    """Say what a repository has instead of the weights that were asked for, in the folder `prefix`."""
     try:
         names = HfApi(token=options.token).list_repo_files(repository, revision=revision)
     except (_HTTP_ERROR, OSError) as error:
         raise _explain(repository, options, error) from error
-    there = [name for name in names if name.startswith(f"{part}/") and not name.endswith(".json")]
+    inside = [name for name in names if name.startswith(prefix) and "/" not in name.removeprefix(prefix)]
+    there = [name for name in inside if not name.endswith(".json")]
     received = ", ".join(there) or "no weights at all"
     if any(name.endswith((".bin", ".ckpt", ".pt")) for name in there) and not options.allow_pickle:
         return UnsafeWeightsError(
@@ -172,7 +199,7 @@ def _explain_lack(
     return SourceError(
         f"{repository} has no weights of the {part} as they were asked for",
         received=received,
-        expected=_weight_patterns(options, "safetensors")[3 * PARTS.index(part)],
+        expected=_model_patterns(part, prefix, options, "safetensors")[0],
         hint="name a revision or --variant that has them",
     )
 

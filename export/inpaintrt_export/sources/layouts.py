@@ -1,4 +1,4 @@
-"""Configurations of Stable Diffusion 1.x, 2.x and XL, and of tiny checkpoints for tests."""
+"""Configurations of Stable Diffusion 1.x, 2.x and XL, of TAESD, and of tiny checkpoints for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import Part
 
-__all__ = ["LAYOUTS", "Layout"]
+__all__ = ["LAYOUTS", "TINY_VAES", "Layout"]
 
 Config = dict[str, Any]
 
@@ -88,6 +88,28 @@ def _vae(**changes: object) -> Config:
         "scaling_factor": 0.18215,
         "up_block_types": ["UpDecoderBlock2D"] * 4,
         **changes,
+    }
+
+
+def _tiny_vae(channels: int, *blocks: int) -> Config:
+    """An `AutoencoderTiny` with so many channels everywhere, and so many blocks at each size."""
+    return {
+        "_class_name": "AutoencoderTiny",
+        "act_fn": "relu",
+        "decoder_block_out_channels": [channels] * len(blocks),
+        "encoder_block_out_channels": [channels] * len(blocks),
+        "force_upcast": False,
+        "in_channels": 3,
+        "latent_channels": 4,
+        "latent_magnitude": 3,
+        "latent_shift": 0.5,
+        "num_decoder_blocks": list(reversed(blocks)),
+        "num_encoder_blocks": list(blocks),
+        "out_channels": 3,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+        "upsample_fn": "nearest",
+        "upsampling_scaling_factor": 2,
     }
 
 
@@ -332,6 +354,15 @@ _TINY_SDXL = Layout(
     pipeline={"force_zeros_for_empty_prompt": True},
 )
 
+
+TINY_VAES: dict[str, Config] = {
+    "taesd": _tiny_vae(64, 1, 3, 3, 3),
+    "tiny-taesd": _tiny_vae(8, 1, 1, 1, 1),
+}
+"""Tiny VAEs, which are no checkpoints by themselves."""
+
+_TINY_LCM = _text_to_image(_TINY, time_cond_proj_dim=32)
+
 LAYOUTS: dict[str, Layout] = {
     "sd15": _text_to_image(_SD15),
     "sd15-inpaint": _SD15,
@@ -342,7 +373,7 @@ LAYOUTS: dict[str, Layout] = {
     "sdxl-inpaint": _SDXL,
     "sdxl-refiner": _SDXL_REFINER,
     "tiny": _TINY,
-    "tiny-lcm": _text_to_image(_TINY, time_cond_proj_dim=32),
+    "tiny-lcm": replace(_TINY_LCM, parts={**_TINY_LCM.parts, "vae": TINY_VAES["tiny-taesd"]}),
     "tiny-sdxl": _text_to_image(_TINY_SDXL),
     "tiny-sdxl-inpaint": _TINY_SDXL,
     "tiny-sdxl-refiner": _refiner(_TINY_SDXL),

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import diffusers
 import torch
+from diffusers import AutoencoderTiny
 from torch import nn
 
 from inpaintrt.bundle import TEXT_ENCODERS, Checkpoint
 from inpaintrt.errors import SourceError
 from inpaintrt_export.families import find_family
-from inpaintrt_export.families.parts import CLASSES, make_part
+from inpaintrt_export.families.parts import make_part, part_class
 from inpaintrt_export.sources.checkpoint import predicting
-from inpaintrt_export.sources.layouts import LAYOUTS
+from inpaintrt_export.sources.layouts import LAYOUTS, TINY_VAES
 from inpaintrt_export.tokenizer import END_TOKEN, START_TOKEN, clip_tokenizer, train_vocabulary
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from inpaintrt_export.sources.checkpoint import Part
     from inpaintrt_export.tokenizer import Vocabulary
 
-__all__ = ["PREFIX", "SyntheticSource", "save_checkpoint"]
+__all__ = ["PREFIX", "SyntheticSource", "SyntheticTinyVae", "save_checkpoint", "save_tiny_vae"]
 
 PREFIX = "synthetic:"
 
@@ -102,11 +103,47 @@ class SyntheticSource:
         return Checkpoint(id=self._name, revision=f"seed {self._seed}")
 
 
+class SyntheticTinyVae:
+    """A tiny VAE that is made up, the same for the same name and seed.
+
+    Raises:
+        SourceError: There is none of that name.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        config = TINY_VAES.get(name.removeprefix(PREFIX))
+        if config is None:
+            raise SourceError(
+                "unknown synthetic tiny VAE",
+                received=name,
+                expected=", ".join(PREFIX + known for known in TINY_VAES),
+            )
+        self._name = name
+        self._config = config
+        self._seed = seed
+
+    def config(self) -> dict[str, Any]:
+        """The `config.json`."""
+        return dict(self._config)
+
+    def load(self, part: Part) -> nn.Module:
+        """The VAE in float32 with weights drawn from the seed."""
+        generator = torch.Generator().manual_seed(self._seed)
+        with torch.no_grad():
+            model = _make(part, self.config(), generator)
+        return model.eval()
+
+    def origin(self) -> Checkpoint:
+        """Name and seed."""
+        return Checkpoint(id=self._name, revision=f"seed {self._seed}")
+
+
 def _make(part: Part, config: dict[str, Any], generator: torch.Generator) -> nn.Module:
     made: nn.Module
     match part:
-        case "vae":
-            made = _make_vae(config, generator)
+        case "vae" | "tiny_vae":
+            tiny = part_class(part, config) is AutoencoderTiny
+            made = _make_tiny_vae(config, generator) if tiny else _make_vae(config, generator)
         case "unet":
             made = _make_unet(config, generator)
         case _:
@@ -129,6 +166,32 @@ def _make_vae(config: dict[str, Any], generator: torch.Generator) -> Autoencoder
     latents = torch.randn(2, channels, 8, 8, generator=generator) / config["scaling_factor"]
     _rescale(vae.decoder.conv_out, 0.5 / vae.decode(latents).sample.std(), torch.zeros(3))
     return vae
+
+
+def _make_tiny_vae(config: dict[str, Any], generator: torch.Generator) -> AutoencoderTiny:
+    """Latents of about unit variance, and images that span [-1, 1]."""
+    vae = cast("AutoencoderTiny", make_part("tiny_vae", config))
+    _fill(vae, generator)
+    images = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
+    _standardize(vae.encoder.layers[-1], vae.encode(images).latents, mean=0.0, deviation=1.0)
+    latents = torch.randn(2, config["latent_channels"], 8, 8, generator=generator)
+    decoded = vae.decode(latents).sample
+    # The decoder's last layer gives values from 0 to 1.
+    _standardize(vae.decoder.layers[-1], decoded / 2 + 0.5, mean=0.5, deviation=0.25)
+    return vae
+
+
+def _standardize(layer: Any, output: torch.Tensor, *, mean: float, deviation: float) -> None:  # noqa: ANN401
+    """Give the output channels of a convolution another mean and standard deviation.
+
+    Args:
+        layer: The convolution.
+        output: What it gives now, `[batch, channels, height, width]`.
+        mean: Of each channel.
+        deviation: Of each channel.
+    """
+    scale = deviation / output.std(dim=(0, 2, 3))
+    _rescale(layer, scale, mean + scale * (layer.bias - output.mean(dim=(0, 2, 3))))
 
 
 def _make_unet(config: dict[str, Any], generator: torch.Generator) -> UNet2DConditionModel:
@@ -209,6 +272,16 @@ def save_checkpoint(name: str, folder: Path, *, seed: int = 0) -> None:
     _write_json(folder / "model_index.json", _model_index(source))
 
 
+def save_tiny_vae(name: str, folder: Path, *, seed: int = 0) -> None:
+    """Write a synthetic tiny VAE as a folder that diffusers' `AutoencoderTiny` loads.
+
+    Raises:
+        SourceError: There is none of that name.
+    """
+    model: Any = SyntheticTinyVae(name, seed).load("tiny_vae")
+    model.save_pretrained(folder, safe_serialization=True)
+
+
 def _model_index(source: SyntheticSource) -> dict[str, Any]:
     unet = source.config("unet")
     xl = unet.get("addition_embed_type") is not None
@@ -226,7 +299,7 @@ def _model_index(source: SyntheticSource) -> dict[str, Any]:
         index |= {"requires_safety_checker": False, "safety_checker": [None, None]}
     for part in source.parts:
         library = "transformers" if part in TEXT_ENCODERS else "diffusers"
-        index[part] = [library, CLASSES[part].__name__]
+        index[part] = [library, part_class(part, source.config(part)).__name__]
         if part in TEXT_ENCODERS:
             index[part.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
     return index

@@ -37,14 +37,19 @@ def image_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int, 
     """Heights and widths in pixels that all engines of a bundle were built for; empty if they take any.
 
     Args:
-        engines: The four components by name.
+        engines: The components by name.
         factor: Pixels of one latent pixel along each side.
 
     Raises:
         PlanError: They have no size in common.
     """
     scales = {"vae_encoder": 1, "denoiser": factor, "vae_decoder": factor}
-    found = {name: list(dict.fromkeys(_sizes(engines[name], scale))) for name, scale in scales.items()}
+    scales |= {"tiny_vae_encoder": 1, "tiny_vae_decoder": factor}
+    found = {
+        name: list(dict.fromkeys(_sizes(engines[name], scale)))
+        for name, scale in scales.items()
+        if name in engines
+    }
     built = [sizes for sizes in found.values() if sizes]
     common = tuple(size for size in built[0] if all(size in sizes for sizes in built)) if built else ()
     if built and not common:

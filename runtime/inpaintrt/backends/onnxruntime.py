@@ -280,4 +280,4 @@ def _kept_positions(manifest: Manifest, name: str) -> int:
     height, width = architecture.native_resolution
     count = _ROWS_KEPT if name == "denoiser" else _IMAGES_KEPT
     pixels = count * height * width
-    return pixels if name == "vae_encoder" else pixels // architecture.vae_scale_factor**2
+    return pixels if name.endswith("vae_encoder") else pixels // architecture.vae_scale_factor**2

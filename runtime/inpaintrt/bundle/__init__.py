@@ -17,6 +17,8 @@ from inpaintrt.bundle.records import (
     FAMILIES,
     FORMAT_VERSION,
     TEXT_ENCODERS,
+    TINY_VAE,
+    VAE,
     Activations,
     Architecture,
     AxisRange,
@@ -30,6 +32,7 @@ from inpaintrt.bundle.records import (
     PredictionType,
     TensorKind,
     TensorSpec,
+    TinyVae,
     TokenizerSettings,
 )
 
@@ -40,6 +43,8 @@ __all__ = [
     "MANIFEST_NAME",
     "PRECISIONS",
     "TEXT_ENCODERS",
+    "TINY_VAE",
+    "VAE",
     "Activations",
     "Architecture",
     "AxisRange",
@@ -55,6 +60,7 @@ __all__ = [
     "PredictionType",
     "TensorKind",
     "TensorSpec",
+    "TinyVae",
     "TokenizerSettings",
     "add_builds",
     "choose_builds",

@@ -10,7 +10,14 @@ from typing import Any
 import msgspec
 
 from inpaintrt.atomic import atomic_write
-from inpaintrt.bundle.records import COMPONENT_NAMES, FAMILIES, FORMAT_VERSION, TEXT_ENCODERS, Manifest
+from inpaintrt.bundle.records import (
+    COMPONENT_NAMES,
+    FAMILIES,
+    FORMAT_VERSION,
+    TEXT_ENCODERS,
+    TINY_VAE,
+    Manifest,
+)
 from inpaintrt.errors import BundleFormatError, BundleNotFoundError
 
 __all__ = ["MANIFEST_NAME", "load_manifest", "save_manifest"]
@@ -109,7 +116,9 @@ def _check_family(manifest: Manifest, path: Path) -> None:
 
 def _check_components(manifest: Manifest, path: Path) -> None:
     encoders = [name for name in TEXT_ENCODERS if name in manifest.tokenizers]
-    expected = [name for name in COMPONENT_NAMES if name not in TEXT_ENCODERS or name in encoders]
+    optional = {*TEXT_ENCODERS, *TINY_VAE}
+    there = {*encoders, *(TINY_VAE if manifest.tiny_vae is not None else ())}
+    expected = [name for name in COMPONENT_NAMES if name not in optional or name in there]
     exported = [build.component for build in manifest.builds if build.network_sha256 is None]
     unknown = {build.component for build in manifest.builds} - set(expected)
     if not encoders or len(encoders) != len(manifest.tokenizers):

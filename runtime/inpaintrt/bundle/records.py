@@ -13,6 +13,8 @@ __all__ = [
     "FAMILIES",
     "FORMAT_VERSION",
     "TEXT_ENCODERS",
+    "TINY_VAE",
+    "VAE",
     "Activations",
     "Architecture",
     "AxisRange",
@@ -26,12 +28,17 @@ __all__ = [
     "PredictionType",
     "TensorKind",
     "TensorSpec",
+    "TinyVae",
     "TokenizerSettings",
 ]
 
 FORMAT_VERSION = 2
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
-COMPONENT_NAMES = (*TEXT_ENCODERS, "vae_encoder", "denoiser", "vae_decoder")
+VAE = ("vae_encoder", "vae_decoder")
+TINY_VAE = ("tiny_vae_encoder", "tiny_vae_decoder")
+"""The components of a second, faster VAE, which bundles may have."""
+
+COMPONENT_NAMES = (*TEXT_ENCODERS, "vae_encoder", "denoiser", "vae_decoder", *TINY_VAE)
 
 FAMILIES = ("sd", "sdxl")
 
@@ -242,6 +249,18 @@ class Architecture(_Record, frozen=True):
     zeros_for_absent_negative: bool = False
 
 
+class TinyVae(_Record, frozen=True):
+    """A second VAE for the latents of the first: smaller and faster, and less exact (`AutoencoderTiny`).
+
+    Attributes:
+        checkpoint: Where its weights come from.
+        latent_scale: Its scaling factor: latents are multiplied by it after encoding.
+    """
+
+    checkpoint: Checkpoint
+    latent_scale: float
+
+
 class TokenizerSettings(_Record, frozen=True):
     """The tokenizer's file and the numbers that surround it.
 
@@ -260,7 +279,7 @@ class TokenizerSettings(_Record, frozen=True):
     pad_token: int
 
 
-class Manifest(_Record, frozen=True):
+class Manifest(_Record, frozen=True, omit_defaults=True):
     """The content of `bundle.json`.
 
     Attributes:
@@ -274,8 +293,9 @@ class Manifest(_Record, frozen=True):
         tokenizers: The tokenizer of each text encoder, by the name of the component, one of `TEXT_ENCODERS`.
         builds: The exported network of each component, and what was made of these networks for backends, in
             the order in which it was made. Of `COMPONENT_NAMES`, only text encoders without a tokenizer are
-            missing.
+            missing, and `TINY_VAE` where there is none.
         files: Every file but the manifest.
+        tiny_vae: What the runtime must know of the components `TINY_VAE`; None where there are none.
     """
 
     format_version: int
@@ -288,6 +308,7 @@ class Manifest(_Record, frozen=True):
     tokenizers: dict[str, TokenizerSettings]
     builds: tuple[Build, ...]
     files: tuple[FileEntry, ...]
+    tiny_vae: TinyVae | None = None
 
     @property
     def exported(self) -> dict[str, Build]:

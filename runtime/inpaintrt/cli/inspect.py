@@ -100,6 +100,8 @@ def _summary(manifest: Manifest, folder: str) -> Table:
         "size", f"{sum(entry.size for entry in manifest.files) / _MEGABYTE:.1f} MB, all files intact"
     )
     table.add_row("native size", " x ".join(map(str, reversed(architecture.native_resolution))))
+    if manifest.tiny_vae is not None:
+        table.add_row("tiny VAE", manifest.tiny_vae.checkpoint.id)
     table.add_row("prediction", architecture.prediction_type)
     table.add_row("sampler", str(manifest.scheduler.get("_class_name", "-")))
     table.add_row("made by", ", ".join(f"{name} {number}" for name, number in manifest.producer.items()))

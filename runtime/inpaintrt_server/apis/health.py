@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from inpaintrt.options import VaeName
 from inpaintrt.presets import presets_for
 from inpaintrt.request import Task
 from inpaintrt.samplers import sampler_names
@@ -61,6 +62,7 @@ class InfoBody(BaseModel):
     tasks: list[Task] = Field(description="What requests can ask for.")
     native_size: list[int] = Field(description="Width and height that the checkpoint was trained at.")
     vae_scale_factor: int = Field(description="Height and width of a run are multiples of it.")
+    vaes: list[VaeName] = Field(description="What requests can encode and decode images with.")
     default_sampler: str
     samplers: list[str]
     presets: list[PresetBody] = Field(description="Those for checkpoints of this kind.")
@@ -145,6 +147,7 @@ async def info(request: Request) -> InfoBody:
         tasks=list(get_args(Task)),
         native_size=[width, height],
         vae_scale_factor=manifest.architecture.vae_scale_factor,
+        vaes=list(context.service.stages.vaes.by_name),
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         presets=[PresetBody.model_validate(preset) for preset in presets],

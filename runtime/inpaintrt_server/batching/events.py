@@ -80,11 +80,13 @@ class Stepped:
         index: Steps that are done.
         total: Steps there are.
         previews: The present estimate of each result, at the steps that the caller asked for; else empty.
+        exact: Whether what decodes the results has decoded the previews, rather than a faster VAE.
     """
 
     index: int
     total: int
     previews: tuple[Image.Image, ...] = ()
+    exact: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.lru import LruCache
+from inpaintrt.options import VaeName
 from inpaintrt.vae import LatentDistribution
 
 __all__ = ["ImageCache", "content_key"]
 
 
-def content_key(image: NDArray[np.float32]) -> bytes:
-    """What tells an image from others: a hash of its shape and values."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=32)
+def content_key(image: NDArray[np.float32], vae: VaeName) -> bytes:
+    """What tells an encoded image from others: a hash of the VAE's name, and of its shape and values."""
+    digest = hashlib.blake2b(repr((vae, image.shape)).encode(), digest_size=32)
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
 
@@ -34,4 +35,4 @@ class ImageCache(LruCache[bytes, LatentDistribution]):
 
 
 def _nbytes(encoded: LatentDistribution) -> int:
-    return encoded.mean.nbytes + encoded.deviation.nbytes
+    return sum(part.nbytes for part in (encoded.mean, encoded.deviation) if part is not None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil, prod
 
 from inpaintrt.backends import Engine, UsesHostMemory
-from inpaintrt.bundle import Activations, Architecture
+from inpaintrt.bundle import TINY_VAE, VAE, Activations, Architecture
 from inpaintrt.errors import ParameterError
 from inpaintrt.request import Request
 
@@ -17,6 +17,8 @@ _UNMEASURED = {
     "vae_encoder": Activations(per_position=300_000, per_pair=16),
     "denoiser": Activations(per_position=100_000, per_pair=100),
     "vae_decoder": Activations(per_position=300_000, per_pair=16),
+    "tiny_vae_encoder": Activations(per_position=300_000, per_pair=0),
+    "tiny_vae_decoder": Activations(per_position=300_000, per_pair=0),
 }
 _ROWS_OF_A_RESULT = 2
 _ARENA = 1.5  # ONNX Runtime asks for memory in blocks of doubling size
@@ -30,7 +32,7 @@ class MemoryBudget:
     time, and count only where one of them alone takes more.
 
     Args:
-        engines: The four components by name.
+        engines: The components by name.
         limit: Bytes; None for half of `available`.
         available: Bytes that the machine has; None where nobody can tell.
         architecture: Of the checkpoint; where `limit` is None, one guided result of its native size always
@@ -53,9 +55,9 @@ class MemoryBudget:
     ) -> None:
         self._factor = architecture.vae_scale_factor
         self._activations = {
-            name: engine.activations or default
-            for name, default in _UNMEASURED.items()
-            if isinstance(engine := engines[name], UsesHostMemory)
+            name: engine.activations or _UNMEASURED[name]
+            for name, engine in engines.items()
+            if name in _UNMEASURED and isinstance(engine, UsesHostMemory)
         }
         minimum = ceil(self._alone(_ROWS_OF_A_RESULT, prod(architecture.native_resolution)))
         if limit is not None and limit < minimum:
@@ -79,11 +81,7 @@ class MemoryBudget:
 
     def _alone(self, rows: int, pixels: int) -> float:
         """Bytes of the largest run that a result needs."""
-        return max(
-            self.step(rows, pixels),
-            self._run("vae_encoder", 1, pixels),
-            self._run("vae_decoder", 1, pixels),
-        )
+        return max(self.step(rows, pixels), *(self._run(name, 1, pixels) for name in (*VAE, *TINY_VAE)))
 
     def fits(self, needed: float) -> bool:
         """Whether steps that need so many bytes together may run."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,23 @@ from inpaintrt_server.batching.memory import MemoryBudget
 from inpaintrt_server.batching.models import Model
 from inpaintrt_server.errors import DeadlineError
 
-__all__ = ["Job", "Task"]
+__all__ = ["Interruptible", "Job", "Task"]
 
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 
 _OBSERVED: tuple[TimingName, ...] = ("queue", "prepare", "encode", "denoise", "decode", "paste", "total")
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """Steps after which previews are made, for a caller that may take the last of them for the results."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the next previews are to be as exact as results."""
+        ...
 
 
 class Job(Protocol):
@@ -70,7 +80,8 @@ class Task(Flow):
         admitted: When it got its permit, on the monotonic clock.
         deadline: When it has to have done its steps, on the monotonic clock.
         preview_steps: Steps after which the listener gets previews, asked once after each step, so that what
-            is in it may depend on the moment; or how many steps, fewer in a short run.
+            is in it may depend on the moment; or how many steps, fewer in a short run. Previews are decoded
+            by the bundle's fastest VAE, unless these steps are `Interruptible` and interrupted.
         cache: Encoded images.
         budget: Refuses what would take too much memory.
         observer: Gets cache hits and timings.
@@ -163,7 +174,8 @@ class Task(Flow):
     def _check_size(self) -> None:
         with self.clock.stage("prepare"):
             self._budget.check(self.request, prod(self.prepared[0].image.shape[2:]))
-            self._image_keys = [content_key(image) for image in self.images_to_encode()]
+            vae = self.request.options["vae"]
+            self._image_keys = [content_key(image, vae) for image in self.images_to_encode()]
 
     def encode(self) -> Iterator[None]:
         """Encode in pieces; values that are not finite fail the task."""
@@ -231,11 +243,15 @@ class Task(Flow):
             estimates: From `Batch.estimates`.
         """
         index, decoded = self.progress, dict[int, Floats]()
+        steps = self._preview_steps
+        interrupted = isinstance(steps, Interruptible) and steps.interrupted
+        vae = self.vae if interrupted else self.preview_vae
 
         def paste() -> Event:
-            return Stepped(index, self.table.rows, tuple(self.paste_estimates(decoded)))
+            previews = tuple(self.paste_estimates(decoded))
+            return Stepped(index, self.table.rows, previews, exact=vae is self.vae)
 
-        return self._send(self.events.reserve(), self.decode_estimates(estimates, decoded), paste)
+        return self._send(self.events.reserve(), self.decode_estimates(vae, estimates, decoded), paste)
 
     def send_results(self) -> Iterator[None]:
         """Tell the results: decoded in pieces, and pasted by a worker."""

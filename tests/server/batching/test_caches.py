@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -47,12 +48,21 @@ def test_a_cache_of_no_size_keeps_nothing() -> None:
     assert (cache.held, cache.misses) == (0, 2)
 
 
-def test_content_is_told_by_shape_and_values() -> None:
+def test_content_is_told_by_shape_and_values_and_the_vae_by_its_name() -> None:
     image = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
-    assert content_key(image) == content_key(image.copy())
-    assert content_key(image) != content_key(image.reshape(1, 3, 2, 8))
-    assert content_key(image) != content_key(image + 1)
-    assert content_key(image[:, :, ::2]) == content_key(image[:, :, ::2].copy())
+    key = partial(content_key, vae="full")
+    assert key(image) == key(image.copy())
+    assert key(image) != key(image.reshape(1, 3, 2, 8))
+    assert key(image) != key(image + 1)
+    assert key(image[:, :, ::2]) == key(image[:, :, ::2].copy())
+    assert key(image) != content_key(image, "tiny")
+
+
+def test_latents_without_a_distribution_take_half_the_room() -> None:
+    latents = np.zeros((1, 4, 2, 2), np.float32)
+    cache = ImageCache(1000)
+    cache.get(b"key", lambda: LatentDistribution(latents, None))
+    assert cache.held == latents.nbytes
 
 
 def test_an_image_and_prompts_that_come_again_run_no_encoder(

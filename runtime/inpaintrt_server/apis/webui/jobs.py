@@ -22,11 +22,15 @@ class PreviewsOnDemand(Collection[int]):
     """Steps after which to make previews: the next one, whenever somebody asks.
 
     The batching service asks after every step, in a thread of its own, whether it is in here.
+
+    Attributes:
+        interrupted: Whether the next preview is to be the result.
     """
 
     def __init__(self) -> None:
         # A queue of at most one entry: adding and taking are atomic.
         self._asked: deque[None] = deque(maxlen=1)
+        self.interrupted = False
 
     def ask(self) -> None:
         """Have a preview made after the next step."""
@@ -59,7 +63,6 @@ class WebuiJob:
         steps: Steps there are; 0 while it waits.
         step: Steps that are done.
         images: The newest preview of each result.
-        interrupted: Whether it is to end with the next preview.
     """
 
     owner: str
@@ -70,8 +73,12 @@ class WebuiJob:
     steps: int = 0
     step: int = 0
     images: tuple[Image.Image, ...] = ()
-    interrupted: bool = False
     _asked_at: float = 0.0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is to end with the next preview."""
+        return self.previews.interrupted
 
     @property
     def share(self) -> float:
@@ -99,7 +106,7 @@ class WebuiJob:
     def interrupt(self) -> None:
         """Have it end with what it has after the next step; one that still waits is left alone."""
         if self.steps:
-            self.interrupted = True
+            self.previews.interrupted = True
             self.previews.ask()
 
 

@@ -72,7 +72,7 @@ async def _follow(running: Running, job: WebuiJob, wanted: PipelineRequest) -> t
             match event:
                 case Finished(images=images, seeds=seeds, warnings=warnings, timings=timings):
                     return Results(images, seeds, warnings), timings
-                case Stepped(index=index, previews=previews) if job.interrupted and previews:
+                case Stepped(index=index, previews=previews, exact=True) if job.interrupted:
                     return Results(previews, wanted.seeds, interrupted=True), JobTimings(steps=index)
                 case _:
                     pass
