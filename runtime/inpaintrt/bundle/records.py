@@ -19,6 +19,7 @@ __all__ = [
     "Build",
     "Checkpoint",
     "Dtype",
+    "ExportCost",
     "FileEntry",
     "FusedLora",
     "Manifest",
@@ -181,6 +182,19 @@ class Build(_Record, frozen=True, omit_defaults=True):
         return self.files[0]
 
 
+class ExportCost(_Record, frozen=True):
+    """What exporting a part of the checkpoint took, on the machine that did it.
+
+    Attributes:
+        seconds: Time of loading, tracing and comparing.
+        peak_bytes: The largest resident memory of the process up to the end of that; None where the system
+            does not tell (it is not Linux).
+    """
+
+    seconds: float
+    peak_bytes: int | None = None
+
+
 class FileEntry(_Record, frozen=True):
     """A file of the bundle, with its size in bytes and the SHA-256 of its content."""
 
@@ -276,6 +290,8 @@ class Manifest(_Record, frozen=True):
             the order in which it was made. Of `COMPONENT_NAMES`, only text encoders without a tokenizer are
             missing.
         files: Every file but the manifest.
+        export_costs: What exporting each part of the checkpoint took, such as "unet", in the order in which
+            they were exported; empty for ONNX files that others exported.
     """
 
     format_version: int
@@ -288,6 +304,7 @@ class Manifest(_Record, frozen=True):
     tokenizers: dict[str, TokenizerSettings]
     builds: tuple[Build, ...]
     files: tuple[FileEntry, ...]
+    export_costs: dict[str, ExportCost] = {}
 
     @property
     def exported(self) -> dict[str, Build]:
