@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "build": "What it costs to export a checkpoint and to build its plans.",
     "coldstart": "From the start of a process to its first image.",
     "compare": "Ours beside PyTorch and others, every image compared with PyTorch's.",
+    "footprint": "Time and memory of loading a bundle, and of each stage of its first request.",
     "hostile": "What the server does with damaged, enormous and lying requests.",
     "latency": "How long one bundle takes, over batch, size, steps and samplers.",
     "mask": "What a large image costs against the area of its mask.",

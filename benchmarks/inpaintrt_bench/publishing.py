@@ -20,6 +20,7 @@ from inpaintrt.errors import InpaintError
 from inpaintrt_bench.measurements.build import build_table
 from inpaintrt_bench.measurements.coldstart import coldstart_table
 from inpaintrt_bench.measurements.compare import compare_table, draw_stages
+from inpaintrt_bench.measurements.footprint import footprint_table
 from inpaintrt_bench.measurements.hostile import hostile_table
 from inpaintrt_bench.measurements.latency import latency_table
 from inpaintrt_bench.measurements.mask import draw_masks, mask_table
@@ -72,6 +73,7 @@ TABLES: Mapping[Kind, Table] = {
     "hostile": hostile_table,
     "soak": soak_table,
     "memory": memory_table,
+    "footprint": footprint_table,
 }
 """The main table of each kind of report."""
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inpaintrt.bundle import number_format
+from inpaintrt.bundle import ExportCost, number_format
 from inpaintrt.lora import open_loras
 from inpaintrt_export.builds.variants import build_variants
 from inpaintrt_export.component import ExportedCheckpoint, export_part, stages
 from inpaintrt_export.families import find_family
 from inpaintrt_export.loras import with_loras
 from inpaintrt_export.manifest import write_manifest, write_tokenizers
+from inpaintrt_export.memory import peak_bytes
 from inpaintrt_export.output import check_disk_space, check_output, new_folder
 from inpaintrt_export.progress import silent
 from inpaintrt_export.size import bundle_bytes
@@ -145,7 +147,7 @@ def _write_bundle(
     with new_folder(output, force=force) as folder:
         tokenizers = write_tokenizers(checkpoint, family.parts(checkpoint), folder)
         exported = ExportedCheckpoint(checkpoint, family, architecture, folder, precision)
-        builds = _export_parts(family.parts(checkpoint), exported, progress)
+        builds, costs = _export_parts(family.parts(checkpoint), exported, progress)
         write_manifest(
             folder,
             name=output.absolute().name,
@@ -155,6 +157,7 @@ def _write_bundle(
             scheduler=family.scheduler_of(checkpoint),
             tokenizers=tokenizers,
             builds=builds,
+            costs=costs,
         )
         if tiny_vae is not None:
             write_tiny_vae(folder, tiny_vae, lambda stage, _: progress(stage, _EXPORTED))
@@ -167,13 +170,16 @@ def _write_bundle(
 
 def _export_parts(
     parts: Sequence[Part], checkpoint: ExportedCheckpoint, progress: Progress
-) -> dict[str, Build]:
+) -> tuple[dict[str, Build], dict[str, ExportCost]]:
     reported = stages(parts)
 
     def report(stage: str) -> None:
         progress(stage, _EXPORTED * reported.index(stage) / len(reported))
 
     builds: dict[str, Build] = {}
+    costs: dict[str, ExportCost] = {}
     for part in parts:
+        started = time.perf_counter()
         builds |= export_part(part, checkpoint, report)
-    return builds
+        costs[part] = ExportCost(seconds=time.perf_counter() - started, peak_bytes=peak_bytes())
+    return builds, costs

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from inpaintrt.bundle import Architecture, Build, Checkpoint
+    from inpaintrt.bundle import Architecture, Build, Checkpoint, ExportCost
     from inpaintrt_export.sources.checkpoint import CheckpointConfigs, Part
 
 __all__ = ["write_manifest", "write_tokenizers"]
@@ -70,6 +70,7 @@ def write_manifest(
     scheduler: dict[str, Any],
     tokenizers: dict[str, TokenizerSettings],
     builds: Mapping[str, Build],
+    costs: Mapping[str, ExportCost],
 ) -> None:
     """Write the manifest of a bundle whose other files are all there."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -84,5 +85,6 @@ def write_manifest(
         tokenizers=tokenizers,
         builds=tuple(builds[component] for component in COMPONENT_NAMES if component in builds),
         files=tuple(describe_file(folder, path) for path in paths),
+        export_costs=dict(costs),
     )
     save_manifest(manifest, folder)

@@ -122,6 +122,7 @@ def import_onnx(
             scheduler=SD.scheduler_of(configs),
             tokenizers=write_tokenizers(configs, SD.parts(configs), new),
             builds={name: _describe(name, paths, architecture) for name, paths in files.items()},
+            costs={},
         )
         progress("writing the manifest", 1.0)
     return target

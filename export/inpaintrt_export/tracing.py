@@ -16,9 +16,10 @@ from inpaintrt.errors import ExportError
 from inpaintrt_export.initializers import check_places, find_candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import onnx_ir as ir
     from torch.export import ExportedProgram
     from torch.onnx import ONNXProgram
 
@@ -69,14 +70,13 @@ def trace(network: Network, path: Path) -> WeightPlaces:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet_exporter(), torch.inference_mode():
         try:
-            program, places = _convert(network, _capture(network), path)
+            places = _convert(network, _capture(network), path)
         except (_CaptureError, OnnxExporterError) as error:
             raise ExportError(
                 f"PyTorch {torch.__version__} cannot trace the {path.parent.name}",
                 received=str(error).strip(),
                 hint="report this checkpoint's configuration",
             ) from error
-    _forget_constants(program)
     model = onnx.load(path, load_external_data=False)
     clean_graph(model.graph)
     _name_axes(model.graph, {**network.inputs, **network.outputs})
@@ -102,7 +102,7 @@ def _capture(network: Network) -> ExportedProgram:
         raise _CaptureError(str(error)) from error
 
 
-def _convert(network: Network, captured: ExportedProgram, path: Path) -> tuple[ONNXProgram, WeightPlaces]:
+def _convert(network: Network, captured: ExportedProgram, path: Path) -> WeightPlaces:
     converted = torch.onnx.export(
         captured,
         dynamo=True,
@@ -114,15 +114,20 @@ def _convert(network: Network, captured: ExportedProgram, path: Path) -> tuple[O
     )
     program = cast("ONNXProgram", converted)  # it is None with the older exporter alone
     candidates = find_candidates(program, network.module)
+    traced = list(program.model.graph.initializers.values())
     program.optimize()
     places = check_places(program.model.graph, network.module, candidates)
     program.save(path, external_data=_weight_bytes(network.module) > EMBEDDED_WEIGHTS_LIMIT)
-    return program, places
+    _forget_constants([*traced, *program.model.graph.initializers.values()])
+    return places
 
 
-def _forget_constants(program: ONNXProgram) -> None:
-    """Free a written graph's constants: onnxscript's rewriting rules keep the last graph."""
-    for value in program.model.graph.initializers.values():
+def _forget_constants(initializers: Iterable[ir.Value]) -> None:
+    """Free the constants of a graph, those that optimization replaced included.
+
+    onnxscript's rewriting rules keep the last graph, and with it a copy of all matrices.
+    """
+    for value in initializers:
         value.const_value = None
 
 

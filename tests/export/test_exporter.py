@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -83,6 +84,13 @@ def test_vae_that_overflows_stays_in_float32_in_a_half_bundle(tiny_checkpoint: P
         "denoiser": "fp16",
         "vae_decoder": "fp32",
     }
+    costs = manifest.export_costs
+    assert list(costs) == ["text_encoder", "vae", "unet"]
+    assert all(cost.seconds > 0 for cost in costs.values())
+    if sys.platform == "linux":
+        peaks = [cost.peak_bytes or 0 for cost in costs.values()]
+        assert peaks == sorted(peaks)
+        assert peaks[0] > 50e6
     assert [stage for stage, _ in progress.reports[1:-1]] == list(stages(("text_encoder", "vae", "unet")))
     fractions = [fraction for _, fraction in progress.reports]
     assert fractions[0] == 0

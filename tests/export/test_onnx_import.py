@@ -54,6 +54,7 @@ def test_bundle_describes_the_imported_graphs(folder: Path, tmp_path: Path) -> N
     assert list(components["denoiser"].inputs) == ["sample", "timestep", "encoder_hidden_states"]
     assert components["denoiser"].outputs["out_sample"].shape == ("batch", 4, "height", "width")
     assert all(component.parity == () for component in components.values())
+    assert manifest.export_costs == {}
     assert manifest.architecture.text_layers is None
     assert manifest.architecture.native_resolution == (64, 64)
     assert manifest.checkpoint.id == folder.name

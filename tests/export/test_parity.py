@@ -1,17 +1,24 @@
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from inpaintrt.bundle import PRECISIONS
 from inpaintrt.errors import ParityError
+from inpaintrt_bench.processes import run_alone
+from inpaintrt_export.memory import peak_bytes, resident_bytes
 from inpaintrt_export.networks import vae_decoder_network
-from inpaintrt_export.parity import compare, evaluate, measure
+from inpaintrt_export.parity import compare, evaluate, measure, open_session
 from inpaintrt_export.precision.vae import HALF_TOLERANCE, choose_vae_precision, half_error
 from inpaintrt_export.sources.synthetic import SyntheticSource
+from inpaintrt_export.tracing import OPSET
 
+SIDE, MATRICES = 1024, 32
 CASES = [{"batch": 1, "height": 5, "width": 3}, {"batch": 2, "height": 4, "width": 4}]
 
 
@@ -65,6 +72,41 @@ def test_half_graph_passes_half_tolerance_only(tiny_half_bundle: Path) -> None:
     compare(path, references, "fp16")
     with pytest.raises(ParityError):
         compare(path, references, "fp32")
+
+
+def _run_halves(path: Path) -> tuple[int, int]:
+    session = open_session(path, sparing=True)
+    sample = np.ones((1, SIDE), np.float16)
+    before = resident_bytes()
+    session.run(None, {"sample": sample})
+    return before, peak_bytes() or 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells peaks of memory")
+def test_halves_are_not_all_widened_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(_product_of_halves(), path, save_as_external_data=True, location="model.onnx.data")
+    weights = (tmp_path / "model.onnx.data").stat().st_size
+    before, peak = run_alone(_run_halves, path)
+    assert weights > 60e6
+    assert (
+        peak - before < 2 * weights
+    )  # in float32 alone they take that much, and the mapped file comes on top
+
+
+def _product_of_halves() -> onnx.ModelProto:
+    matrices = [np.full((SIDE, SIDE), 1 / SIDE, np.float16) for _ in range(MATRICES)]
+    names = ["sample", *(f"product_{index}" for index in range(MATRICES))]
+    nodes = [
+        helper.make_node("MatMul", [names[index], f"matrix_{index}"], [names[index + 1]])
+        for index in range(MATRICES)
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT16, (1, SIDE)) for name in (names[0], names[-1])
+    ]
+    weights = [numpy_helper.from_array(matrix, f"matrix_{index}") for index, matrix in enumerate(matrices)]
+    graph = helper.make_graph(nodes, "product", ends[:1], ends[1:], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
 def test_vae_within_the_tolerance_computes_in_half() -> None:

@@ -1,5 +1,7 @@
 """The tracer on a network of a few operations."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.errors import ExportError
 from inpaintrt_export import tracing
+from inpaintrt_export.families import SD
 from inpaintrt_export.initializers import WeightPlaces, check_places
-from inpaintrt_export.networks import Network
+from inpaintrt_export.networks import Network, text_encoder_network
+from inpaintrt_export.sources.synthetic import SyntheticSource
 from inpaintrt_export.tracing import example_inputs, trace
 from inpaintrt_export.weights import name_weights
 
@@ -133,6 +137,20 @@ def test_weights_are_named_as_in_checkpoints() -> None:
         "text_projection.weight": "",
     }
     assert found["transposed"] == ("text_model.encoder.layers.0.mlp.fc1.weight",)
+
+
+def test_a_network_s_matrices_are_freed_with_it(tmp_path: Path) -> None:
+    encoder = SyntheticSource("synthetic:tiny", 0).load("text_encoder")
+    matrices = {
+        name: weakref.ref(weight)
+        for name, weight in encoder.named_parameters()
+        if name.endswith("proj.weight")
+    }
+    trace(text_encoder_network(encoder, torch.float32, SD), tmp_path / "part" / "model.onnx")
+    del encoder
+    gc.collect()
+    assert matrices
+    assert [name for name, matrix in matrices.items() if matrix() is not None] == []
 
 
 def test_network_that_cannot_be_traced_is_an_error(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_an_interrupt_ends_quietly_and_leaves_nothing(workplace: Path, tiny_bund
 def test_inspect_shows_and_checks_a_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     result = _run("inspect", tiny_bundle)
     assert result.returncode == 0, result.stderr
-    for word in ("denoiser", "next_state", "epsilon", "compared with PyTorch"):
+    for word in ("denoiser", "next_state", "epsilon", "compared with PyTorch", "what the export took"):
         assert word in result.stdout
 
 

@@ -15,7 +15,7 @@ import msgspec
 from inpaintrt.bundle import PRECISIONS, Precision, load_manifest
 from inpaintrt.errors import EngineUnavailableError
 from inpaintrt.store import find_bundle
-from inpaintrt_bench.processes import forget_peak, peak_bytes, run_alone
+from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import hand_out, make_report, output_option
 from inpaintrt_bench.report.markdown import (
     MISSING,
@@ -26,14 +26,20 @@ from inpaintrt_bench.report.markdown import (
     verdict,
 )
 from inpaintrt_bench.report.schema import Memory, Report, Row
+from inpaintrt_export.memory import forget_peak, peak_bytes
 
 if TYPE_CHECKING:
     from inpaintrt.bundle import Build
     from inpaintrt_export.builds import BuildSettings
 
-__all__ = ["Phases", "build", "build_table", "measure_export", "measure_plans"]
+__all__ = ["Cost", "Phases", "build", "build_table", "measure_export", "measure_plans"]
 
-_PARTS = {"text_encoder": ("text_encoder",), "vae": ("vae_encoder", "vae_decoder"), "unet": ("denoiser",)}
+_PARTS = {
+    "text_encoder": ("text_encoder",),
+    "text_encoder_2": ("text_encoder_2",),
+    "vae": ("vae_encoder", "vae_decoder"),
+    "unet": ("denoiser",),
+}
 _PART_OF = {name: part for part, names in _PARTS.items() for name in (part, *names)}
 _REST = "rest"
 
@@ -73,7 +79,9 @@ def build(
 
 
 @dataclass(frozen=True)
-class _Cost:
+class Cost:
+    """What a phase cost: its time, and the largest resident memory meanwhile in bytes."""
+
     seconds: float
     peak: int | None
 
@@ -90,7 +98,7 @@ class Phases:
     """
 
     name_of: Callable[[str], str]
-    costs: dict[str, _Cost] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     _current: str | None = None
     _started: float = 0.0
 
@@ -108,9 +116,9 @@ class Phases:
         if self._current is None:
             return
         seconds, peak = time.perf_counter() - self._started, peak_bytes()
-        earlier = self.costs.get(self._current, _Cost(0.0, peak))
+        earlier = self.costs.get(self._current, Cost(0.0, peak))
         peaks = [value for value in (earlier.peak, peak) if value is not None]
-        self.costs[self._current] = _Cost(earlier.seconds + seconds, max(peaks, default=None))
+        self.costs[self._current] = Cost(earlier.seconds + seconds, max(peaks, default=None))
         self._current = None
 
 
@@ -167,7 +175,7 @@ def measure_plans(bundle: str, settings: BuildSettings) -> list[Row]:
     return [_plan_row(plan, phases.costs, folder) for plan in report.built]
 
 
-def _plan_row(plan: Build, costs: Mapping[str, _Cost], folder: Path) -> Row:
+def _plan_row(plan: Build, costs: Mapping[str, Cost], folder: Path) -> Row:
     row = _row(plan.component, str(plan.backend), costs[plan.component], (folder / plan.file).stat().st_size)
     return msgspec.structs.replace(
         row,
@@ -185,7 +193,7 @@ def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _row(name: str, made: str, cost: _Cost, size: int) -> Row:
+def _row(name: str, made: str, cost: Cost, size: int) -> Row:
     return Row(
         name=name,
         case={"made": made},

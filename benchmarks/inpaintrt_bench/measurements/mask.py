@@ -17,7 +17,7 @@ from inpaintrt.errors import ParameterError
 from inpaintrt.output import Timings
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import make_request
-from inpaintrt_bench.processes import peak_bytes, resident_bytes, run_alone
+from inpaintrt_bench.processes import run_alone
 from inpaintrt_bench.report.files import hand_out, make_report, output_option
 from inpaintrt_bench.report.markdown import (
     amount,
@@ -29,6 +29,7 @@ from inpaintrt_bench.report.markdown import (
 )
 from inpaintrt_bench.report.plotting import PALETTE, STAGE_COLORS, add_legend, new_figure
 from inpaintrt_bench.report.schema import STAGES, Memory, Report, Row, make_series
+from inpaintrt_export.memory import peak_bytes, resident_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

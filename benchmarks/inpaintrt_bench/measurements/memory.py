@@ -15,10 +15,10 @@ import httpx
 from inpaintrt.cli.options import bundle_option
 from inpaintrt_bench.load.requests import Task, make_call, make_mixture
 from inpaintrt_bench.load.server import ServedProcess
-from inpaintrt_bench.processes import forget_peak, peak_bytes
 from inpaintrt_bench.report.files import output_option, record
 from inpaintrt_bench.report.markdown import amount, table, value_of, verdict
 from inpaintrt_bench.report.schema import Report, Row, Scalar
+from inpaintrt_export.memory import forget_peak, peak_bytes
 
 __all__ = ["MemorySettings", "measure_memory", "memory", "memory_table", "read_pythons"]
 

@@ -66,6 +66,7 @@ Kind = Literal[
     "hostile",
     "soak",
     "memory",
+    "footprint",
 ]
 Status = Literal["ok", "failed", "wrong"]
 Scalar = str | int | float | bool | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from inpaintrt.atomic import atomic_write
 from inpaintrt.errors import PlanBuildError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         Builder,
         IBuilderConfig,
         IBuilderConfigRtx,
-        IHostMemory,
         INetworkDefinition,
         OnnxParser,
         ParserError,
@@ -39,10 +38,11 @@ def compile_plan(
     path: Path,
     profiles: Sequence[Shapes],
     targets: Sequence[str],
+    output: Path,
     progress: Progress,
     timing_cache: Path | None = None,
-) -> IHostMemory:
-    """Compile a network.
+) -> None:
+    """Compile a network, and write the plan to a file.
 
     The network is strongly typed: precision is what the ONNX graph says. An interrupt (Ctrl-C) cancels the
     build, and reaches the caller when the library has given up.
@@ -52,15 +52,17 @@ def compile_plan(
         path: The ONNX file.
         profiles: Static shapes of all inputs.
         targets: Compute capabilities; empty for a portable plan, or for this machine's GPU.
+        output: The plan's file, which is replaced.
         progress: Told the library's phase and how much of this build lies behind.
         timing_cache: Where TensorRT keeps what it measured; None for no cache. TensorRT-RTX measures nothing.
 
     Raises:
         PlanBuildError: The library cannot parse or build the network; the message names the nodes.
+        OSError: The plan cannot be written.
     """
     monitor = make_monitor(library)
     with library.listen() as reports, concurrent.futures.ThreadPoolExecutor(1, "plan-builder") as pool:
-        job = _Job(library, path, tuple(profiles), tuple(targets), timing_cache)
+        job = _Job(library, path, tuple(profiles), tuple(targets), output, timing_cache)
         future = pool.submit(job.run, monitor, reports)
         try:
             while not concurrent.futures.wait([future], _TICK_SECONDS).done:
@@ -68,12 +70,11 @@ def compile_plan(
         except BaseException:
             monitor.cancel()  # leaving the block waits for the library
             raise
-        plan = future.result()
-    if plan is None:
+        built = future.result()
+    if not built:
         raise PlanBuildError(
             f"{library.backend} {library.version} cannot build a plan from {path}", received=str(reports)
         )
-    return plan
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,10 @@ class _Job:
     path: Path
     profiles: tuple[Shapes, ...]
     targets: tuple[str, ...]
+    output: Path
     timing_cache: Path | None
 
-    def run(self, monitor: BuildMonitor, reports: Reports) -> IHostMemory | None:
+    def run(self, monitor: BuildMonitor, reports: Reports) -> bool:
         builder = _make_builder(self.library, reports)
         network = parse_network(self.library, builder, self.path, reports)
         config = builder.create_builder_config()
@@ -94,10 +96,41 @@ class _Job:
         _add_profiles(builder, config, self.profiles)
         _add_targets(self.library, cast("IBuilderConfigRtx", config), self.targets)
         _load_timing_cache(config, self.timing_cache)
-        plan = builder.build_serialized_network(network, config)
-        if plan is not None and self.timing_cache is not None:
+        with self.output.open("wb") as stream:
+            writer = _make_writer(self.library, stream)
+            built = builder.build_serialized_network_to_stream(network, config, writer)
+        if writer.error is not None:
+            raise writer.error
+        if built and self.timing_cache is not None:
             _save_timing_cache(config, self.timing_cache)
-        return plan
+        return built
+
+
+class _PlanWriter:
+    """Writes a plan as the library serializes it; in memory it would be as large as the weights.
+
+    Attributes:
+        error: Why it could not be written: the library's callbacks must not raise.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self.error: OSError | None = None
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        """Write a part of the plan; how many bytes were written."""
+        try:
+            return self._stream.write(data)
+        except OSError as error:
+            self.error = error
+            return 0
+
+
+def _make_writer(library: PlanLibrary, stream: BinaryIO) -> _PlanWriter:
+    """A `_PlanWriter` that the library accepts as its IStreamWriter."""
+    writer: _PlanWriter = type("PlanWriter", (_PlanWriter, library.module.IStreamWriter), {})(stream)
+    return writer
 
 
 def _make_builder(library: PlanLibrary, reports: Reports) -> Builder:

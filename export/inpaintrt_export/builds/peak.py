@@ -13,16 +13,9 @@ import numpy as np
 
 from inpaintrt.backends.onnxruntime import open_engine
 from inpaintrt.bundle import choose_builds, load_manifest
+from inpaintrt_export.memory import peak_bytes, resident_bytes
 
 __all__ = ["main"]
-
-_STATUS = Path("/proc/self/status")
-_KIBIBYTE = 1024
-
-
-def _status(field: str) -> int:
-    (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * _KIBIBYTE
 
 
 def main() -> None:
@@ -32,9 +25,9 @@ def main() -> None:
     with np.load(inputs) as file:
         arrays = dict(file)
     engine = open_engine(Path(bundle), build, {})
-    before = _status("VmRSS")
+    before = resident_bytes()
     engine.run(arrays)
-    sys.stdout.write(str(max(_status("VmHWM") - before, 0)))
+    sys.stdout.write(str(max((peak_bytes() or 0) - before, 0)))
 
 
 if __name__ == "__main__":

@@ -138,13 +138,11 @@ def _build_plan(
 ) -> None:
     progress("reading the network", 0.0)
     network = sources.path(plan)
-    content = compile_plan(
-        library, network, plan.profiles, plan.targets, progress, _timing_cache(library, plan)
-    )
     path = folder / plan.file
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
-        partial.write_bytes(memoryview(content))
+        timing_cache = _timing_cache(library, plan)
+        compile_plan(library, network, plan.profiles, plan.targets, partial, progress, timing_cache)
     add_builds(folder, plan)
 
 

@@ -97,9 +97,9 @@ class Builder(Protocol):
 
     def create_optimization_profile(self) -> IOptimizationProfile: ...
 
-    def build_serialized_network(
-        self, network: INetworkDefinition, config: IBuilderConfig
-    ) -> IHostMemory | None: ...
+    def build_serialized_network_to_stream(
+        self, network: INetworkDefinition, config: IBuilderConfig, writer: object
+    ) -> bool: ...
 
 
 class ParserError(Protocol):

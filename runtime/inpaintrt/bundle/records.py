@@ -21,6 +21,7 @@ __all__ = [
     "Build",
     "Checkpoint",
     "Dtype",
+    "ExportCost",
     "FileEntry",
     "FusedLora",
     "Manifest",
@@ -188,6 +189,19 @@ class Build(_Record, frozen=True, omit_defaults=True):
         return self.files[0]
 
 
+class ExportCost(_Record, frozen=True):
+    """What exporting a part of the checkpoint took, on the machine that did it.
+
+    Attributes:
+        seconds: Time of loading, tracing and comparing.
+        peak_bytes: The largest resident memory of the process up to the end of that; None where the system
+            does not tell (it is not Linux).
+    """
+
+    seconds: float
+    peak_bytes: int | None = None
+
+
 class FileEntry(_Record, frozen=True):
     """A file of the bundle, with its size in bytes and the SHA-256 of its content."""
 
@@ -296,6 +310,8 @@ class Manifest(_Record, frozen=True, omit_defaults=True):
             missing, and `TINY_VAE` where there is none.
         files: Every file but the manifest.
         tiny_vae: What the runtime must know of the components `TINY_VAE`; None where there are none.
+        export_costs: What exporting each part of the checkpoint took, such as "unet", in the order in which
+            they were exported; empty for ONNX files that others exported.
     """
 
     format_version: int
@@ -309,6 +325,7 @@ class Manifest(_Record, frozen=True, omit_defaults=True):
     builds: tuple[Build, ...]
     files: tuple[FileEntry, ...]
     tiny_vae: TinyVae | None = None
+    export_costs: dict[str, ExportCost] = {}
 
     @property
     def exported(self) -> dict[str, Build]:

@@ -16,6 +16,7 @@ from inpaintrt.store import find_bundle, list_bundles
 __all__ = ["bundles", "inspect", "presets", "samplers"]
 
 _MEGABYTE = 1e6
+_GIGABYTE = 1e9
 _WIDTH_OF_FILES = 200
 
 
@@ -30,7 +31,7 @@ def inspect(bundle: str) -> None:
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
-    for table in (_plans(manifest), _variants(manifest), _conversions(manifest)):
+    for table in (_costs(manifest), _plans(manifest), _variants(manifest), _conversions(manifest)):
         if table.row_count:
             console.print(table)
 
@@ -131,6 +132,14 @@ def _parity(manifest: Manifest) -> Table:
     for name, build in manifest.exported.items():
         for row in build.parity:
             table.add_row(name, row.case, f"{row.max_absolute_error:.2e}", f"{row.relative_error:.2e}")
+    return table
+
+
+def _costs(manifest: Manifest) -> Table:
+    table = Table("part", "seconds", "GB of memory at most, so far", title="what the export took")
+    for part, cost in manifest.export_costs.items():
+        peak = "-" if cost.peak_bytes is None else f"{cost.peak_bytes / _GIGABYTE:.2f}"
+        table.add_row(part, f"{cost.seconds:.1f}", peak)
     return table
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import msgspec
@@ -201,31 +202,40 @@ def test_a_plan_of_another_library_is_not_extended(planned_bundle: Path, rtx: Pl
 def test_builds_repeat_to_the_bit(tmp_path: Path, rtx: PlanLibrary) -> None:
     path = _network(tmp_path)
     profiles: list[Shapes] = [{"x": (2, 4)}]
-    plans = [bytes(memoryview(compile_plan(rtx, path, profiles, ("sm86",), silent))) for _ in range(2)]
-    assert plans[0] == plans[1]
-    portable = bytes(memoryview(compile_plan(rtx, path, profiles, (), silent)))
-    assert portable != plans[0]
+    plans = []
+    for targets in (("sm86",), ("sm86",), ()):
+        compile_plan(rtx, path, profiles, targets, tmp_path / "plan", silent)
+        plans.append((tmp_path / "plan").read_bytes())
+    assert plans[0] == plans[1] != plans[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a device that is always full")
+def test_a_plan_that_cannot_be_written_is_an_error(tmp_path: Path, rtx: PlanLibrary) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        compile_plan(rtx, _network(tmp_path), [{"x": (2, 4)}], (), Path("/dev/full"), silent)
 
 
 def test_a_node_that_the_parser_refuses_is_named(tmp_path: Path, rtx: PlanLibrary) -> None:
     with pytest.raises(PlanBuildError, match=r"node the/node \(Frobnicate\)"):
-        compile_plan(rtx, _network(tmp_path, "Frobnicate"), [{"x": (2, 4)}], (), silent)
+        compile_plan(rtx, _network(tmp_path, "Frobnicate"), [{"x": (2, 4)}], (), tmp_path / "plan", silent)
 
 
 def test_a_node_that_the_builder_refuses_is_named(tmp_path: Path, rtx: PlanLibrary) -> None:
     with pytest.raises(PlanBuildError, match=r"the/node.*mismatching dimensions"):
-        compile_plan(rtx, _network(tmp_path, "MatMul", inputs=2), [{"x": (2, 4)}], (), silent)
+        compile_plan(
+            rtx, _network(tmp_path, "MatMul", inputs=2), [{"x": (2, 4)}], (), tmp_path / "plan", silent
+        )
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path, rtx: PlanLibrary) -> None:
     (tmp_path / "network.onnx").write_bytes(b"not a network")
     with pytest.raises(PlanBuildError, match=r"(?s)network\.onnx.*Failed to parse"):
-        compile_plan(rtx, tmp_path / "network.onnx", [], (), silent)
+        compile_plan(rtx, tmp_path / "network.onnx", [], (), tmp_path / "plan", silent)
 
 
 def test_what_the_builder_reports_reaches_the_user(tmp_path: Path, rtx: PlanLibrary) -> None:
     with pytest.raises(PlanBuildError, match="no optimization profile"):
-        compile_plan(rtx, _network(tmp_path), [], (), silent)
+        compile_plan(rtx, _network(tmp_path), [], (), tmp_path / "plan", silent)
 
 
 def test_float32_plans_of_a_half_bundle_are_refused(tiny_half_bundle: Path, rtx: PlanLibrary) -> None:

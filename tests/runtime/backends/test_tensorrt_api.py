@@ -22,6 +22,7 @@ SHARED = {
     "NetworkDefinitionCreationFlag": ["STRONGLY_TYPED"],
     "ExecutionContextAllocationStrategy": ["USER_MANAGED"],
     "ILogger": ["log"],
+    "IStreamWriter": ["write"],
     "IProgressMonitor": ["phase_start", "step_complete", "phase_finish"],
 }
 ONLY_RTX = {

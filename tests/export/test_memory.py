@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from inpaintrt_bench.processes import forget_peak, peak_bytes, resident_bytes, run_alone
+from inpaintrt_bench.processes import run_alone
+from inpaintrt_export.memory import forget_peak, peak_bytes, resident_bytes
 
 BLOCK = 100_000_000
 
