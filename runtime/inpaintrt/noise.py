@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inpaintrt.errors import ParameterError
 
-__all__ = ["Generator", "NoiseSource", "StepNoise"]
+__all__ = ["Generator", "NoiseSource", "StepNoise", "resolve_seeds"]
 
 _BLOCK = 16
+_CHOOSE_SEED = -1
 _LARGEST_SEED = 2**64 - 1
 
 
@@ -132,3 +135,45 @@ class StepNoise:
             del self._drawn[row]
         drawn: NDArray[np.float32] = noise[image]
         return drawn
+
+
+def resolve_seeds(
+    seed: int | Sequence[int] | None, total: int, *, as_diffusers: bool
+) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
+    """The seeds to draw noise from, and those to report.
+
+    One seed counts up: the second result is that of the next seed. diffusers draws all results from one
+    generator, and -1 is a seed like any other there.
+
+    Args:
+        seed: One seed, or one for each result; -1 or None chooses one.
+        total: The number of results.
+        as_diffusers: Whether to do as diffusers does.
+
+    Raises:
+        ParameterError: There are several seeds, and not one for each result.
+    """
+    if isinstance(seed, list | tuple):
+        if len(seed) != total:
+            raise ParameterError(
+                "seeds and results do not match in number",
+                received=f"{len(seed)} seeds for {total} results",
+                expected=f"one seed, or {total}",
+                parameter="seed",
+            )
+        seeds = tuple(seed if as_diffusers else map(_chosen_seed, seed))
+        return seeds, seeds
+    if as_diffusers:
+        shared: Any = _random_seed() if seed is None else seed
+        return shared, (shared,) * total
+    first = _chosen_seed(cast("int | None", seed))
+    seeds = tuple(first + index for index in range(total))
+    return seeds, seeds
+
+
+def _chosen_seed(seed: int | None) -> int:
+    return _random_seed() if seed is None or seed == _CHOOSE_SEED else seed
+
+
+def _random_seed() -> int:
+    return secrets.randbelow(2**32)

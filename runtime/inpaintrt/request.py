@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -15,6 +14,7 @@ from inpaintrt.errors import LatentsError, MaskError, ParameterError, PromptErro
 from inpaintrt.families import FAMILIES, Family
 from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource, LatentImage
+from inpaintrt.noise import resolve_seeds
 from inpaintrt.options import OPTIONS, Options, Task, make_options
 
 __all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
@@ -109,7 +109,7 @@ def make_request(
     )
     count = settings["num_images_per_prompt"]
     total = len(prompts) * count
-    noise_seeds, seeds = _resolve_seeds(
+    noise_seeds, seeds = resolve_seeds(
         settings["seed"], total, as_diffusers=settings["compat"] == "diffusers"
     )
     task = _task(images, masks)
@@ -218,7 +218,6 @@ def _image_or_latents(
     return [LatentImage(each.astype(np.float32)) for each in latents]
 
 
-_CHOOSE_SEED = -1
 _FOR_PIXELS = ("padding_mask_crop", "fill", "margins", "height", "width")
 _FOR_MASKS = (
     "padding_mask_crop",
@@ -372,40 +371,6 @@ def _match(name: str, values: tuple[Any, ...] | None, prompts: int) -> tuple[Any
             expected="one for each prompt, or one for all",
         )
     return values * prompts if len(values) == 1 else values
-
-
-def _resolve_seeds(
-    seed: int | Sequence[int] | None, total: int, *, as_diffusers: bool
-) -> tuple[int | tuple[int, ...], tuple[int, ...]]:
-    """The seeds to draw noise from, and those to report.
-
-    One seed counts up: the second result is that of the next seed. diffusers draws all results from one
-    generator, and knows no seed that is chosen for -1.
-    """
-    if isinstance(seed, list | tuple):
-        if len(seed) != total:
-            raise ParameterError(
-                "seeds and results do not match in number",
-                received=f"{len(seed)} seeds for {total} results",
-                expected=f"one seed, or {total}",
-                parameter="seed",
-            )
-        seeds = tuple(seed if as_diffusers else map(_chosen_seed, seed))
-        return seeds, seeds
-    if as_diffusers:
-        shared: Any = _random_seed() if seed is None else seed
-        return shared, (shared,) * total
-    first = _chosen_seed(cast("int | None", seed))
-    seeds = tuple(first + index for index in range(total))
-    return seeds, seeds
-
-
-def _chosen_seed(seed: int | None) -> int:
-    return _random_seed() if seed is None or seed == _CHOOSE_SEED else seed
-
-
-def _random_seed() -> int:
-    return secrets.randbelow(2**32)
 
 
 def _image_indices(total: int, count: int, images: int, *, tiled: bool) -> tuple[int, ...]:
