@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt_demo.autoencoder import rebuild
-from inpaintrt_demo.cases import Case, evaluation_cases
+from inpaintrt_demo.cases import Case, cut_cases, evaluation_cases, stroke_cases
 from inpaintrt_demo.classifier import Classifier, load_classifier, random_example
 from inpaintrt_demo.painters import Job, Painter, RuntimePainter
 from inpaintrt_demo.world import (
@@ -103,6 +103,8 @@ class Report:
     painter: str
     found: float
     found_by_kind: dict[str, float]
+    found_when_cut: float  # where the mask cuts through another object
+    found_under_strokes: float  # where the mask is drawn by a brush
     found_without_guidance: float
     found_when_negated: float
     color_when_open: float  # the case's color, when the prompt names none
@@ -147,6 +149,8 @@ def evaluate(
         painter=painter.name,
         found=found_in(classifier, guided, cases),
         found_by_kind=found_by_kind(classifier, guided, cases),
+        found_when_cut=painted_and_found(painter, classifier, cut_cases(count)),
+        found_under_strokes=painted_and_found(painter, classifier, stroke_cases(count)),
         found_without_guidance=found_in(classifier, painter.paint(jobs_of(cases), 1.0, STEPS), cases),
         found_when_negated=found_in(
             classifier, painter.paint(jobs_of(cases, negated=True), GUIDANCE, STEPS), cases
@@ -170,6 +174,11 @@ def evaluate(
 def found_in(classifier: Classifier, images: Sequence[Image.Image], cases: Sequence[Case]) -> float:
     """Return the share of cases whose object is found."""
     return found_share(classifier, images, [case.mask for case in cases], [case.thing for case in cases])
+
+
+def painted_and_found(painter: Painter, classifier: Classifier, cases: Sequence[Case]) -> float:
+    """Return the share of cases whose object is found after painting them."""
+    return found_in(classifier, painter.paint(jobs_of(cases), GUIDANCE, STEPS), cases)
 
 
 def few_steps(bundle: str | Path, lora: Path | None, steps: int, count: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inpaintrt_demo.cases import Case, evaluation_cases, is_free
+from inpaintrt_demo.cases import Case, cut_cases, evaluation_cases, is_free, stroke_cases
 from inpaintrt_demo.classifier import crop_of, load_classifier
 from inpaintrt_demo.evaluation import (
     Report,
@@ -20,6 +20,7 @@ from inpaintrt_demo.evaluation import (
     seam,
     write_report,
 )
+from inpaintrt_demo.masks import hidden_share
 from inpaintrt_demo.painters import Job
 from inpaintrt_demo.world import COLORED, draw, random_scene
 
@@ -33,6 +34,12 @@ def filled(case: Case) -> Image.Image:
     return draw(replace(scene, things=(*scene.things, case.thing)))
 
 
+def painted_perfectly(case: Case) -> Image.Image:
+    """The case's image with the object, and nothing else, under the mask."""
+    alone = draw(replace(random_scene(case.seed), things=(case.thing,)))
+    return Image.composite(alone, case.image, case.mask)
+
+
 def test_cases_are_fixed_and_their_places_are_empty() -> None:
     cases = evaluation_cases(14)
     assert [case.seed for case in cases] == [case.seed for case in evaluation_cases(14)]
@@ -42,6 +49,32 @@ def test_cases_are_fixed_and_their_places_are_empty() -> None:
         assert case.image.tobytes() != filled(case).tobytes()
         outside = np.asarray(case.mask) == 0
         assert (np.asarray(case.image)[outside] == np.asarray(filled(case))[outside]).all()
+
+
+def test_masks_cut_through_objects_and_leave_part_of_each() -> None:
+    for case in cut_cases(7):
+        shares = [
+            hidden_share(np.asarray(case.mask) > 0, thing.box) for thing in random_scene(case.seed).things
+        ]
+        assert 0.25 <= max(shares) < 0.6
+
+
+def test_strokes_cover_most_of_the_place_and_have_ragged_edges() -> None:
+    for case, boxed in zip(stroke_cases(7), evaluation_cases(7), strict=True):
+        drawn = np.asarray(case.mask) > 0
+        assert case.image.tobytes() == boxed.image.tobytes()
+        assert hidden_share(drawn, case.thing.box) > 0.8
+        assert drawn.any(axis=1).sum() > np.median(drawn.sum(axis=0)[drawn.any(axis=0)])
+    assert [case.mask.tobytes() for case in stroke_cases(2)] == [
+        case.mask.tobytes() for case in stroke_cases(2)
+    ]
+
+
+def test_the_classifier_finds_objects_under_such_masks() -> None:
+    classifier = load_classifier()
+    for cases in (cut_cases(35), stroke_cases(35)):
+        assert found_in(classifier, [painted_perfectly(case) for case in cases], cases) >= 0.9
+        assert found_in(classifier, [case.image for case in cases], cases) <= 0.1
 
 
 def test_the_classifier_is_right_on_drawn_images() -> None:
@@ -117,6 +150,7 @@ def test_a_painter_that_paints_nothing_finds_nothing_and_leaves_no_seam() -> Non
     assert (report.found, report.found_without_guidance, report.found_when_negated) == (0, 0, 0)
     assert report.seam == 1
     assert set(report.found_by_kind.values()) == {0}
+    assert report.found_under_strokes == 0
     assert report.vae_psnr is report.seam_after_vae is None
 
 
