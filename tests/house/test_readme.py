@@ -60,6 +60,8 @@ def test_the_demo_s_figures_are_those_of_its_report() -> None:
     report = json.loads((ROOT / "demo" / "checkpoint" / "report.json").read_text())
     figures = [
         f"found in the mask | {report['found']:.0%} |",
+        f"cuts through another object | {report['found_when_cut']:.0%} |",
+        f"drawn by a brush | {report['found_under_strokes']:.0%} |",
         f"at guidance 1 | {report['found_without_guidance']:.0%} |",
         f"the colour of the case | {report['color_when_open']:.0%} |",
         f"in the negative prompt | {report['color_when_negated']:.0%} |",

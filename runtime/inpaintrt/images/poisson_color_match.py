@@ -23,14 +23,14 @@ _SWEEPS = 4
 _SAMPLED_SIDE = 64
 _SMALLEST_LIMIT = 6.0
 _LIMIT_IN_MEDIANS = 3.0
-_CONTENT_IN_LIMITS = 4.0
+_CONTENT_IN_LIMITS = 8.0
 
 
 def match_colors(result: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
     """Shift the result's colors under the mask so that they meet the original's at the mask's edge.
 
     No color is shifted by more than three times the median error of the pixels that are kept (or by 6 levels
-    of 255, if that is more). Pixels that differ by more than four times this limit count as other content.
+    of 255, if that is more). Pixels that differ by more than eight times this limit count as other content.
 
     Args:
         result: What the VAE decoded, mode "RGB".
