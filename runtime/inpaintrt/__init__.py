@@ -1,7 +1,5 @@
 """Run Stable Diffusion inpainting from a bundle of engines, without PyTorch."""
 
-from importlib.metadata import version
-
 from inpaintrt.options import Options
 from inpaintrt.output import InpaintOutput, StepEvent, Timings
 from inpaintrt.pipeline import InpaintPipeline
@@ -17,4 +15,11 @@ __all__ = [
     "sampler_names",
 ]
 
-__version__ = version("inpaintrt")
+
+def __getattr__(name: str) -> str:
+    """Read `__version__` when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # which takes a tenth of the import of `inpaintrt`
+
+    return version("inpaintrt")
