@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
+from rich.table import Column, Table
 
 from inpaintrt.bundle import PRECISIONS, Precision, PredictionType, load_manifest
 from inpaintrt.lora import parse_lora
@@ -210,7 +210,8 @@ def _progress_bar() -> Iterator[Progress]:
 
 def _report(folder: Path) -> None:
     """Put the comparison with PyTorch on standard error, and the bundle's folder on standard output."""
-    table = Table("component", "precision", "case", "largest error", "relative error")
+    component = Column("component", no_wrap=True, min_width=len("tiny_vae_decoder"))
+    table = Table(component, "precision", "case", "largest error", "relative error")
     for name, exported in load_manifest(folder).exported.items():
         for parity in exported.parity:
             figures = f"{parity.max_absolute_error:.1e}", f"{parity.relative_error:.1e}"

@@ -144,9 +144,10 @@ def _measure(settings: MemorySettings, name: str, python: str, size: tuple[int, 
         forget_peak(server.process.pid)
         with ThreadPoolExecutor(requests) as pool:
             problems = list(pool.map(lambda _: _send(server.url, task, size), range(requests)))
-        peak = peak_bytes(server.process.pid) if server.alive else None
         time.sleep(_SETTLING)
         after = server.resident_bytes() if server.alive else None
+        # Read last: some memory is taken while the answers are on their way.
+        peak = peak_bytes(server.process.pid) if server.alive else None
     failures = [problem for problem in problems if problem is not None]
     return Row(
         name=name,
