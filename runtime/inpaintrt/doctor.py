@@ -62,6 +62,7 @@ def examine() -> Diagnosis:
     checks: dict[str, Callable[[], str]] = {
         "onnxruntime": _onnxruntime,
         "onnxruntime-cuda": lambda: _onnxruntime_cuda(gpu, detail),
+        "openvino": _openvino,
         "tensorrt": lambda: _plans("tensorrt", gpu, detail),
         "tensorrt-rtx": lambda: _plans("tensorrt-rtx", gpu, detail),
     }
@@ -86,6 +87,11 @@ def _examine_backend(name: str, check: Callable[[], str]) -> BackendHealth:
 def _onnxruntime() -> str:
     module = importlib.import_module("inpaintrt.backends.onnxruntime")
     return f"onnxruntime {module.onnxruntime.__version__}, {os.cpu_count()} processors"
+
+
+def _openvino() -> str:
+    devices: str = importlib.import_module("inpaintrt.backends.openvino").describe_devices()
+    return devices
 
 
 def _onnxruntime_cuda(gpu: Gpu | None, detail: str | None) -> str:

@@ -68,7 +68,7 @@ class InpaintPipeline:
             loras: LoRA files, each alone or with a scale, such as `[("style.safetensors", 0.8)]`, applied in
                 this order; see docs/lora.md. The bundle on the disk stays as it is; "tensorrt" and
                 "tensorrt-rtx" need plans that `inpaintrt build` made with the same LoRAs.
-            backend_options: What the backend lets its users set; `threads` for "onnxruntime".
+            backend_options: What the backend lets its users set; `threads` for "onnxruntime" and "openvino".
 
         Raises:
             BundleError: There is no such bundle, or it is damaged.

@@ -86,9 +86,9 @@ def compare(
 ) -> None:
     """Ours beside PyTorch and others: the same work in turns, every image compared with PyTorch's.
 
-    The runners on a CPU are diffusers (the baseline), inpaintrt-onnxruntime, diffusers-channels-last,
-    diffusers-compile, diffusers-max-autotune, optimum and openvino; on a GPU, inpaintrt-onnxruntime-cuda,
-    inpaintrt-tensorrt and inpaintrt-tensorrt-rtx stand for ours, and openvino is absent.
+    The runners on a CPU are diffusers (the baseline), inpaintrt-onnxruntime, inpaintrt-openvino,
+    diffusers-channels-last, diffusers-compile, diffusers-max-autotune and optimum; on a GPU,
+    inpaintrt-onnxruntime-cuda, inpaintrt-tensorrt and inpaintrt-tensorrt-rtx stand for ours.
     """
     settings = SessionSettings(**session)
     specs = choose_runners(runners, settings.device)

@@ -74,12 +74,16 @@ _OPTIMUM = Environment(
 )
 
 
-_OPENVINO = Environment(name="openvino", requirements=("openvino>=2025.3",), on_top=True)
+_LIBRARIES = {"openvino": Environment(name="openvino", requirements=("openvino>=2025.3",), on_top=True)}
 
 
 def _ours(backend: str) -> RunnerSpec:
     return RunnerSpec(
-        name=f"inpaintrt-{backend}", module=f"{_WORKERS}.ours", options={"backend": backend}, needs="bundle"
+        name=f"inpaintrt-{backend}",
+        module=f"{_WORKERS}.ours",
+        options={"backend": backend},
+        environment=_LIBRARIES.get(backend),
+        needs="bundle",
     )
 
 
@@ -106,7 +110,7 @@ def _diffusers(
 def _catalogue(device: Device) -> dict[str, RunnerSpec]:
     gpu = device == "cuda"
     provider = "CUDAExecutionProvider" if gpu else "CPUExecutionProvider"
-    backends = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx") if gpu else ("onnxruntime",)
+    backends = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx") if gpu else ("onnxruntime", "openvino")
     specs = [
         _diffusers(device, BASELINE, channels_last=gpu),
         *map(_ours, backends),
@@ -122,16 +126,6 @@ def _catalogue(device: Device) -> dict[str, RunnerSpec]:
             prepares=True,
         ),
     ]
-    if not gpu:
-        specs.append(
-            RunnerSpec(
-                name="openvino",
-                module=f"{_WORKERS}.openvino",
-                environment=_OPENVINO,
-                needs="bundle",
-                notes=("our pipeline with OpenVINO in place of ONNX Runtime",),
-            )
-        )
     return {spec.name: spec for spec in specs}
 
 

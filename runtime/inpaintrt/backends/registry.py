@@ -21,6 +21,7 @@ DEFAULT_BACKEND = "onnxruntime"
 _BACKENDS = {
     "onnxruntime": "inpaintrt.backends.onnxruntime",
     "onnxruntime-cuda": "inpaintrt.backends.onnxruntime_cuda",
+    "openvino": "inpaintrt.backends.openvino",
     "tensorrt": "inpaintrt.backends.tensorrt",
     "tensorrt-rtx": "inpaintrt.backends.tensorrt",
 }
@@ -35,7 +36,7 @@ def open_engine(backend: str, folder: Path, build: Build, options: Mapping[str, 
     """Load one component of a bundle, with a backend whose engines share nothing.
 
     Args:
-        backend: "onnxruntime".
+        backend: "onnxruntime" or "openvino".
         folder: The bundle.
         build: Its description in the manifest.
         options: What the backend lets its users set, by name.
