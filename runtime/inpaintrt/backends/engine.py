@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.bundle import Activations, TensorSpec
-from inpaintrt.errors import EngineInputError
+from inpaintrt.bundle import Activations, Build, TensorSpec
+from inpaintrt.errors import EngineInputError, EngineUnavailableError
 
-__all__ = ["Array", "Clock", "Engine", "KeepsState", "StepState", "UsesHostMemory", "check_inputs"]
+__all__ = [
+    "Array",
+    "Clock",
+    "Engine",
+    "KeepsState",
+    "StepState",
+    "UsesHostMemory",
+    "check_inputs",
+    "check_names",
+]
 
 Array = NDArray[Any]
 
@@ -112,6 +122,22 @@ class Clock(Protocol):
     def measure(self) -> AbstractContextManager[Callable[[], float]]:
         """Time what is done inside; the value, called after it, gives the seconds and waits for them."""
         ...
+
+
+def check_names(found: Set[str], path: Path, build: Build) -> None:
+    """Check that a network has the inputs and outputs that the manifest describes.
+
+    Raises:
+        EngineUnavailableError: It has others.
+    """
+    described = {*build.inputs, *build.outputs}
+    if found != described:
+        raise EngineUnavailableError(
+            f"{path} is not the network that the manifest describes",
+            received=", ".join(sorted(found)),
+            expected=", ".join(sorted(described)),
+            hint="export the checkpoint again",
+        )
 
 
 def check_inputs(specs: Mapping[str, TensorSpec], inputs: Mapping[str, Array]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inpaintrt.backends.engine import Array, check_inputs
+from inpaintrt.backends.engine import Array, check_inputs, check_names
 from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import resolve
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
@@ -28,10 +28,10 @@ except ImportError as error:
 __all__ = [
     "FAILURES",
     "OnnxRuntimeEngine",
-    "check_names",
     "open_engine",
     "open_engines",
     "open_session",
+    "tensor_names",
 ]
 
 _BACKEND = "onnxruntime"
@@ -88,7 +88,7 @@ class OnnxRuntimeEngine:
             settings.intra_op_num_threads = threads
         self._weights = weights or {}  # the session refers to them
         self._session: Any = open_session(path, settings, ["CPUExecutionProvider"], self._weights)
-        check_names(self._session, path, build)
+        check_names(tensor_names(self._session), path, build)
         self._output_names = list(build.outputs)
 
     @property
@@ -209,21 +209,9 @@ def _replace_weights(path: Path, settings: onnxruntime.SessionOptions, weights: 
     return bytes(content)
 
 
-def check_names(session: onnxruntime.InferenceSession, path: Path, build: Build) -> None:
-    """Check that a session has the inputs and outputs that the manifest describes.
-
-    Raises:
-        EngineUnavailableError: It has others.
-    """
-    found = {tensor.name for tensor in [*session.get_inputs(), *session.get_outputs()]}
-    described = {*build.inputs, *build.outputs}
-    if found != described:
-        raise EngineUnavailableError(
-            f"{path} is not the network that the manifest describes",
-            received=", ".join(sorted(found)),
-            expected=", ".join(sorted(described)),
-            hint="export the checkpoint again",
-        )
+def tensor_names(session: onnxruntime.InferenceSession) -> set[str]:
+    """The names of a session's inputs and outputs."""
+    return {tensor.name for tensor in [*session.get_inputs(), *session.get_outputs()]}
 
 
 def open_engine(folder: Path, build: Build, options: Mapping[str, Any]) -> OnnxRuntimeEngine:

@@ -16,7 +16,8 @@ import onnxruntime
 from inpaintrt.backends.cuda import CudaDevice
 from inpaintrt.backends.device import Device, Staging
 from inpaintrt.backends.device_engine import DeviceEngine
-from inpaintrt.backends.onnxruntime import FAILURES, check_names, open_session
+from inpaintrt.backends.engine import check_names
+from inpaintrt.backends.onnxruntime import FAILURES, open_session, tensor_names
 from inpaintrt.backends.options import check_options, flag, integer
 from inpaintrt.backends.shapes import Shapes, axis_sizes, resolve, row_buckets
 from inpaintrt.bundle import Build, Manifest, choose_builds
@@ -122,7 +123,7 @@ class OrtNetwork:
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._session: Any = open_session(path, settings, [(provider, dict(provider_options))], self._weights)
         _check_started(self._session, provider)
-        check_names(self._session, path, build)
+        check_names(tensor_names(self._session), path, build)
         check_placement(
             [
                 (part.ep_name, node.op_type, node.name)

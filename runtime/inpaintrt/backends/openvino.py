@@ -1,4 +1,4 @@
-"""Engines on OpenVINO, for many CPUs the fastest; it has drivers for GPUs and NPUs of Intel, too."""
+"""Engines on OpenVINO, for CPUs; it has drivers for GPUs and NPUs of Intel, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from inpaintrt.backends.engine import Array, check_inputs
+from inpaintrt.backends.engine import Array, check_inputs, check_names
 from inpaintrt.backends.options import check_options, integer
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec
 from inpaintrt.errors import EngineRunError, EngineUnavailableError, ParameterError
@@ -144,15 +144,7 @@ def _read(core: openvino.Core, path: Path, build: Build) -> openvino.Model:
             received=str(error).strip(),
             hint="export the checkpoint again, or upgrade openvino",
         ) from error
-    found = {port.any_name for port in [*model.inputs, *model.outputs]}
-    described = {*build.inputs, *build.outputs}
-    if found != described:
-        raise EngineUnavailableError(
-            f"{path} is not the network that the manifest describes",
-            received=", ".join(sorted(found)),
-            expected=", ".join(sorted(described)),
-            hint="export the checkpoint again",
-        )
+    check_names({port.any_name for port in [*model.inputs, *model.outputs]}, path, build)
     return model
 
 
@@ -161,6 +153,13 @@ def _replace_weights(model: openvino.Model, weights: Weights) -> None:
     constants = {
         node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Constant"
     }
+    absent = sorted(weights.keys() - constants.keys())
+    if absent:
+        raise EngineUnavailableError(
+            "OpenVINO keeps these weights under other names, so that a LoRA cannot change them",
+            received=", ".join(absent),
+            hint="use the backend 'onnxruntime', or apply the LoRA at export",
+        )
     for name, values in weights.items():
         constants[name].output(0).replace(opset13.constant(values).output(0))
 

@@ -124,6 +124,15 @@ def test_a_lora_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
         InpaintPipeline.from_bundle("demo", loras=[str(lora)], backend="openvino")
 
 
+def test_a_weight_that_openvino_does_not_have_is_named(tmp_path: Path) -> None:
+    plain_engine(tmp_path)
+    changed = {"absent.weight": np.ones(3, np.float32)}
+    with pytest.raises(EngineUnavailableError, match=r"(?s)received: absent\.weight.*onnxruntime"):
+        OpenVinoEngine(
+            tmp_path / BUILD.file, BUILD, core=openvino.Core(), device="CPU", settings={}, weights=changed
+        )
+
+
 def test_outputs_belong_to_the_caller(tmp_path: Path) -> None:
     engine = _open(tmp_path)
     first = engine.run(_inputs())["out_sample"]
