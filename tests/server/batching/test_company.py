@@ -141,23 +141,27 @@ def test_the_tasks_of_a_text_to_image_checkpoint_share_a_step_and_change_no_bit(
 ) -> None:
     bundle = "tiny_sdxl_bundle" if family is SDXL else "tiny_text_to_image_bundle"
     kinds = [task | more for task, more in zip(TASKS, OF_SDXL, strict=True)] if family is SDXL else TASKS
-    shared: list[int] = []
-
-    def count_slots(inputs: Mapping[str, Array]) -> None:
-        shared.append(int(np.count_nonzero(np.abs(inputs["guidance"]).sum(axis=1))))
-
     loaded = load_bundle(request.getfixturevalue(bundle), backend_options={"threads": 1})
-    service = make_service(with_engine(loaded, "denoiser", count_slots), slots=4, row_buckets=(8,))
     asked = [ask(family=family, **kind) for kind in kinds]
     alone = [paint_alone(loaded, each) for each in asked]
     images: list[list[NDArray[np.uint8]]] = []
     for together in (False, True):
-        shared.clear()
+        shared: list[int] = []
+        all_in = threading.Event()
+
+        def count_slots(
+            inputs: Mapping[str, Array], shared: list[int] = shared, all_in: threading.Event = all_in
+        ) -> None:
+            shared.append(int(np.count_nonzero(np.abs(inputs["guidance"]).sum(axis=1))))
+            all_in.wait(120)  # the warm-up does, so that a batch begins when every request is there
+
+        mode = "whole-batches" if together else "one-at-a-time"
+        watched = with_engine(loaded, "denoiser", count_slots)
+        service = make_service(watched, slots=4, row_buckets=(8,), mode=mode)
         ears = [Ear() for _ in asked]
         for each, ear in zip(asked, ears, strict=True):
             hand_in(service, each, ear)
-            if not together:
-                ear.last()
+        all_in.set()
         images.append([np.asarray(ear.finished().images[0]) for ear in ears])
         assert max(shared) == (len(asked) if together else 1)
     for one, other, (expected,) in zip(*images, alone, strict=True):
