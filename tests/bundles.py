@@ -12,18 +12,21 @@ import hashlib
 import shutil
 import tempfile
 import warnings
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import msgspec
 
-from inpaintrt.bundle import MANIFEST_NAME, describe_file, load_manifest, save_manifest
+from inpaintrt.bundle import MANIFEST_NAME, Build, describe_file, load_manifest, save_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from inpaintrt.bundle import Build, Manifest, Precision
+    from inpaintrt.bundle import Manifest, Precision
+    from inpaintrt_export.component import ExportedCheckpoint
     from inpaintrt_export.sources.checkpoint import Part
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "make_onnx_folder",
     "make_tiny_bundle",
     "make_tiny_checkpoint",
+    "parts_exported_once",
     "source_key",
 ]
 
@@ -49,6 +53,7 @@ SD_PARTS: tuple[Part, ...] = ("text_encoder", "vae", "unet")
 SDXL_COMPONENTS = ("text_encoder", "text_encoder_2", "vae_encoder", "denoiser", "vae_decoder")
 """The components of Stable Diffusion XL."""
 
+_BUILDS = "builds.json"
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -119,13 +124,54 @@ def make_tiny_checkpoint(cache: Path, name: str = "tiny") -> Path:
 def make_tiny_bundle(cache: Path, precision: Precision = "fp32", name: str = "tiny") -> Path:
     """The bundle of `make_tiny_checkpoint`, exported in a precision."""
     folder = cache / f"{name}-bundle-{precision}-{source_key()}"
-    with made_once(folder) as new, warnings.catch_warnings():
+    with made_once(folder) as new, warnings.catch_warnings(), parts_exported_once(cache):
         if new is not None:
             warnings.simplefilter("ignore")
             from inpaintrt_export.exporter import export_bundle
 
             export_bundle(make_tiny_checkpoint(cache, name), new, precision=precision)
     return folder
+
+
+@contextlib.contextmanager
+def parts_exported_once(cache: Path) -> Iterator[None]:
+    """Let exports copy the components of a part that another checkpoint has as well.
+
+    The tiny checkpoints have the same VAE and the same text encoders, and tracing these takes longer than
+    most tests do.
+    """
+    from inpaintrt_export import exporter
+
+    with patch.object(exporter, "export_part", partial(_export_part_once, cache)):
+        yield
+
+
+def _export_part_once(
+    cache: Path, part: Part, checkpoint: ExportedCheckpoint, report: Callable[[str], None]
+) -> dict[str, Build]:
+    from inpaintrt_export.component import export_part
+
+    folder = cache / f"{part}-{_part_key(part, checkpoint)}-{source_key()}"
+    with made_once(folder) as new:
+        if new is not None:
+            builds = export_part(part, dataclasses.replace(checkpoint, folder=new), report)
+            (new / _BUILDS).write_bytes(msgspec.json.encode(builds))
+    shutil.copytree(folder, checkpoint.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_BUILDS))
+    return msgspec.json.decode((folder / _BUILDS).read_bytes(), type=dict[str, Build])
+
+
+def _part_key(part: Part, checkpoint: ExportedCheckpoint) -> str:
+    """A digest of everything that decides what is made of a part."""
+    model: Any = checkpoint.source.load(part)
+    config = dict(model.config) if isinstance(model.config, dict) else model.config.to_dict()
+    config.pop("_name_or_path", None)
+    depends: list[object] = [part, checkpoint.precision, checkpoint.family.name, config]
+    if part == "unet":
+        depends.append(checkpoint.architecture)
+    digest = hashlib.sha256(repr(depends).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make_onnx_folder(cache: Path) -> Path:
