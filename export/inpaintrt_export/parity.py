@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from inpaintrt.backends.threads import default_threads
 from inpaintrt.bundle import Parity, number_format
 from inpaintrt.errors import EngineUnavailableError, ParityError
 from inpaintrt_export.tracing import example_inputs
@@ -79,6 +80,7 @@ def compare(path: Path, references: Sequence[Reference], precision: Precision) -
 def open_session(path: Path, *, sparing: bool = False) -> onnxruntime.InferenceSession:
     """An ONNX file on ONNX Runtime's CPU provider; `sparing` takes less memory where weights are halves."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = default_threads() or 0
     if sparing:
         # The CPU provider computes halves in float32. Optimisation would keep a float32 copy of all weights,
         # the default order makes one before the first operator runs (SDXL's UNet: 10 GB), and the arena keeps

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from inpaintrt.backends.engine import Array, check_inputs, check_names
-from inpaintrt.backends.options import check_options, flag, integer
+from inpaintrt.backends.options import check_options, flag
 from inpaintrt.backends.shapes import resolve
+from inpaintrt.backends.threads import threads_option
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 from inpaintrt.lora import Lora, Weights, changed_weights, read_initializers
@@ -222,7 +223,7 @@ def open_engine(folder: Path, build: Build, options: Mapping[str, Any]) -> OnnxR
         EngineUnavailableError: ONNX Runtime cannot load the file.
     """
     check_options(_BACKEND, options, _OPTIONS)
-    return OnnxRuntimeEngine(folder / build.file, build, threads=_threads(options))
+    return OnnxRuntimeEngine(folder / build.file, build, threads=threads_option(options))
 
 
 def open_engines(
@@ -234,8 +235,8 @@ def open_engines(
 ) -> dict[str, OnnxRuntimeEngine]:
     """Load the components of a bundle, in their variants for this backend where there are any.
 
-    The options are `threads`, how many share one operator (by default one a physical core), and `variants`,
-    whether variants are taken.
+    The options are `threads`, how many share one operator (by default OMP_NUM_THREADS, or one a physical core
+    as far as the process may use them), and `variants`, whether variants are taken.
 
     Raises:
         ParameterError: An option is unknown or out of range.
@@ -243,7 +244,7 @@ def open_engines(
         EngineUnavailableError: ONNX Runtime cannot load a component.
     """
     check_options(backend, options, _OPTIONS)
-    threads = _threads(options)
+    threads = threads_option(options)
     builds = choose_builds(manifest, _BACKEND, exported_only=not flag(options, "variants", default=True))
     weights = changed_weights(folder, manifest, builds, loras)
     return {
@@ -256,10 +257,6 @@ def open_engines(
         )
         for name, build in builds.items()
     }
-
-
-def _threads(options: Mapping[str, Any]) -> int | None:
-    return None if options.get("threads") is None else integer(options, "threads", 1, minimum=1)
 
 
 def _kept_positions(manifest: Manifest, name: str) -> int:

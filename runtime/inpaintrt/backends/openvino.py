@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from inpaintrt.backends.engine import Array, check_inputs, check_names
 from inpaintrt.backends.options import check_options, integer
+from inpaintrt.backends.threads import threads_option
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec
 from inpaintrt.errors import EngineRunError, EngineUnavailableError, ParameterError
 from inpaintrt.lora import Lora, Weights, changed_weights
@@ -183,10 +184,10 @@ def open_engines(
 ) -> dict[str, OpenVinoEngine]:
     """Load the exported components of a bundle.
 
-    The options are `threads`, how many share one operator (by default as OpenVINO decides); `device`, such as
-    "CPU" (the default), "GPU.0" or "NPU"; `precision`, in which to compute: "fp32" (the default), or "bf16"
-    or "fp16" where the device has it; `cache`, a folder for compiled networks; and `kept_shapes`, for how
-    many sets of shapes a compiled network is kept.
+    The options are `threads`, how many share one operator (by default OMP_NUM_THREADS, or as OpenVINO
+    decides); `device`, such as "CPU" (the default), "GPU.0" or "NPU"; `precision`, in which to compute:
+    "fp32" (the default), or "bf16" or "fp16" where the device has it; `cache`, a folder for compiled
+    networks; and `kept_shapes`, for how many sets of shapes a compiled network is kept.
 
     Raises:
         ParameterError: An option is unknown or out of range.
@@ -249,8 +250,8 @@ def _settings(core: openvino.Core, device: str, options: Mapping[str, Any]) -> d
         )
     # OpenVINO computes in bfloat16 or float16 by itself where a device has it.
     settings: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-    if options.get("threads") is not None:
-        settings["INFERENCE_NUM_THREADS"] = integer(options, "threads", 1, minimum=1)
+    if (threads := threads_option(options)) is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
     if options.get("cache") is not None:
         settings["CACHE_DIR"] = _text(options, "cache", "")
     return settings
