@@ -10,10 +10,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from msgspec import Meta, inspect
 
 from inpaintrt.array_like import finite_floats
-from inpaintrt.errors import InputError
+from inpaintrt.errors import InputError, ParameterError
 from inpaintrt.validation import checked
 
-__all__ = ["Default", "FiniteFloats", "Option", "declared_options"]
+__all__ = ["Default", "FiniteFloats", "Option", "current_names", "declared_options"]
 
 _Kind = TypeVar("_Kind")
 
@@ -92,3 +92,31 @@ def declared_options(declaration: type) -> Mapping[str, Option]:
     """The options that a TypedDict declares, by name."""
     hints = get_type_hints(declaration, include_extras=True)
     return MappingProxyType({name: _read(name, hint) for name, hint in hints.items()})
+
+
+def current_names(
+    given: Mapping[str, object], renamed: Mapping[str, str]
+) -> tuple[dict[str, object], list[str]]:
+    """Replace former names of options.
+
+    Args:
+        given: Options by their names.
+        renamed: Former names, and the names of today.
+
+    Returns:
+        The options under their names of today, and a note for each that came under a former name.
+
+    Raises:
+        ParameterError: An option comes under both of its names.
+    """
+    former = {old: new for old, new in renamed.items() if old in given}
+    for old, new in former.items():
+        if new in given:
+            raise ParameterError(
+                "an option is given twice", received=f"{old} and {new}", expected=new, parameter=old
+            )
+    notes = [
+        f"the option {old!r} is now named {new!r}; the next version no longer accepts the former name"
+        for old, new in former.items()
+    ]
+    return {former.get(name, name): value for name, value in given.items()}, notes

@@ -14,9 +14,10 @@ from typing import Annotated, Literal, TypeAlias, TypedDict, Unpack, cast
 from msgspec import Meta
 
 from inpaintrt.array_like import ArrayLike
-from inpaintrt.declaration import Default, FiniteFloats, Option, declared_options
+from inpaintrt.declaration import Default, FiniteFloats, Option, current_names, declared_options
 from inpaintrt.errors import LatentsError, ParameterError, PromptError
 from inpaintrt.presets import check_steps, with_preset
+from inpaintrt.quality import DOCUMENTED, Qualities, Quality, with_quality
 
 __all__ = [
     "OPTIONS",
@@ -27,7 +28,6 @@ __all__ = [
     "Task",
     "TimestepSpacing",
     "VaeName",
-    "current_names",
     "make_options",
     "step_count",
 ]
@@ -103,6 +103,14 @@ class Options(TypedDict, total=False):
             description="A preset for few-step checkpoints or LoRAs, as `inpaintrt presets` lists them: it "
             "sets sampler, steps, guidance and what belongs to them, where they are not given."
         ),
+    ]
+    quality: Annotated[
+        Quality,
+        Meta(
+            description='Quality against speed: "balanced" and "fast" set sampler, steps and guidance '
+            'interval where they are not given, as measured on the bundle; "exact" changes nothing.'
+        ),
+        Default("exact"),
     ]
     num_inference_steps: Annotated[
         int, Meta(ge=1, le=_MAX_STEPS, description="Steps of the sampler."), Default(50)
@@ -308,16 +316,20 @@ Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "\n".join(
 )
 
 
-def make_options(**given: Unpack[Options]) -> Options:
-    """Check options, and add those that are not given: what their preset says, then the defaults.
+def make_options(qualities: Qualities = DOCUMENTED, /, **given: Unpack[Options]) -> Options:
+    """Check options, and add those that are not given: what preset or quality say, then the defaults.
+
+    Args:
+        qualities: What the words of `quality` stand for with the bundle, from `qualities_of`.
+        given: The options.
 
     Raises:
         ParameterError: An option is unknown or out of its range, or two options exclude each other.
-        SchedulerError: There is a preset, and the sampler is unknown.
+        SchedulerError: There is a preset or a quality, and the sampler is unknown.
         LatentsError: The latents are not finite.
         PromptError: Embeddings are not finite.
     """
-    named, notes = current_names(given)
+    named, notes = current_names(given, RENAMED)
     for note in notes:
         warnings.warn(note, FutureWarning, stacklevel=2)
     unknown = sorted(set(named) - set(OPTIONS))
@@ -325,7 +337,7 @@ def make_options(**given: Unpack[Options]) -> Options:
         raise ParameterError(
             "there is no such option", received=", ".join(unknown), expected=", ".join(sorted(OPTIONS))
         )
-    named = with_preset(named)
+    named = with_preset(with_quality(named, qualities))
     values = {
         name: option.checked(named[name]) if name in named else option.default
         for name, option in OPTIONS.items()
@@ -344,34 +356,6 @@ def step_count(options: Options) -> tuple[str, int]:
     if sigmas is not None:
         return "sigmas", len(sigmas) - 1
     return "num_inference_steps", options["num_inference_steps"]
-
-
-def current_names(
-    given: Mapping[str, object], renamed: Mapping[str, str] = RENAMED
-) -> tuple[dict[str, object], list[str]]:
-    """Replace former names of options.
-
-    Args:
-        given: Options by their names.
-        renamed: Former names, and the names of today.
-
-    Returns:
-        The options under their names of today, and a note for each that came under a former name.
-
-    Raises:
-        ParameterError: An option comes under both of its names.
-    """
-    former = {old: new for old, new in renamed.items() if old in given}
-    for old, new in former.items():
-        if new in given:
-            raise ParameterError(
-                "an option is given twice", received=f"{old} and {new}", expected=new, parameter=old
-            )
-    notes = [
-        f"the option {old!r} is now named {new!r}; the next version no longer accepts the former name"
-        for old, new in former.items()
-    ]
-    return {former.get(name, name): value for name, value in given.items()}, notes
 
 
 def _check_compat(options: Options) -> None:

@@ -117,7 +117,8 @@ class InpaintPipeline:
 
         Closing the iterator cancels the request. Arguments and errors are those of calling the pipeline.
         """
-        return self._run(make_request(prompt, image, mask_image, options, self.stages.family))
+        stages = self.stages
+        return self._run(make_request(prompt, image, mask_image, options, stages.family, stages.qualities))
 
     def _run(self, request: Request) -> Iterator[StepEvent]:
         flow = Flow(self.stages, request)

@@ -16,6 +16,7 @@ from inpaintrt.guidance import Guidance
 from inpaintrt.images import ImageSource, LatentImage
 from inpaintrt.noise import resolve_seeds
 from inpaintrt.options import OPTIONS, Options, Task, make_options
+from inpaintrt.quality import DOCUMENTED, Qualities
 
 __all__ = ["Options", "Prompt", "Request", "Task", "make_request"]
 
@@ -74,6 +75,7 @@ def make_request(
     mask_image: ImageSource | Sequence[ImageSource] | None,
     options: Options,
     family: Family,
+    qualities: Qualities = DOCUMENTED,
 ) -> Request:
     """Fill in defaults and check everything that can be checked without looking at images.
 
@@ -86,6 +88,7 @@ def make_request(
         mask_image: One mask, one for each image, or None.
         options: As the caller gave them.
         family: That of the checkpoint: its defaults hold, and it may not have all options.
+        qualities: What the words of `quality` stand for with the bundle.
 
     Raises:
         ParameterError: An option is unknown, out of its range, or of no use for the task.
@@ -94,7 +97,7 @@ def make_request(
         MaskError: Images and masks do not match in number, or there is a mask and no image.
         LatentsError: The latents are not finite.
     """
-    settings = make_options(**options)
+    settings = make_options(qualities, **options)
     images, masks = _pair_images(
         _image_or_latents(image, settings), mask_image, margins=any(settings["margins"])
     )

@@ -20,6 +20,7 @@ from inpaintrt.latents import images_to_encode, make_start
 from inpaintrt.loading import LoadedBundle
 from inpaintrt.noise import NoiseSource, StepNoise
 from inpaintrt.presets import check_checkpoint
+from inpaintrt.quality import qualities_of
 from inpaintrt.request import Request
 from inpaintrt.samplers import Table, compile_table
 from inpaintrt.text_encoding import Contexts, TextEncoding
@@ -51,8 +52,10 @@ class Stages:
         vaes: The bundle's VAEs.
         step: Computes a step of all slots.
         sizes: Heights and widths in pixels that the engines were built for; empty if they take any.
+        qualities: What the words of the option `quality` stand for.
 
     Raises:
+        BundleFormatError: The manifest's settings for a quality are not valid.
         PlanError: The engines were built for sizes that have none in common.
     """
 
@@ -62,6 +65,7 @@ class Stages:
         self.manifest = loaded.manifest
         self.engines = loaded.engines
         self.family = FAMILIES[self.manifest.family]
+        self.qualities = qualities_of(self.manifest)
         self.prompts = TextEncoding(loaded, cache_size=prompt_cache) if prompts is None else prompts
         self.vaes = Vaes(self.manifest, self.engines)
         fused = self.manifest.exported["denoiser"].form == "step"

@@ -16,9 +16,9 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inpaintrt.backends import DEFAULT_BACKEND
+from inpaintrt.declaration import current_names
 from inpaintrt.errors import ParameterError
 from inpaintrt.lora import parse_lora
-from inpaintrt.options import current_names
 from inpaintrt_server.batching.scheduler import Mode
 from inpaintrt_server.batching.service import BatchingSettings
 

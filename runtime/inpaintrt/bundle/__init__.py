@@ -12,6 +12,7 @@ from inpaintrt.bundle.builds import (
 from inpaintrt.bundle.files import describe_file, verify_files
 from inpaintrt.bundle.manifest import MANIFEST_NAME, load_manifest, save_manifest
 from inpaintrt.bundle.precisions import PRECISIONS, NumberFormat, Precision, number_format
+from inpaintrt.bundle.quality import JudgedQuality, MeasuredQuality, QualitySettings
 from inpaintrt.bundle.records import (
     COMPONENT_NAMES,
     FAMILIES,
@@ -55,11 +56,14 @@ __all__ = [
     "ExportCost",
     "FileEntry",
     "FusedLora",
+    "JudgedQuality",
     "Manifest",
+    "MeasuredQuality",
     "NumberFormat",
     "Parity",
     "Precision",
     "PredictionType",
+    "QualitySettings",
     "TensorKind",
     "TensorSpec",
     "TinyVae",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from inpaintrt.bundle.precisions import Precision
+from inpaintrt.bundle.quality import MeasuredQuality
 
 __all__ = [
     "COMPONENT_NAMES",
@@ -312,6 +313,8 @@ class Manifest(_Record, frozen=True, omit_defaults=True):
         tiny_vae: What the runtime must know of the components `TINY_VAE`; None where there are none.
         export_costs: What exporting each part of the checkpoint took, such as "unet", in the order in which
             they were exported; empty for ONNX files that others exported.
+        quality: The settings that `quality` "balanced" and "fast" stand for, chosen from measurements; a word
+            that is missing stands for documented settings.
     """
 
     format_version: int
@@ -326,6 +329,7 @@ class Manifest(_Record, frozen=True, omit_defaults=True):
     files: tuple[FileEntry, ...]
     tiny_vae: TinyVae | None = None
     export_costs: dict[str, ExportCost] = {}
+    quality: dict[Literal["balanced", "fast"], MeasuredQuality] = {}
 
     @property
     def exported(self) -> dict[str, Build]:

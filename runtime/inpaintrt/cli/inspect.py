@@ -8,8 +8,17 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from inpaintrt.bundle import Build, FusedLora, Manifest, TensorSpec, load_manifest, verify_files
+from inpaintrt.bundle import (
+    Build,
+    FusedLora,
+    Manifest,
+    MeasuredQuality,
+    TensorSpec,
+    load_manifest,
+    verify_files,
+)
 from inpaintrt.presets import PRESETS, Preset
+from inpaintrt.quality import qualities_of
 from inpaintrt.samplers import sampler_names
 from inpaintrt.store import find_bundle, list_bundles
 
@@ -31,6 +40,7 @@ def inspect(bundle: str) -> None:
     console.print(_summary(manifest, str(folder)))
     console.print(_components(manifest))
     console.print(_parity(manifest))
+    console.print(_qualities(manifest))
     for table in (_costs(manifest), _plans(manifest), _variants(manifest), _conversions(manifest)):
         if table.row_count:
             console.print(table)
@@ -140,6 +150,28 @@ def _costs(manifest: Manifest) -> Table:
     for part, cost in manifest.export_costs.items():
         peak = "-" if cost.peak_bytes is None else f"{cost.peak_bytes / _GIGABYTE:.2f}"
         table.add_row(part, f"{cost.seconds:.1f}", peak)
+    return table
+
+
+def _qualities(manifest: Manifest) -> Table:
+    """What the words of `--quality` stand for; documented settings were not measured."""
+    header = ("quality", "sampler", "steps", "spacing", "guidance in", "time", "PSNR", "found")
+    table = Table(*header, title="quality against speed, beside the exact settings")
+    by_word: Mapping[str, MeasuredQuality] = manifest.quality
+    for word, settings in qualities_of(manifest).items():
+        start, stop = settings.guidance_interval
+        measured = by_word.get(word)
+        judged = None if measured is None else measured.judged
+        table.add_row(
+            word,
+            settings.scheduler or "the checkpoint's own",
+            str(settings.num_inference_steps),
+            settings.timestep_spacing or "-",
+            f"{start:g} to {stop:g}",
+            "-" if measured is None else f"{measured.time_ratio:.2f}",
+            "-" if measured is None else f"{measured.psnr:.1f} dB",
+            "-" if judged is None else f"{judged.found:.0%} of {judged.cases}",
+        )
     return table
 
 

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from inpaintrt.cli.options import bundle_option, engine_options, lora_option
 from inpaintrt.cli.request_options import request_options
+from inpaintrt.declaration import current_names
 from inpaintrt.files import check_output, numbered, parameters_text, save_image
 from inpaintrt.lora import parse_lora
-from inpaintrt.options import Options, current_names, make_options
+from inpaintrt.options import RENAMED, Options, make_options
 from inpaintrt.output import InpaintOutput, StepEvent
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt.request import make_request
@@ -50,11 +51,13 @@ def run(
 ) -> None:
     """Paint what the prompt says: where the mask is white, over the whole image, or without any image."""
     console = Console(stderr=True, highlight=False)
-    given, notes = current_names({name: value for name, value in parameters.items() if value is not None})
+    given, notes = current_names(
+        {name: value for name, value in parameters.items() if value is not None}, RENAMED
+    )
     for note in notes:
         console.print("[yellow]note:[/]", note, markup=True, soft_wrap=True)
-    options = make_options(**cast("Options", given))
-    paths = numbered(output, options["num_images_per_prompt"])
+    options = cast("Options", given)
+    paths = numbered(output, make_options(**options)["num_images_per_prompt"])
     for path in paths:
         check_output(path, force=force)
     with InpaintPipeline.from_bundle(
@@ -65,9 +68,9 @@ def run(
         device=device,
         low_vram=low_vram,
     ) as pipe:
-        request = make_request(prompt, image, mask, options, pipe.stages.family)
+        request = make_request(prompt, image, mask, options, pipe.stages.family, pipe.stages.qualities)
         result = _follow(pipe.stream(prompt, image, mask, **options), console)
-    used = {name: value for name, value in options.items() if name in parameters}
+    used = {name: value for name, value in request.options.items() if name in parameters}
     used["guidance_scale"] = request.guidance.scale
     applied = {"loras": list(loras)} if loras else {}
     _save(result, paths, {"bundle": bundle, "prompt": prompt, **applied, **used}, console)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, get_args
 
+import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from inpaintrt.bundle import MeasuredQuality
 from inpaintrt.options import VaeName
 from inpaintrt.presets import presets_for
 from inpaintrt.request import Task
 from inpaintrt.samplers import sampler_names
+from inpaintrt.stages import Stages
 from inpaintrt_server.http.api import Api
 from inpaintrt_server.http.context import context_of
 from inpaintrt_server.http.errors_schema import problem_responses
@@ -52,6 +56,19 @@ class PresetBody(BaseModel):
     sources: list[str]
 
 
+class QualityBody(BaseModel):
+    """What a word of the field `quality` stands for."""
+
+    num_inference_steps: int
+    scheduler: str | None = Field(description="Null for the checkpoint's own.")
+    timestep_spacing: str | None = Field(description="Null for the checkpoint's own.")
+    guidance_interval: tuple[float, float]
+    time_ratio: float | None = Field(
+        description="Time over that of the exact settings, as measured on this bundle; null where the "
+        "settings are documented ones."
+    )
+
+
 class InfoBody(BaseModel):
     """What the server is."""
 
@@ -66,6 +83,7 @@ class InfoBody(BaseModel):
     default_sampler: str
     samplers: list[str]
     presets: list[PresetBody] = Field(description="Those for checkpoints of this kind.")
+    qualities: dict[str, QualityBody] = Field(description="By the value of the field `quality`.")
     loras: list[str] = Field(description="LoRAs that requests can choose.")
     slots: int
     queue: int
@@ -151,6 +169,7 @@ async def info(request: Request) -> InfoBody:
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         presets=[PresetBody.model_validate(preset) for preset in presets],
+        qualities=_qualities(stages),
         loras=list(context.service.loras.names),
         slots=settings.slots,
         queue=settings.queue,
@@ -160,6 +179,17 @@ async def info(request: Request) -> InfoBody:
         formats=list(FORMATS),
         uptime=time.time() - context.started,
     )
+
+
+def _qualities(stages: Stages) -> dict[str, QualityBody]:
+    measured: Mapping[str, MeasuredQuality] = stages.manifest.quality
+    return {
+        word: QualityBody(
+            **msgspec.structs.asdict(settings),
+            time_ratio=measured[word].time_ratio if word in measured else None,
+        )
+        for word, settings in stages.qualities.items()
+    }
 
 
 async def metrics(request: Request) -> Response:

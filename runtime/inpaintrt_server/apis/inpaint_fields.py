@@ -11,8 +11,10 @@ import anyio.to_thread
 from msgspec import Meta, inspect
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from inpaintrt.declaration import current_names
 from inpaintrt.errors import ParameterError
-from inpaintrt.options import OPTIONS, RENAMED, Options, current_names, make_options
+from inpaintrt.options import OPTIONS, RENAMED, Options, make_options
+from inpaintrt.quality import DOCUMENTED, Qualities
 from inpaintrt.validation import alternatives
 from inpaintrt_server.http.answers import DEFAULT_QUALITY, OutputFormat
 from inpaintrt_server.http.bodies import checked
@@ -135,19 +137,22 @@ class InpaintFields(BaseModel):
         default=0, ge=0, le=10, description="How many times a stream shows the present estimate."
     )
 
-    def options(self) -> Options:
+    def options(self, qualities: Qualities = DOCUMENTED) -> Options:
         """The pipeline's options, those that the request leaves out included.
+
+        Args:
+            qualities: What the words of `quality` stand for with the bundle.
 
         Raises:
             ParameterError: Options exclude each other, or one comes under two names.
         """
-        given, _ = current_names(self._given())
-        options = make_options(**cast("Options", given))
+        given, _ = current_names(self._given(), RENAMED)
+        options = make_options(qualities, **cast("Options", given))
         return cast("Options", {name: value for name, value in options.items() if name in _KINDS})
 
     def notes(self) -> list[str]:
         """What the caller should know about the names of fields."""
-        _, notes = current_names(self._given())
+        _, notes = current_names(self._given(), RENAMED)
         return notes
 
     def _given(self) -> dict[str, object]:
@@ -217,7 +222,7 @@ async def parse_inpaint(
 
     def parse() -> tuple[Asked, Upload | None, bytes | None]:
         fields = _fields_of_form(body) if isinstance(body, Form) else _fields_of_json(body)
-        options = fields.options()
+        options = fields.options(context.service.stages.qualities)
         asked = Asked(fields, options, fields.notes(), _choose_answer(fields, options, accept))
         image, mask = _files_of_form(body) if isinstance(body, Form) else _files_of_json(body)
         max_pixels = context.settings.max_pixels

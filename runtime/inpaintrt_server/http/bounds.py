@@ -33,8 +33,9 @@ def make_bounded_request(
         ParameterError: More steps, results, pixels or memory are asked for than the server gives.
         ImageTooLargeError: The image with its margins is too large.
     """
-    family = context.service.stages.family
-    request = make_request(prompt, None if image is None else image.data, mask, options, family)
+    stages = context.service.stages
+    data = None if image is None else image.data
+    request = make_request(prompt, data, mask, options, stages.family, stages.qualities)
     _check_bounds(request, image, context)
     return request
 

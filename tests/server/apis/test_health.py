@@ -1,6 +1,7 @@
 """How the server is."""
 
 import httpx
+import msgspec
 from fastapi import FastAPI
 
 from inpaintrt.loading import LoadedBundle
@@ -51,6 +52,13 @@ def test_information(server: str, application: FastAPI) -> None:
         "exact": False,
         "sources": list(PRESETS["sd-turbo"].sources),
     }
+    stages = application.state.context.service.stages
+    assert answer["qualities"].keys() == {"balanced", "fast"}
+    for word, found in answer["qualities"].items():
+        measured = stages.manifest.quality.get(word)
+        assert found.pop("time_ratio") == (None if measured is None else measured.time_ratio)
+        found["guidance_interval"] = tuple(found["guidance_interval"])
+        assert found == msgspec.structs.asdict(stages.qualities[word])
     assert answer["limits"]["max_body"] == settings.max_body
     assert answer["formats"] == ["PNG", "JPEG", "WebP"]
     assert answer["uptime"] >= 0

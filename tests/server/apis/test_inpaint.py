@@ -54,6 +54,17 @@ def test_the_file_says_how_it_was_made(client: httpx.Client) -> None:
     assert str(made["software"]).startswith("inpaintrt ")
 
 
+def test_a_quality_gives_the_image_of_the_bundles_settings(client: httpx.Client, demo: LoadedBundle) -> None:
+    pipeline = InpaintPipeline(demo)
+    settings = pipeline.stages.qualities["fast"].options
+    plain = {name: value for name, value in FORM.items() if name != "num_inference_steps"}
+    answer = client.post("/v1/inpaint", data={**plain, "quality": "fast"}, files=files())
+    made = {**settings, "guidance_interval": list(settings["guidance_interval"])}
+    assert _metadata(answer.content).items() >= {"quality": "fast", **made}.items()
+    expected = pipeline(str(FORM["prompt"]), SCENE.image, SCENE.mask, seed=7, **settings).images[0]
+    assert largest_difference(opened(answer.content), expected) <= 1
+
+
 def test_each_of_several_files_has_its_own_seed(client: httpx.Client) -> None:
     wanted = as_json(num_images_per_prompt=2, seed=[3, 4], stream=True)
     result = _events(client.post("/v1/inpaint", json=wanted))[-1][1]

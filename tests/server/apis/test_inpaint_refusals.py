@@ -76,6 +76,8 @@ def nothing_is_left(service: BatchingService) -> Iterator[None]:
         ({"height": 1032}, "invalid_parameter", "at most 1048576"),
         ({"clip_skip": 12}, "invalid_parameter", "0 to"),
         ({"guidance_interval": [0.8, 0.2]}, "invalid_parameter", "start <= stop"),
+        ({"quality": "best"}, "invalid_field", "'balanced'"),
+        ({"quality": "fast", "preset": "tcd"}, "invalid_parameter", "leave quality out"),
         ({"fill": "noise", "compat": "diffusers"}, "invalid_parameter", "fill"),
         ({"output_type": "latent"}, "invalid_field", "does not have the field"),
         ({"latents": [0.0]}, "invalid_field", "does not have the field"),

@@ -42,7 +42,9 @@ class ImageFields(BaseModel):
     )
     n: int = Field(1, ge=1, le=10, description="Images to make.")
     quality: Literal["auto", "low", "medium", "high", "standard", "hd"] = Field(
-        "auto", description="Steps, unless `steps` is given: low 15, medium 25, all others 50."
+        "auto",
+        description="`low` is the quality `fast` of /v1/inpaint, `medium` is `balanced`, and all others are "
+        "`exact`; `steps` and `scheduler` go before it.",
     )
     output_format: OutputFormat = Field("png", description="The format of the results.")
     output_compression: int | None = Field(

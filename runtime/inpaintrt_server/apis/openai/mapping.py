@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from inpaintrt.quality import Quality
 from inpaintrt.request import Options
 from inpaintrt_server.apis.openai.fields import EditFields, GenerationFields, ImageFields
 from inpaintrt_server.http.refusals import FieldError
 
 __all__ = ["edit_options", "generation_options"]
 
-_STEPS: Mapping[str, int] = MappingProxyType({"low": 15, "medium": 25})
-_MAX_STEPS = 50
+_QUALITY: Mapping[str, Quality] = MappingProxyType({"low": "fast", "medium": "balanced"})
 _AUTO = "auto"
 _LARGEST_DISTORTION = 0.01
 
@@ -59,8 +59,8 @@ def _options(fields: ImageFields, size: tuple[int, int] | None, strength: float 
     )
     if fields.steps is not None:
         options["num_inference_steps"] = fields.steps
-    elif fields.preset is None:
-        options["num_inference_steps"] = _STEPS.get(fields.quality, _MAX_STEPS)
+    if fields.preset is None:
+        options["quality"] = _QUALITY.get(fields.quality, "exact")
     if fields.preset is None or "guidance_scale" in fields.model_fields_set:
         options["guidance_scale"] = fields.guidance_scale
     return options

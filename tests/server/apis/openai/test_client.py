@@ -126,6 +126,12 @@ def test_without_a_seed_one_is_chosen_and_told(client: openai.OpenAI) -> None:
     assert largest_difference(images(first)[0], images(again)[0]) <= 1
 
 
+def test_a_low_quality_is_the_fast_one(client: openai.OpenAI, pipeline: InpaintPipeline) -> None:
+    answer = client.images.edit(image=hole(), prompt=PROMPT, quality="low", extra_body={"seed": 3})
+    expected = pipeline(PROMPT, SCENE.image, SCENE.mask, quality="fast", seed=3).images[0]
+    assert largest_difference(images(answer)[0], expected) <= 1
+
+
 def test_a_stream_brings_partial_images_and_the_result(
     client: openai.OpenAI, pipeline: InpaintPipeline
 ) -> None:

@@ -21,7 +21,7 @@ def test_defaults_are_the_pipelines() -> None:
     assert edit_options(fields(), SQUARE) == Options(
         negative_prompt=None,
         preset=None,
-        num_inference_steps=50,
+        quality="exact",
         guidance_scale=7.5,
         strength=None,
         num_images_per_prompt=1,
@@ -37,15 +37,23 @@ def test_defaults_are_the_pipelines() -> None:
     ("given", "expected"),
     [
         ({"n": "3", "seed": "7"}, {"num_images_per_prompt": 3, "seed": 7}),
-        ({"quality": "low"}, {"num_inference_steps": 15}),
-        ({"quality": "medium"}, {"num_inference_steps": 25}),
-        ({"quality": "high"}, {"num_inference_steps": 50}),
-        ({"quality": "low", "steps": "8"}, {"num_inference_steps": 8}),
+        ({"quality": "low"}, {"quality": "fast", "num_inference_steps": None}),
+        ({"quality": "medium"}, {"quality": "balanced"}),
+        ({"quality": "standard"}, {"quality": "exact"}),
+        ({"quality": "high"}, {"quality": "exact"}),
+        ({"quality": "hd"}, {"quality": "exact"}),
+        ({"quality": "low", "steps": "8"}, {"quality": "fast", "num_inference_steps": 8}),
         ({"strength": "0", "guidance_scale": "0"}, {"strength": 0.0, "guidance_scale": 0.0}),
         ({"negative_prompt": "fog", "scheduler": "ddim"}, {"negative_prompt": "fog", "scheduler": "ddim"}),
         (
-            {"preset": "tcd", "quality": "high"},
-            {"preset": "tcd", "num_inference_steps": None, "guidance_scale": None, "scheduler": None},
+            {"preset": "tcd", "quality": "low"},
+            {
+                "preset": "tcd",
+                "quality": None,
+                "num_inference_steps": None,
+                "guidance_scale": None,
+                "scheduler": None,
+            },
         ),
         (
             {"preset": "tcd", "steps": "8", "guidance_scale": "1.5", "scheduler": "lcm"},
@@ -72,7 +80,7 @@ def test_a_generation_has_the_size_that_is_named(size: str, sides: tuple[int | N
     options = generation_options(generation(size=size, quality="low", n=2))
     assert (options["width"], options["height"]) == sides
     assert options["strength"] is None
-    assert (options["num_inference_steps"], options["num_images_per_prompt"]) == (15, 2)
+    assert (options["quality"], options["num_images_per_prompt"]) == ("fast", 2)
 
 
 def test_null_stands_for_the_default_of_a_generations_field() -> None:
