@@ -22,11 +22,12 @@ from inpaintrt_bench.measurements.coldstart import coldstart_table
 from inpaintrt_bench.measurements.compare import compare_table, draw_stages
 from inpaintrt_bench.measurements.footprint import footprint_table
 from inpaintrt_bench.measurements.hostile import hostile_table
+from inpaintrt_bench.measurements.ladder_report import draw_ladder, ladder_table
 from inpaintrt_bench.measurements.latency import latency_table
 from inpaintrt_bench.measurements.mask import draw_masks, mask_table
 from inpaintrt_bench.measurements.memory import memory_table
 from inpaintrt_bench.measurements.overhead import overhead_table
-from inpaintrt_bench.measurements.quality import draw_quality, quality_table
+from inpaintrt_bench.measurements.quality_report import draw_quality, quality_table
 from inpaintrt_bench.measurements.serve import serve_table
 from inpaintrt_bench.measurements.size import size_table
 from inpaintrt_bench.measurements.soak import soak_table
@@ -69,6 +70,7 @@ TABLES: Mapping[Kind, Table] = {
     "build": build_table,
     "mask": mask_table,
     "quality": quality_table,
+    "ladder": ladder_table,
     "serve": serve_table,
     "hostile": hostile_table,
     "soak": soak_table,
@@ -86,6 +88,7 @@ PLOTS: Mapping[Kind, Mapping[str, Plot]] = {
     "coldstart": {"latency": draw_latencies},
     "mask": {"mask": draw_masks},
     "quality": {"pareto": draw_quality},
+    "ladder": {"ladder": draw_ladder},
     "serve": {"latency": draw_latencies},
 }
 """The plots of each kind of report, by the end of their files' names."""

@@ -11,10 +11,11 @@ from inpaintrt_bench.report.schema import (
     Memory,
     Report,
     Row,
+    Scalar,
     make_series,
 )
 
-__all__ = ["COMPARED", "MASKED", "QUALITY", "make_report"]
+__all__ = ["COMPARED", "LADDER", "MASKED", "QUALITY", "make_report"]
 
 MACHINE = Machine(processor="one", cores=2, system="Linux", python="3.11.7", packages={})
 SHARES = (0.01, 0.2, 0.6)
@@ -94,5 +95,27 @@ QUALITY = make_report(
         _quality("ddim", 20, 0.6),
         _quality("unipc", 20, 0.9),
         _quality("ddim", 40, 0.9),
+    ],
+)
+
+
+def _rung(name: str, seconds: float, found: float, **values: float) -> Row:
+    exact: dict[str, Scalar] = {"steps": 20}
+    fast: dict[str, Scalar] = {"steps": 4, "sampler": "ddim", "guidance_stop": 0.75}
+    return Row(
+        name=name,
+        case=exact if name == "diffusers" else fast,
+        values={"share_found": found, "standard_error": 0.02, "seam": 1.25, **values},
+        series={"total": make_series([seconds]), "ratio": make_series([seconds / 0.8], "ratio")},
+        memory=Memory(peak_resident=130_000_000),
+    )
+
+
+LADDER = make_report(
+    "ladder",
+    [
+        _rung("diffusers", 0.8, 0.92),
+        _rung("fast", 0.1, 0.9, psnr=27.3),
+        Row(name="fast, bf16", status="failed", reason="the device CPU does not compute in bf16"),
     ],
 )

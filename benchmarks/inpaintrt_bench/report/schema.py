@@ -62,6 +62,7 @@ Kind = Literal[
     "build",
     "mask",
     "quality",
+    "ladder",
     "serve",
     "hostile",
     "soak",

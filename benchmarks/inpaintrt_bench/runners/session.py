@@ -86,7 +86,9 @@ def _add(command: _Command, options: tuple[Callable[[Any], Any], ...]) -> _Comma
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, value: Any) -> Any:  # noqa: ANN401, ARG001
-    """Width and height of "512x512"; of each, where there are several."""
+    """Width and height of "512x512"; of each, where there are several; None where nothing is given."""
+    if value is None:
+        return None
     if isinstance(value, tuple):
         return tuple(_size(text) for text in value)
     return _size(value)

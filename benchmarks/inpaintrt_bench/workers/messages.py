@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class Case:
         batch: Images made at once, from the one seed.
         sampler: Our name of the sampler; None for the checkpoint's own.
         scheduler: The same for diffusers: the name of a class, and what to change in the checkpoint's config.
+        quality: Of ours: a word that stands in the place of steps and sampler, unless it is "exact".
     """
 
     image: str
@@ -61,6 +62,7 @@ class Case:
     batch: int = 1
     sampler: str | None = None
     scheduler: tuple[str, dict[str, Any]] | None = None
+    quality: Literal["exact", "balanced", "fast"] = "exact"
 
 
 @dataclass(frozen=True, kw_only=True)

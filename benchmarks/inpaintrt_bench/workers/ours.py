@@ -13,6 +13,7 @@ from PIL import Image
 from inpaintrt.backends import Engine
 from inpaintrt.bundle import TensorSpec
 from inpaintrt.loading import LoadedBundle, load_bundle
+from inpaintrt.options import Options
 from inpaintrt.output import InpaintOutput
 from inpaintrt.pipeline import InpaintPipeline
 from inpaintrt_bench.workers.messages import Case, Outcome, Source
@@ -79,8 +80,11 @@ class OurRunner:
         """
         if source.bundle is None:
             raise ValueError("there is no bundle: name one with --bundle")
-        options = {} if source.threads is None else {"threads": source.threads}
-        self._loaded = load_bundle(source.bundle, backend=source.options["backend"], backend_options=options)
+        options = dict(source.options)
+        backend = options.pop("backend")
+        if source.threads is not None:
+            options["threads"] = source.threads
+        self._loaded = load_bundle(source.bundle, backend=backend, backend_options=options)
 
     def run(self, case: Case) -> Outcome:
         """Paint once."""
@@ -107,18 +111,28 @@ def paint(loaded: LoadedBundle, case: Case) -> Outcome:
             case.prompt,
             image,
             mask,
-            height=case.height,
-            width=case.width,
-            num_inference_steps=case.num_inference_steps,
-            guidance_scale=case.guidance_scale,
-            strength=case.strength,
-            seed=case.seed,
-            num_images_per_prompt=case.batch,
-            scheduler=case.sampler,
-            compat="diffusers",
+            **_options(case),
         )
         total = time.perf_counter() - started
     return _outcome(output, total, text_encoder.seconds)
+
+
+def _options(case: Case) -> Options:
+    """What a case asks for; its quality stands in the place of steps and sampler, unless it is exact."""
+    options = Options(
+        height=case.height,
+        width=case.width,
+        guidance_scale=case.guidance_scale,
+        strength=case.strength,
+        seed=case.seed,
+        num_images_per_prompt=case.batch,
+        compat="diffusers",
+        quality=case.quality,
+    )
+    if case.quality == "exact":
+        options["num_inference_steps"] = case.num_inference_steps
+        options["scheduler"] = case.sampler
+    return options
 
 
 def _outcome(output: InpaintOutput, total: float, text_encode: float) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import click
 from rich.console import Console
@@ -157,7 +158,7 @@ def _qualities(manifest: Manifest) -> Table:
     """What the words of `--quality` stand for; documented settings were not measured."""
     header = ("quality", "sampler", "steps", "spacing", "guidance in", "time", "PSNR", "found")
     table = Table(*header, title="quality against speed, beside the exact settings")
-    by_word: Mapping[str, MeasuredQuality] = manifest.quality
+    by_word = cast("Mapping[str, MeasuredQuality]", manifest.quality)
     for word, settings in qualities_of(manifest).items():
         start, stop = settings.guidance_interval
         measured = by_word.get(word)

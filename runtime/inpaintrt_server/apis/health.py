@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -182,7 +182,7 @@ async def info(request: Request) -> InfoBody:
 
 
 def _qualities(stages: Stages) -> dict[str, QualityBody]:
-    measured: Mapping[str, MeasuredQuality] = stages.manifest.quality
+    measured = cast("Mapping[str, MeasuredQuality]", stages.manifest.quality)
     return {
         word: QualityBody(
             **msgspec.structs.asdict(settings),

@@ -1,8 +1,9 @@
 """Markdown tables say what the reports say."""
 
+import msgspec
 import pytest
 
-from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
+from benchmarks.reports import COMPARED, LADDER, MASKED, QUALITY, make_report
 from inpaintrt_bench.publishing import TABLES, VIEWS
 from inpaintrt_bench.report.markdown import amount, duration, number, percent, row_labels, table, varying_keys
 from inpaintrt_bench.report.schema import Memory, Report, Row, Work, make_series
@@ -100,13 +101,43 @@ def test_masks_show_what_runs_and_what_it_costs() -> None:
     assert first == ["1 %", "2 %", "10.0 ms", "500 ms", "510 ms", "210 MB"]
 
 
-def test_quality_shows_the_front_alone() -> None:
-    _, _, *rows = _cells(TABLES["quality"](QUALITY))
-    assert [row[:5] for row in rows] == [
-        ["unipc", "fp32", "5", "0 to 1", "10"],
-        ["unipc", "fp32", "10", "0 to 1", "20"],
+def test_quality_shows_the_front_behind_the_exact_settings() -> None:
+    exact = Row(
+        name="exact",
+        case={"steps": 30},
+        values={"unet_evaluations": 60, "share_found": 0.8, "standard_error": 0.05},
+        series={"ratio": make_series([1.0], "ratio")},
+    )
+    near = msgspec.structs.replace(QUALITY.rows[3], values={**QUALITY.rows[3].values, "psnr": 31.25})
+    _, _, *rows = _cells(TABLES["quality"](make_report("quality", [*QUALITY.rows[:3], near, exact])))
+    assert [row[:4] for row in rows] == [
+        ["exact", "30", "0 to 1", "60"],
+        ["unipc", "5", "0 to 1", "10"],
+        ["unipc", "10", "0 to 1", "20"],
     ]
-    assert rows[1][5:] == ["200 ms", "90 % ± 5 %", "1.25"]
+    assert rows[0][4:] == ["-", "1.00", "80 % ± 5 %", "-", "-"]
+    assert rows[2][4:] == ["200 ms", "-", "90 % ± 5 %", "1.25", "31.2 dB"]
+
+
+def test_without_a_judge_the_front_is_that_of_the_psnr() -> None:
+    rows = [
+        Row(name="ddim", case={"steps": steps}, values={"psnr": psnr, "unet_evaluations": 2 * steps})
+        for steps, psnr in ((4, 25.0), (8, 24.0), (10, 31.0))
+    ]
+    _, _, *shown = _cells(TABLES["quality"](make_report("quality", rows)))
+    assert [(row[1], row[6], row[8]) for row in shown] == [("4", "-", "25.0 dB"), ("10", "-", "31.0 dB")]
+
+
+def test_a_ladder_shows_what_each_rung_costs_and_gives() -> None:
+    _, _, *rows = _cells(TABLES["ladder"](LADDER))
+    assert rows == [
+        ["diffusers", "20 steps", "800 ms", "1.00", "130 MB", "92.0 % ± 2.0 %", "1.25", "-", "ok"],
+        [
+            *("fast", "4 steps, ddim, guidance to 0.75", "100 ms", "0.12"),
+            *("130 MB", "90.0 % ± 2.0 %", "1.25", "27.3 dB", "ok"),
+        ],
+        ["fast, bf16", *["-"] * 7, "failed: the device CPU does not compute in bf16"],
+    ]
 
 
 def test_latency_counts_the_images_of_a_batch() -> None:

@@ -7,16 +7,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.reports import COMPARED, MASKED, QUALITY, make_report
+from benchmarks.reports import COMPARED, LADDER, MASKED, QUALITY, make_report
 from inpaintrt_bench.measurements.compare import stage_bars
+from inpaintrt_bench.measurements.ladder_report import rung_text
 from inpaintrt_bench.measurements.mask import mask_costs
-from inpaintrt_bench.measurements.quality import quality_points
+from inpaintrt_bench.measurements.quality_report import quality_points
 from inpaintrt_bench.publishing import PLOTS
 from inpaintrt_bench.report.plotting import PALETTE, read_source, save_figure, spreads
 from inpaintrt_bench.report.schema import STAGES, Kind, Report, Row
 
 LARGEST = 60_000
-DRAWN = {"compare": COMPARED, "mask": MASKED, "quality": QUALITY}
+DRAWN = {"compare": COMPARED, "mask": MASKED, "quality": QUALITY, "ladder": LADDER}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +82,25 @@ def test_costs_rise_with_the_share_whatever_the_order_of_the_rows() -> None:
 def test_points_tell_cost_quality_and_what_sets_them_apart() -> None:
     first, *_ = quality_points(QUALITY)
     assert (first.group, first.label) == ("ddim", "5 steps")
-    assert (first.evaluations, first.found, first.error) == pytest.approx((10, 40, 5))
+    assert (first.evaluations, first.gain, first.error) == pytest.approx((10, 40, 5))
     assert first.seconds == pytest.approx(0.1)
+
+
+def test_without_a_judge_points_tell_the_psnr(tmp_path: Path) -> None:
+    row = Row(name="ddim", case={"steps": 8}, values={"psnr": 31.5, "unet_evaluations": 16})
+    report = make_report("quality", [row])
+    (point,) = quality_points(report)
+    assert (point.gain, point.error) == (31.5, 0)
+    save_figure(PLOTS["quality"]["pareto"](report), tmp_path / "plot.png", "abc")
+
+
+def test_the_text_of_a_rung_leaves_out_what_was_not_measured() -> None:
+    texts = [rung_text(row) for row in LADDER.rows]
+    assert texts == [
+        "800 ms, 1.00x, 92 % found",
+        "100 ms, 0.12x, 90 % found, 27 dB",
+        "-",
+    ]
 
 
 def test_precisions_and_intervals_are_named_where_they_differ() -> None:
