@@ -157,7 +157,16 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
         "guidance_rescale": 0.3,
     }
     arrays = {name for name, option in OPTIONS.items() if option.is_array}
-    elsewhere = {"output_type", "compat", "seed", "num_inference_steps", "timesteps", "sigmas", "vae"}
+    elsewhere = {
+        "output_type",
+        "compat",
+        "seed",
+        "num_inference_steps",
+        "timesteps",
+        "sigmas",
+        "vae",
+        "quality",
+    }
     assert given.keys() == OPTIONS.keys() - arrays - elsewhere - OF_SDXL.keys()
     result = _run(*_request(tiny_bundle, "--mask-invert", "--keep-colors", *_flags(given)))
     assert result.returncode == 0, result.stderr

@@ -226,7 +226,7 @@ def test_inspect_shows_them(measured_bundle: Path) -> None:
     printed = _run("inspect", measured_bundle).output
     (fast,) = (line for line in printed.splitlines() if line.startswith("│ fast"))
     assert [cell.strip() for cell in fast.strip("│").split("│")] == [
-        *("fast", "ddim", "3", "-", "0 to 0.5", "0.25", "27.5 dB", "90% of 200")
+        *("fast", "ddim", "3", "-", "0 to 0.5", "0.25 of 20 exact steps", "27.5 dB", "90% of 200")
     ]
     (balanced,) = (line for line in printed.splitlines() if line.startswith("│ balanced"))
     assert "unipc" in balanced

@@ -169,7 +169,7 @@ def _qualities(manifest: Manifest) -> Table:
             str(settings.num_inference_steps),
             settings.timestep_spacing or "-",
             f"{start:g} to {stop:g}",
-            "-" if measured is None else f"{measured.time_ratio:.2f}",
+            "-" if measured is None else f"{measured.time_ratio:.2f} of {measured.exact_steps} exact steps",
             "-" if measured is None else f"{measured.psnr:.1f} dB",
             "-" if judged is None else f"{judged.found:.0%} of {judged.cases}",
         )

@@ -64,9 +64,10 @@ class QualityBody(BaseModel):
     timestep_spacing: str | None = Field(description="Null for the checkpoint's own.")
     guidance_interval: tuple[float, float]
     time_ratio: float | None = Field(
-        description="Time over that of the exact settings, as measured on this bundle; null where the "
-        "settings are documented ones."
+        description="Time over that of `exact_steps` steps with the checkpoint's own sampler, as measured on "
+        "this bundle; both are null where the settings are documented ones."
     )
+    exact_steps: int | None
 
 
 class InfoBody(BaseModel):
@@ -186,7 +187,8 @@ def _qualities(stages: Stages) -> dict[str, QualityBody]:
     return {
         word: QualityBody(
             **msgspec.structs.asdict(settings),
-            time_ratio=measured[word].time_ratio if word in measured else None,
+            time_ratio=figures.time_ratio if (figures := measured.get(word)) else None,
+            exact_steps=figures.exact_steps if figures else None,
         )
         for word, settings in stages.qualities.items()
     }

@@ -57,6 +57,7 @@ def test_information(server: str, application: FastAPI) -> None:
     for word, found in answer["qualities"].items():
         measured = stages.manifest.quality.get(word)
         assert found.pop("time_ratio") == (None if measured is None else measured.time_ratio)
+        assert found.pop("exact_steps") == (None if measured is None else measured.exact_steps)
         found["guidance_interval"] = tuple(found["guidance_interval"])
         assert found == msgspec.structs.asdict(stages.qualities[word])
     assert answer["limits"]["max_body"] == settings.max_body
