@@ -13,9 +13,11 @@ from inpaintrt.bundle.files import describe_file, verify_files
 from inpaintrt.bundle.manifest import MANIFEST_NAME, load_manifest, save_manifest
 from inpaintrt.bundle.precisions import PRECISIONS, NumberFormat, Precision, number_format
 from inpaintrt.bundle.records import (
+    CACHED_FEATURE,
     COMPONENT_NAMES,
     FAMILIES,
     FORMAT_VERSION,
+    SHALLOW_DENOISER,
     TEXT_ENCODERS,
     TINY_VAE,
     VAE,
@@ -38,11 +40,13 @@ from inpaintrt.bundle.records import (
 )
 
 __all__ = [
+    "CACHED_FEATURE",
     "COMPONENT_NAMES",
     "FAMILIES",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
     "PRECISIONS",
+    "SHALLOW_DENOISER",
     "TEXT_ENCODERS",
     "TINY_VAE",
     "VAE",
