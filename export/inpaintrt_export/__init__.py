@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inpaintrt_export.exporter import export_bundle
     from inpaintrt_export.onnx_import import import_onnx
+    from inpaintrt_export.step_cache import add_step_cache
     from inpaintrt_export.tiny_vae import add_tiny_vae
 
-__all__ = ["add_tiny_vae", "export_bundle", "import_onnx"]
+__all__ = ["add_step_cache", "add_tiny_vae", "export_bundle", "import_onnx"]
 
 
 def __getattr__(name: str) -> object:
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> object:
             from inpaintrt_export.tiny_vae import add_tiny_vae
 
             return add_tiny_vae
+        case "add_step_cache":
+            from inpaintrt_export.step_cache import add_step_cache
+
+            return add_step_cache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -44,8 +44,8 @@ _tokenizer_option = click.option(
 
 
 def register(app: click.Group) -> None:
-    """Add `export`, `add-tiny-vae`, `build` and `import-onnx` to the command line."""
-    for command in (export, add_tiny_vae, build, import_onnx):
+    """Add `export`, `add-tiny-vae`, `add-step-cache`, `build` and `import-onnx` to the command line."""
+    for command in (export, add_tiny_vae, add_step_cache, build, import_onnx):
         app.add_command(command)
 
 
@@ -85,6 +85,12 @@ def register(app: click.Group) -> None:
     help="An AutoencoderTiny as a second, faster VAE, for previews and for requests that ask for it: "
     "a folder, owner/name on the Hub such as madebyollin/taesd, or synthetic:taesd.",
 )
+@click.option(
+    "--step-cache",
+    is_flag=True,
+    help="Also write what requests with a cache interval need (DeepCache): most evaluations of the UNet may "
+    "then be shallow ones.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of a synthetic checkpoint's weights.")
 @_force_option
 def export(
@@ -101,6 +107,7 @@ def export(
     prediction_type: PredictionType | None,
     loras: tuple[str, ...],
     tiny_vae: str | None,
+    step_cache: bool,
     seed: int,
     force: bool,
 ) -> None:
@@ -126,6 +133,7 @@ def export(
             prediction_type=prediction_type,
             loras=[parse_lora(text) for text in loras],
             tiny_vae=tiny_vae,
+            step_cache=step_cache,
             force=force,
             progress=progress,
             seed=seed,
@@ -173,6 +181,29 @@ def add_tiny_vae(
     )
     with _progress_bar() as progress:
         folder = run(bundle, source, options, progress=progress)
+    _report(folder)
+
+
+@click.command("add-step-cache")
+@click.argument("bundle")
+@click.option(
+    "--cache-branch-id",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Where the UNet is cut, as in DeepCache: how many layers of its last block a shallow evaluation "
+    "computes besides the last one. More cost more time, and change images less.",
+)
+def add_step_cache(bundle: str, cache_branch_id: int) -> None:
+    """Add step caching (DeepCache) to BUNDLE, for requests with a cache interval.
+
+    Nothing is traced again, so the checkpoint is not needed. Plans, and variants for onnxruntime-cuda, have
+    to be built again. BUNDLE is a name in the engine store, or a path.
+    """
+    from inpaintrt_export.step_cache import add_step_cache as run
+
+    with _progress_bar() as progress:
+        folder = run(bundle, cache_branch_id=cache_branch_id, progress=progress)
     _report(folder)
 
 

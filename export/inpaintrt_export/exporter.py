@@ -21,6 +21,7 @@ from inpaintrt_export.progress import silent
 from inpaintrt_export.size import bundle_bytes
 from inpaintrt_export.sources import SourceOptions, open_source
 from inpaintrt_export.sources.tiny_vae import open_tiny_vae
+from inpaintrt_export.step_cache import write_step_cache
 from inpaintrt_export.tiny_vae import check_tiny_vae, write_tiny_vae
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def export_bundle(
     prediction_type: PredictionType | None = None,
     loras: Sequence[LoraSource] = (),
     tiny_vae: str | os.PathLike[str] | None = None,
+    step_cache: bool = False,
     force: bool = False,
     progress: Progress = silent,
     seed: int = 0,
@@ -85,6 +87,7 @@ def export_bundle(
         tiny_vae: An `AutoencoderTiny` as the bundle's second VAE, for previews and for requests with
             `vae="tiny"`: a folder, a Hub id such as `madebyollin/taesd`, or `synthetic:taesd`. `revision` and
             `variant` are not for it; see docs/tiny-vae.md.
+        step_cache: Also write what requests with a `cache_interval` need; see docs/step-caching.md.
         force: Replace an older bundle.
         progress: Called as the work goes on.
         seed: Of the weights of a synthetic checkpoint and a synthetic tiny VAE.
@@ -102,6 +105,8 @@ def export_bundle(
         OutputFolderError: The output folder holds something that may not be replaced.
         DiskSpaceError: There is too little room for the bundle.
         ParityError: A graph does not compute what PyTorch computes.
+        ExportError: The UNet has another form than those of diffusers, so that it cannot be cut for step
+            caching.
     """
     number_format(precision)
     target = Path(output)
@@ -124,7 +129,9 @@ def export_bundle(
     if tiny_vae is not None:
         plain = dataclasses.replace(options, revision=None, variant=None)
         second_vae = open_tiny_vae(os.fspath(tiny_vae), plain, progress)
-    _write_bundle(checkpoint, opened, second_vae, target, precision, progress, force=force)
+    _write_bundle(
+        checkpoint, opened, second_vae, target, precision, progress, step_cache=step_cache, force=force
+    )
     return target
 
 
@@ -136,6 +143,7 @@ def _write_bundle(
     precision: Precision,
     progress: Progress,
     *,
+    step_cache: bool,
     force: bool,
 ) -> None:
     family = find_family(source.config("unet"))
@@ -161,6 +169,8 @@ def _write_bundle(
         )
         if tiny_vae is not None:
             write_tiny_vae(folder, tiny_vae, lambda stage, _: progress(stage, _EXPORTED))
+        if step_cache:
+            write_step_cache(folder, progress=lambda stage, _: progress(stage, _EXPORTED))
         if precision == "fp32":
             build_variants(
                 folder, backend="onnxruntime", progress=lambda stage, _: progress(stage, _EXPORTED)

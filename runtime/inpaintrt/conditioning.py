@@ -14,6 +14,7 @@ from inpaintrt.samplers import STATE_TENSORS
 __all__ = [
     "GATED_COLUMNS",
     "GATED_ROWS",
+    "cached_feature",
     "carried",
     "named",
     "resident",
@@ -88,6 +89,18 @@ def step_outputs(latent_channels: int) -> dict[str, TensorSpec]:
         "next_state": TensorSpec(dtype="float32", shape=state),
         "next_finite": TensorSpec(dtype="float32", shape=("slots",)),
     }
+
+
+def cached_feature(channels: int, dtype: Dtype) -> TensorSpec:
+    """What step caching keeps of a row, `[rows, channels, h, w]`: the input of the last upsampling layers.
+
+    A denoiser with step caching gives it in each evaluation, and its shallow form takes it.
+
+    Args:
+        channels: Channels of the deep layers' output where the denoiser was cut.
+        dtype: What the denoiser computes in.
+    """
+    return TensorSpec(dtype=dtype, shape=("rows", channels, "height", "width"), kind="cached")
 
 
 def resident(specs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:

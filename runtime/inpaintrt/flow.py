@@ -148,10 +148,6 @@ class Flow:
         """The maximum number of UNet rows that a step of one result needs."""
         return self.entries[0].program.contexts
 
-    def rows_now(self, result: int) -> int:
-        """UNet rows that the next step of a result needs."""
-        return int(np.count_nonzero(self.entries[result].program.weights[self.steps_done[result]]))
-
     @property
     def in_slots(self) -> int:
         """How many results are in slots."""

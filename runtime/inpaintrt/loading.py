@@ -12,7 +12,7 @@ import msgspec
 from inpaintrt.backends import DEFAULT_BACKEND, Engine, open_engines
 from inpaintrt.bundle import Manifest, load_manifest, verify_files
 from inpaintrt.errors import BundleError
-from inpaintrt.lora import Lora, LoraSource, check_components, open_loras
+from inpaintrt.lora import Lora, LoraSource, changed_components, check_components, open_loras
 from inpaintrt.prompts import PromptTokenizer
 from inpaintrt.store import find_bundle
 
@@ -127,7 +127,7 @@ def load_variant(base: LoadedBundle, loras: Sequence[Lora]) -> LoadedBundle:
     source, manifest = base.opened_from, base.manifest
     check_components(loras, list(manifest.exported))
     verify_files(manifest, source.folder, hashes=False)
-    changed = {component for lora in loras for component in lora.components}
+    changed = changed_components(loras, manifest.exported)
     builds = tuple(build for build in manifest.builds if build.component in changed)
     restricted = msgspec.structs.replace(manifest, builds=builds)
     engines = open_engines(source.backend, source.folder, restricted, source.backend_options, loras)

@@ -219,6 +219,16 @@ class Options(TypedDict, total=False):
         Meta(description="First and last part of the run in which guidance acts."),
         Default((0.0, 1.0)),
     ]
+    cache_interval: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=_MAX_STEPS,
+            description="Step caching (DeepCache): evaluate the whole UNet once in so many evaluations, and "
+            "its first and last layers alone in the others; for bundles that have it. 1 for none.",
+        ),
+        Default(1),
+    ]
     long_prompts: Annotated[
         Literal["truncate", "windows"],
         Meta(

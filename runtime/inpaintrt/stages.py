@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inpaintrt.backends import image_sizes
-from inpaintrt.bundle import Architecture
-from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step
+from inpaintrt.bundle import SHALLOW_DENOISER, Architecture
+from inpaintrt.denoiser import Entry, FusedStep, PlainStep, Program, Step, shallow_rows
 from inpaintrt.errors import EngineInputError, ImageError, LatentsError, ParameterError, PromptError
 from inpaintrt.families import FAMILIES, Conditions, step_specs
 from inpaintrt.guidance import Guidance
@@ -71,7 +71,7 @@ class Stages:
         fused = self.manifest.exported["denoiser"].form == "step"
         denoiser = self.engines["denoiser"]
         self.step: Step = (
-            FusedStep(denoiser)
+            FusedStep(denoiser, self.engines.get(SHALLOW_DENOISER))
             if fused
             else PlainStep(denoiser, step_specs(self.family, self.manifest.architecture))
         )
@@ -119,6 +119,7 @@ class Stages:
             SchedulerError: The sampler is unknown.
         """
         options = request.options
+        self._check_step_cache(options["cache_interval"])
         self.prompts.check_clip_skip(options["clip_skip"])
         check_checkpoint(options["preset"], self.family.name, guidance_embedding=self.takes_guidance_scale)
         table = self._table(
@@ -135,6 +136,16 @@ class Stages:
         )
         self.step.check_timesteps(table.timesteps)
         return table
+
+    def _check_step_cache(self, interval: int) -> None:
+        if interval > 1 and not self.step.caches:
+            raise ParameterError(
+                f"the bundle {self.manifest.name!r} has no step caching",
+                received=f"cache_interval {interval}",
+                expected="cache_interval 1, which caches nothing",
+                hint=f"add it with `inpaintrt add-step-cache {self.manifest.name}`",
+                parameter="cache_interval",
+            )
 
     @property
     def takes_guidance_scale(self) -> bool:
@@ -203,6 +214,7 @@ class Stages:
         count, *shape = start.latents.shape
         noise = StepNoise(source, count, shape)
         weights = self._guidance(request).weights(table.rows, has_negative=request.negatives is not None)
+        interval = request.options["cache_interval"]
         thresholds = _thresholds(table, soft=start.soft_mask is not None)
         factor = architecture.vae_scale_factor
         size = (shape[1] * factor, shape[2] * factor)
@@ -215,6 +227,7 @@ class Stages:
                 partial(noise.draw, result),
                 thresholds,
                 request.options["guidance_rescale"],
+                shallow_rows(weights, interval) if interval > 1 else None,
             )
             for result, texts in enumerate(contexts.of_results)
         ]

@@ -26,13 +26,14 @@ def test_export_reports_the_folder_and_the_figures(app: click.Group, tmp_path: P
         tmp_path / "style.safetensors", {"lora_unet_conv_in.diff": torch.full((16, 4, 3, 3), 0.01)}
     )
     options = ["--seed", "3", "--prediction-type", "v_prediction", "--lora", f"{lora}:0.5"]
-    options += ["--tiny-vae", "synthetic:tiny-taesd"]
+    options += ["--tiny-vae", "synthetic:tiny-taesd", "--step-cache"]
     result = CliRunner().invoke(app, ["export", "synthetic:tiny", "-o", str(output), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(output)]
     assert "relative" in result.stderr
     assert "denoiser" in result.stderr
     assert "tiny_vae_decoder" in result.stderr
+    assert "shallow_denoiser" in result.stderr
     manifest = load_manifest(output)
     assert manifest.checkpoint.revision == "seed 3"
     assert manifest.tiny_vae is not None
@@ -52,7 +53,7 @@ def test_error_reaches_the_caller(app: click.Group, tmp_path: Path) -> None:
     assert isinstance(result.exception, SourceError)
 
 
-@pytest.mark.parametrize("command", ["export", "add-tiny-vae", "build", "import-onnx"])
+@pytest.mark.parametrize("command", ["export", "add-tiny-vae", "add-step-cache", "build", "import-onnx"])
 def test_commands_have_help(app: click.Group, command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert result.exit_code == 0

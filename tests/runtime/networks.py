@@ -2,20 +2,26 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from inpaintrt.backends.onnxruntime import OnnxRuntimeEngine
-from inpaintrt.bundle import Architecture, Build, TensorSpec
-from inpaintrt.conditioning import step_outputs
+from inpaintrt.bundle import CACHED_FEATURE, SHALLOW_DENOISER, Architecture, Build, TensorSpec
+from inpaintrt.conditioning import cached_feature, step_outputs
 from inpaintrt.families import SD, step_specs
-from inpaintrt_export.step_graph import compose_step
+from inpaintrt_export.graphs.feature import find_feature, give_feature, take_feature
+from inpaintrt_export.step_graph import UNET_PREFIX, compose_step
 
 __all__ = [
+    "JOINED_WEIGHTS",
     "WIDTH",
+    "cached_builds",
     "convolution",
     "fused_engine",
+    "joining_network",
     "plain_build",
     "plain_engine",
     "small_step_inputs",
@@ -111,6 +117,70 @@ def fused_engine(folder: Path) -> OnnxRuntimeEngine:
     inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), folder / "step.onnx")
     return OnnxRuntimeEngine(folder / "step.onnx", step_build(inputs))
+
+
+JOINED_WEIGHTS = {
+    "conv_in.weight": f"{UNET_PREFIX}first",
+    "mid_block.resnets.0.conv1.weight": f"{UNET_PREFIX}deep",
+    "up_blocks.0.resnets.0.conv_shortcut.weight": f"{UNET_PREFIX}last",
+}
+"""Where a step around `joining_network` holds its weights, by diffusers' names."""
+
+
+def joining_network() -> onnx.ModelProto:
+    """A network that joins what its deep layer makes with what was skipped to it, as a UNet does.
+
+    `skipped = conv(sample)`, `deep = tanh(conv(skipped) + mean(context))`,
+    `out = tanh(conv(concat(deep, skipped)) + sin(timestep / 100))`.
+    """
+    model = convolution()
+    random = np.random.default_rng(1)
+    shapes = {"first": (4, 9, 3, 3), "deep": (6, 4, 3, 3), "last": (4, 10, 3, 3)}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer if tensor.name != "weights"}
+    for name, shape in shapes.items():
+        weight = (random.standard_normal(shape) * 0.2).astype(np.float32)
+        initializers[name] = numpy_helper.from_array(weight, name)
+    kept = [node for node in model.graph.node if node.op_type not in ("Conv", "Add", "Tanh")]
+    nodes = [
+        *kept,
+        helper.make_node("Conv", ["sample", "first"], ["skipped"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["skipped", "deep"], ["below"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["below", "text_column"], ["prompted"]),
+        helper.make_node("Tanh", ["prompted"], ["output"]),
+        helper.make_node("Concat", ["output", "skipped"], ["joined"], axis=1),
+        helper.make_node("Conv", ["joined", "last"], ["above"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["above", "time_column"], ["timed"]),
+        helper.make_node("Tanh", ["timed"], ["out_sample"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "unet", model.graph.input, model.graph.output, list(initializers.values())
+    )
+    return helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
+
+
+def cached_builds(folder: Path) -> tuple[Build, Build]:
+    """A step around `joining_network` that gives the cached feature, and its shallow form, as files."""
+    inputs = small_step_inputs()
+    composed = compose_step(joining_network(), inputs).SerializeToString()
+    models = [ir.from_proto(onnx.load_from_string(composed)) for _ in range(2)]
+    full, shallow = models
+    features = [find_feature(model.graph, JOINED_WEIGHTS, 0) for model in models]
+    give_feature(full.graph, features[0])
+    take_feature(shallow, features[1], JOINED_WEIGHTS)
+    for model, file in zip(models, ("full.onnx", "shallow.onnx"), strict=True):
+        ir.save(model, folder / file)
+    feature = {CACHED_FEATURE: cached_feature(6, "float32")}
+    taken = {str(value.name) for value in shallow.graph.inputs}
+    build = step_build(inputs)
+    return (
+        msgspec.structs.replace(build, outputs={**build.outputs, **feature}, files=("full.onnx",)),
+        msgspec.structs.replace(
+            build,
+            component=SHALLOW_DENOISER,
+            inputs={name: spec for name, spec in {**inputs, **feature}.items() if name in taken},
+            files=("shallow.onnx",),
+        ),
+    )
 
 
 def step_build(inputs: dict[str, TensorSpec]) -> Build:

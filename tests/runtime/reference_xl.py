@@ -36,6 +36,11 @@ class ReferenceXL:
         self._zeros = pipe.config.force_zeros_for_empty_prompt
         self._scores = pipe.config.requires_aesthetics_score
 
+    @property
+    def unet(self) -> Any:
+        """The UNet of all three pipelines."""
+        return self._components["unet"]
+
     def __call__(
         self,
         prompt: str | Sequence[str] | None,

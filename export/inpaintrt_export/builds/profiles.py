@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from inpaintrt.backends.shapes import row_buckets
+from inpaintrt.bundle import SHALLOW_DENOISER
 from inpaintrt.errors import ParameterError
 from inpaintrt_export.graphs.inputs import axis_sizes, input_shapes
 
@@ -26,7 +27,7 @@ def make_profiles(
 
     Text encoder and VAE work on one window of a prompt or one image at a time. A denoiser of the form
     "step" always has `max_batch` slots, those of no request included, and one profile for each number
-    of rows and of windows.
+    of rows and of windows; its shallow form may see no prompt, and then needs one for each number of rows.
 
     Args:
         network: What the plan is made of.
@@ -45,8 +46,9 @@ def make_profiles(
     windows, rows = [1], [1]
     if network.component == "text_encoder":
         resolutions = resolutions[:1]
-    elif network.component == "denoiser":
-        windows = list(range(1, settings.prompt_windows + 1))
+    elif network.component in ("denoiser", SHALLOW_DENOISER):
+        if any("tokens" in spec.shape for spec in network.inputs.values()):
+            windows = list(range(1, settings.prompt_windows + 1))
         rows = list(row_buckets(2 * settings.max_batch))
     return tuple(
         input_shapes(

@@ -17,6 +17,7 @@ import msgspec
 import onnx_ir as ir
 
 from inpaintrt.bundle import (
+    SHALLOW_DENOISER,
     Build,
     add_builds,
     drop_builds,
@@ -50,7 +51,7 @@ VARIANT_REVISION: Final = 1
 """Of all that makes variants: to be raised with every change that changes them."""
 
 _FUSED: Final[Mapping[VariantBackend, tuple[str, ...]]] = {
-    "onnxruntime": ("vae_encoder", "denoiser", "vae_decoder"),
+    "onnxruntime": ("vae_encoder", "denoiser", SHALLOW_DENOISER, "vae_decoder"),
     "onnxruntime-cuda": ("denoiser",),
 }
 _ATTENTION: Final = "MultiHeadAttention"
@@ -120,7 +121,8 @@ def build_variants(
             record_conversions(folder, Path(scratch), lambda stage: progress(stage, None))
         report = _build(folder, Path(scratch), form, progress)
         if backend == "onnxruntime":
-            record_activations(folder, Path(scratch), _FUSED[backend], progress)
+            measured = [name for name in _FUSED[backend] if name in manifest.exported]
+            record_activations(folder, Path(scratch), measured, progress)
         return report
 
 

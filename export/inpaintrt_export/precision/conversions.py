@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from inpaintrt.bundle import TINY_VAE, VAE, network_digest, number_format
+from inpaintrt.bundle import CACHED_FEATURE, TINY_VAE, VAE, network_digest, number_format
 from inpaintrt.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ HALF_REVISION = 1
 def kept_tensors(network: Build) -> tuple[str, ...]:
     """Inputs and outputs that stay float32 in half precision.
 
-    Half are the embeddings of a prompt's tokens, and the latents of a plain UNet. An export in half precision
-    takes pooled prompts as halves, too.
+    Half are the embeddings of a prompt's tokens, what step caching keeps, and the latents of a plain UNet. An
+    export in half precision takes pooled prompts as halves, too.
     """
     names = (*network.inputs, *network.outputs)
     if network.component in (*VAE, *TINY_VAE):
         return names
     if network.form == "step":
-        return tuple(tensor for tensor in names if tensor != "context")
+        return tuple(tensor for tensor in names if tensor not in ("context", CACHED_FEATURE))
     return tuple(tensor for tensor in names if tensor == "timestep")
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from inpaintrt.backends.engine import Engine
 from inpaintrt.backends.shapes import Shapes
+from inpaintrt.bundle import SHALLOW_DENOISER
 from inpaintrt.errors import PlanError
 
 __all__ = ["FixedShapes", "image_sizes"]
@@ -43,7 +44,7 @@ def image_sizes(engines: Mapping[str, Engine], factor: int) -> tuple[tuple[int, 
     Raises:
         PlanError: They have no size in common.
     """
-    scales = {"vae_encoder": 1, "denoiser": factor, "vae_decoder": factor}
+    scales = {"vae_encoder": 1, "denoiser": factor, SHALLOW_DENOISER: factor, "vae_decoder": factor}
     scales |= {"tiny_vae_encoder": 1, "tiny_vae_decoder": factor}
     found = {
         name: list(dict.fromkeys(_sizes(engines[name], scale)))

@@ -7,23 +7,22 @@ recorded, and keep the state of a denoiser in place from step to step.
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inpaintrt.backends.device import Device, GrowingMemory, Staging
-from inpaintrt.backends.engine import Array, StepState, check_inputs
+from inpaintrt.backends.device_state import DeviceState
+from inpaintrt.backends.engine import Array, Engine, RowKey, StepState, check_inputs
 from inpaintrt.backends.shapes import Shapes, axis_sizes, pad, resolve
-from inpaintrt.bundle import TensorSpec
-from inpaintrt.conditioning import carried, resident, slot_shape
-from inpaintrt.errors import EngineInputError, EngineRunError
+from inpaintrt.bundle import CACHED_FEATURE, TensorSpec
+from inpaintrt.conditioning import carried
+from inpaintrt.errors import EngineRunError
 
-__all__ = ["DeviceEngine", "DeviceState", "Network"]
+__all__ = ["DeviceEngine", "Network"]
 
 
 class Network(Protocol):
@@ -127,14 +126,14 @@ class DeviceEngine:
             outputs[name] = whole[tuple(slice(size) for size in wanted)]
         return outputs
 
-    def open_state(self, slots: int, height: int, width: int) -> StepState:
+    def open_state(self, slots: int, height: int, width: int, shallow: Engine | None = None) -> StepState:
         """State that stays on the device.
 
         Raises:
             EngineInputError: The network has fewer slots, or was built for other sizes.
             EngineRunError: The engine is closed.
         """
-        return DeviceState(self, slots, height, width)
+        return DeviceState(self, slots, height, width, shallow if isinstance(shallow, DeviceEngine) else None)
 
     def close(self) -> None:
         """Release the network and its memory on the device."""
@@ -144,17 +143,29 @@ class DeviceEngine:
         """What `Network.fit` says."""
         return self._open_network().fit(shapes)
 
-    def advance(self, state: DeviceState, inputs: Mapping[str, Array]) -> None:
+    def advance(
+        self,
+        state: DeviceState,
+        inputs: Mapping[str, Array],
+        *,
+        keep: Mapping[RowKey, int],
+        take: Sequence[RowKey],
+    ) -> None:
         """A step of a state, whose tensors are or come into the network's own buffers."""
-        shapes = self.fit(state.shapes | {name: array.shape for name, array in inputs.items()})
+        given = {name: array.shape for name, array in inputs.items()}
+        shapes = self.fit(state.shapes | given | state.feature_shapes(len(take)))
         self._staging.synchronise()  # the step before is done; planning this one ran meanwhile
         addresses = self._reserve(shapes)
         self._make_room_for(state)
         self.settle(state)
         for name, array in state.changed(inputs, shapes, addresses).items():
-            given = array.astype(self.inputs[name].dtype, copy=False)
-            self._staging.upload(pad(given, shapes[name]), addresses[name])
+            cast = array.astype(self.inputs[name].dtype, copy=False)
+            self._staging.upload(pad(cast, shapes[name]), addresses[name])
+        if take:
+            state.features.take(addresses[CACHED_FEATURE], take)
         self._launch(shapes, addresses)
+        if keep:
+            state.features.keep(addresses[CACHED_FEATURE], keep)
         state.ahead = True
 
     def settle(self, state: DeviceState) -> None:
@@ -180,6 +191,11 @@ class DeviceEngine:
         self._make_room_for(state)
         newest = carried(self.outputs) if state.ahead else {}
         return {name: self._memory[newest.get(name, name)].address for name in state.shapes}
+
+    def release(self, state: DeviceState) -> None:
+        """Have a state move to memory of its own, if it is in the network's buffers."""
+        if self._resident is not None and self._resident() is state:
+            self._make_room_for(None)
 
     def _make_room_for(self, state: DeviceState | None) -> None:
         """The network's state buffers hold one state at a time: the one before goes to memory of its own."""
@@ -265,107 +281,3 @@ class _Run:
             self._replay = recorder.capture(self._enqueue)
         (self._replay or self._enqueue)()
         self._warm = True
-
-
-class DeviceState:
-    """The resident inputs of a denoiser's slots, in device memory.
-
-    While it is the only one it stays in the network's own buffers; when another state of the same engine
-    steps, it moves to memory of its own, and back when its turn comes.
-
-    Attributes:
-        shapes: Shapes of the resident inputs.
-        ahead: The network has put the next values beside the values, and they have not been copied over yet.
-
-    Args:
-        engine: The engine of the step graph.
-        slots: How many slots are wanted; the network may have more, which stay unused.
-        height: Height of the latents.
-        width: Width of the latents.
-    """
-
-    def __init__(self, engine: DeviceEngine, slots: int, height: int, width: int) -> None:
-        self._engine = engine
-        wanted = {
-            name: (slots, *slot_shape(spec, height, width)) for name, spec in resident(engine.inputs).items()
-        }
-        if not wanted:
-            raise EngineInputError("the engine has no step graph", received=", ".join(engine.inputs))
-        fitted = engine.fit(wanted)
-        self.shapes: dict[str, tuple[int, ...]] = {name: fitted[name] for name in wanted}
-        self.ahead = False
-        self._home: dict[str, GrowingMemory] = {}
-        self._sent: dict[str, tuple[Array, tuple[int, ...], int]] = {}
-
-    @property
-    def on_host(self) -> bool:
-        """They are not."""
-        return False
-
-    def write(self, slot: int, tensors: Mapping[str, Array]) -> None:
-        """Give a slot its resident inputs."""
-        with self._engine.device.use():
-            self._engine.settle(self)
-            for name, address in self._engine.reside(self).items():
-                whole = np.zeros(self.shapes[name][1:], np.float32)
-                whole[...] = tensors.get(name, 0)
-                self._engine.upload(whole, address + slot * whole.nbytes)
-
-    def read(self, slot: int, tensor: int) -> NDArray[np.float32]:
-        """A tensor `[channels, h, w]` of a slot's state."""
-        tensors, *shape = self.shapes["state"][1:]
-        return self._download("state", slot * tensors + (tensor % tensors), shape)
-
-    def finite(self, slot: int) -> bool:
-        """Whether all predictions for a slot were finite."""
-        return bool(self._download("finite", slot, ()))
-
-    def _download(self, name: str, index: int, shape: Sequence[int]) -> NDArray[np.float32]:
-        found = np.empty(shape, np.float32)
-        with self._engine.device.use():
-            address = self._engine.reside(self)[name]
-            self._engine.download(address + index * found.nbytes, found)
-        return found
-
-    def advance(self, inputs: Mapping[str, Array]) -> None:
-        """Replace the state by the next; returns while the device still works on it."""
-        with self._engine.device.use():
-            self._engine.advance(self, inputs)
-
-    @contextlib.contextmanager
-    def measure(self) -> Iterator[Callable[[], float]]:
-        """Time the device's work; the value, called afterwards, waits and gives the seconds."""
-        with self._engine.device.use(), self._engine.device.measure() as read:
-            yield read
-
-    def changed(
-        self, inputs: Mapping[str, Array], shapes: Shapes, addresses: Mapping[str, int]
-    ) -> dict[str, Array]:
-        """Those inputs that the device does not hold from the step before."""
-        sent = {name: (array, shapes[name], addresses[name]) for name, array in inputs.items()}
-        new = {name: array for name, array in inputs.items() if not _same(self._sent.get(name), sent[name])}
-        self._sent = sent
-        return new
-
-    def move_in(self, addresses: Mapping[str, int]) -> None:
-        """Copy from memory of its own, or zeros in the beginning, to the network's buffers."""
-        self._sent = {}
-        for name, target in addresses.items():
-            if name in self._home:
-                self._engine.device.copy(target, self._home[name].address, self.nbytes(name))
-            else:
-                self._engine.upload(np.zeros(self.shapes[name], np.float32), target)
-
-    def move_out(self, addresses: Mapping[str, int]) -> None:
-        """Copy from the network's buffers to memory of its own."""
-        for name, source in addresses.items():
-            home = self._home.setdefault(name, GrowingMemory(self._engine.device))
-            self._engine.device.copy(home.reserve(self.nbytes(name)), source, self.nbytes(name))
-
-    def nbytes(self, name: str) -> int:
-        """Bytes of a resident input."""
-        return prod(self.shapes[name]) * np.dtype(np.float32).itemsize
-
-
-def _same(old: tuple[Array, tuple[int, ...], int] | None, new: tuple[Array, tuple[int, ...], int]) -> bool:
-    return old is not None and old[0] is new[0] and old[1:] == new[1:]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ __all__ = [
     "Clock",
     "Engine",
     "KeepsState",
+    "RowKey",
     "StepState",
     "UsesHostMemory",
     "check_inputs",
@@ -57,6 +58,18 @@ class Engine(Protocol):
         ...
 
 
+class RowKey(NamedTuple):
+    """What a row evaluates from step to step.
+
+    Attributes:
+        slot: The slot that it belongs to.
+        context: The number of its context among those of the slot.
+    """
+
+    slot: int
+    context: int
+
+
 class StepState(Protocol):
     """The resident inputs of all slots of a denoiser, wherever they are kept."""
 
@@ -82,13 +95,21 @@ class StepState(Protocol):
         """Whether all predictions for a slot were finite."""
         ...
 
-    def advance(self, inputs: Mapping[str, Array]) -> None:
+    def advance(
+        self, inputs: Mapping[str, Array], *, keep: Mapping[RowKey, int], take: Sequence[RowKey]
+    ) -> None:
         """Replace the state of all slots by the next.
 
         Args:
-            inputs: All inputs of a step but the resident ones. An array that is the very object of the step
-                before has the same content, and need not be sent to a device again.
+            inputs: All inputs of a step but those that are kept here. An array that is the very object of the
+                step before has the same content, and need not be sent to a device again.
+            keep: The rows of a full evaluation, by index, whose cached features later evaluations take.
+            take: Whose cached feature each row takes in a shallow evaluation; empty for a full one.
         """
+        ...
+
+    def free(self, slot: int) -> None:
+        """Forget the cached features of a slot."""
         ...
 
 
@@ -96,8 +117,14 @@ class StepState(Protocol):
 class KeepsState(Protocol):
     """An engine of a step graph that keeps the state where it runs."""
 
-    def open_state(self, slots: int, height: int, width: int) -> StepState:
+    def open_state(self, slots: int, height: int, width: int, shallow: Engine | None = None) -> StepState:
         """State for some slots of one latent size, all 0.
+
+        Args:
+            slots: How many.
+            height: Height of the latents.
+            width: Width of the latents.
+            shallow: The engine of the shallow form, for step caching, opened together with this one.
 
         Raises:
             EngineInputError: The engine has fewer slots, or is not made for this size.

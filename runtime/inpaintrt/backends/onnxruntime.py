@@ -12,7 +12,7 @@ from inpaintrt.backends.engine import Array, check_inputs, check_names
 from inpaintrt.backends.options import check_options, flag
 from inpaintrt.backends.shapes import resolve
 from inpaintrt.backends.threads import threads_option
-from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec, choose_builds
+from inpaintrt.bundle import SHALLOW_DENOISER, Activations, Build, Manifest, TensorSpec, choose_builds
 from inpaintrt.errors import EngineInputError, EngineRunError, EngineUnavailableError
 from inpaintrt.lora import Lora, Weights, changed_weights, read_initializers
 
@@ -263,6 +263,6 @@ def _kept_positions(manifest: Manifest, name: str) -> int:
     """A few times what a run at the checkpoint's native size has."""
     architecture = manifest.architecture
     height, width = architecture.native_resolution
-    count = _ROWS_KEPT if name == "denoiser" else _IMAGES_KEPT
+    count = _ROWS_KEPT if name in ("denoiser", SHALLOW_DENOISER) else _IMAGES_KEPT
     pixels = count * height * width
     return pixels if name.endswith("vae_encoder") else pixels // architecture.vae_scale_factor**2

@@ -14,9 +14,11 @@ from inpaintrt.bundle.manifest import MANIFEST_NAME, load_manifest, save_manifes
 from inpaintrt.bundle.precisions import PRECISIONS, NumberFormat, Precision, number_format
 from inpaintrt.bundle.quality import JudgedQuality, MeasuredQuality, QualitySettings
 from inpaintrt.bundle.records import (
+    CACHED_FEATURE,
     COMPONENT_NAMES,
     FAMILIES,
     FORMAT_VERSION,
+    SHALLOW_DENOISER,
     TEXT_ENCODERS,
     TINY_VAE,
     VAE,
@@ -39,11 +41,13 @@ from inpaintrt.bundle.records import (
 )
 
 __all__ = [
+    "CACHED_FEATURE",
     "COMPONENT_NAMES",
     "FAMILIES",
     "FORMAT_VERSION",
     "MANIFEST_NAME",
     "PRECISIONS",
+    "SHALLOW_DENOISER",
     "TEXT_ENCODERS",
     "TINY_VAE",
     "VAE",

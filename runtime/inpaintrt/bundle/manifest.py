@@ -11,9 +11,11 @@ import msgspec
 
 from inpaintrt.atomic import atomic_write
 from inpaintrt.bundle.records import (
+    CACHED_FEATURE,
     COMPONENT_NAMES,
     FAMILIES,
     FORMAT_VERSION,
+    SHALLOW_DENOISER,
     TEXT_ENCODERS,
     TINY_VAE,
     Manifest,
@@ -116,8 +118,10 @@ def _check_family(manifest: Manifest, path: Path) -> None:
 
 def _check_components(manifest: Manifest, path: Path) -> None:
     encoders = [name for name in TEXT_ENCODERS if name in manifest.tokenizers]
-    optional = {*TEXT_ENCODERS, *TINY_VAE}
+    optional = {*TEXT_ENCODERS, SHALLOW_DENOISER, *TINY_VAE}
     there = {*encoders, *(TINY_VAE if manifest.tiny_vae is not None else ())}
+    if any(CACHED_FEATURE in build.outputs for build in manifest.builds):
+        there.add(SHALLOW_DENOISER)
     expected = [name for name in COMPONENT_NAMES if name not in optional or name in there]
     exported = [build.component for build in manifest.builds if build.network_sha256 is None]
     unknown = {build.component for build in manifest.builds} - set(expected)

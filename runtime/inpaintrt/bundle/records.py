@@ -10,9 +10,11 @@ from inpaintrt.bundle.precisions import Precision
 from inpaintrt.bundle.quality import MeasuredQuality
 
 __all__ = [
+    "CACHED_FEATURE",
     "COMPONENT_NAMES",
     "FAMILIES",
     "FORMAT_VERSION",
+    "SHALLOW_DENOISER",
     "TEXT_ENCODERS",
     "TINY_VAE",
     "VAE",
@@ -40,12 +42,18 @@ VAE = ("vae_encoder", "vae_decoder")
 TINY_VAE = ("tiny_vae_encoder", "tiny_vae_decoder")
 """The components of a second, faster VAE, which bundles may have."""
 
-COMPONENT_NAMES = (*TEXT_ENCODERS, "vae_encoder", "denoiser", "vae_decoder", *TINY_VAE)
+SHALLOW_DENOISER = "shallow_denoiser"
+"""The component that takes `CACHED_FEATURE` in the place of the denoiser's deep layers, for step caching."""
+
+CACHED_FEATURE = "cached_feature"
+"""The tensor that a denoiser with step caching gives, and its shallow form takes."""
+
+COMPONENT_NAMES = (*TEXT_ENCODERS, "vae_encoder", "denoiser", SHALLOW_DENOISER, "vae_decoder", *TINY_VAE)
 
 FAMILIES = ("sd", "sdxl")
 
 Dtype = Literal["float16", "float32", "int64"]
-TensorKind = Literal["resident", "per_row", "per_step"]
+TensorKind = Literal["resident", "per_row", "per_step", "cached"]
 PredictionType = Literal["epsilon", "v_prediction", "sample"]
 
 
@@ -68,8 +76,8 @@ class TensorSpec(_Record, frozen=True):
         shape: One entry an axis: a fixed size, or the name of an axis whose size varies.
         ranges: The range of each named axis; a name that is absent has no limit.
         kind: Of an input of a step graph, how long it is valid: "resident" (with an axis `slots`; written
-            when a request joins), "per_row" (with an axis `rows`; the same in all steps of a request) or
-            "per_step".
+            when a request joins), "per_row" (with an axis `rows`; the same in all steps of a request),
+            "per_step", or "cached" (with an axis `rows`; from an earlier evaluation of the same row).
     """
 
     dtype: Dtype
@@ -140,8 +148,8 @@ class Build(_Record, frozen=True, omit_defaults=True):
         outputs: Outputs by name.
         files: Paths relative to the bundle: first the file that is opened, then those of weights that
             belong to this build alone. Empty for a conversion to another precision that was only checked.
-        form: For the denoiser, "step" (UNet, guidance and sampler update in one graph) or "unet"
-            (the plain UNet); None for the other components.
+        form: For the denoiser and its shallow form, "step" (UNet, guidance and sampler update in one graph)
+            or "unet" (the plain UNet); None for the other components.
         backend: The backend that it was made for; None for an ONNX network that is bound to no backend.
         network_sha256: `network_digest` of the exported network that it was made of; None for that itself.
         revision: Revision of what made an ONNX network of the exported one; of a plan, of the conversion to
@@ -308,7 +316,8 @@ class Manifest(_Record, frozen=True, omit_defaults=True):
         tokenizers: The tokenizer of each text encoder, by the name of the component, one of `TEXT_ENCODERS`.
         builds: The exported network of each component, and what was made of these networks for backends, in
             the order in which it was made. Of `COMPONENT_NAMES`, only text encoders without a tokenizer are
-            missing, and `TINY_VAE` where there is none.
+            missing, `SHALLOW_DENOISER` where the bundle has no step caching, and `TINY_VAE` where there is
+            none.
         files: Every file but the manifest.
         tiny_vae: What the runtime must know of the components `TINY_VAE`; None where there are none.
         export_costs: What exporting each part of the checkpoint took, such as "unet", in the order in which

@@ -11,9 +11,11 @@ requests is one UNet call between two small matrix products, and a gate that kee
 
 `FusedStep` runs these lines inside one exported graph, `PlainStep` around a plain UNet. `Slots` plans a
 step, rows and matrices; where an engine takes fewer results than a request has, they step in micro-batches.
-What is resident (see `inpaintrt.conditioning`) is kept by a `StepState`, in NumPy or on a device.
+What is resident (see `inpaintrt.conditioning`) is kept by a `StepState`, in NumPy or on a device, and so are
+the features that step caching (`features.py`) takes from one step to a later one.
 """
 
+from inpaintrt.denoiser.features import shallow_rows
 from inpaintrt.denoiser.micro_batches import micro_batch_size, open_slots
 from inpaintrt.denoiser.slots import Entry, Program, Slots, nonfinite_error, row_bucket
 from inpaintrt.denoiser.steps import FusedStep, HostState, PlainStep, Step
@@ -30,4 +32,5 @@ __all__ = [
     "nonfinite_error",
     "open_slots",
     "row_bucket",
+    "shallow_rows",
 ]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.backends import Array, Clock
+from inpaintrt.backends import Array, Clock, RowKey
 from inpaintrt.conditioning import GATED_COLUMNS, GATED_ROWS, named
 from inpaintrt.denoiser.steps import Step
 from inpaintrt.errors import EngineInputError, EngineRunError, ParameterError
@@ -37,6 +37,8 @@ class Program:
         thresholds: `[rows]` float32: after a row, latent pixels may change where the mask is at least so
             much.
         guidance_rescale: phi of arXiv:2305.08891, section 3.4.
+        shallow: `[rows]`, which evaluations take the cached features of earlier ones, see
+            `inpaintrt.denoiser.features.shallow_rows`; None for none.
     """
 
     table: Table
@@ -45,6 +47,7 @@ class Program:
     noise: Callable[[int], NDArray[np.float32]]
     thresholds: NDArray[np.float32]
     guidance_rescale: float = 0.0
+    shallow: NDArray[np.bool_] | None = None
 
     @property
     def contexts(self) -> int:
@@ -55,6 +58,10 @@ class Program:
     def evaluated(self) -> tuple[tuple[int, ...], ...]:
         """The contexts that the UNet is asked for in each row."""
         return tuple(tuple(np.flatnonzero(weights).tolist()) for weights in self.weights)
+
+    def is_shallow(self, row: int) -> bool:
+        """Whether the evaluation of a row, which may be the one after the last, takes cached features."""
+        return self.shallow is not None and row < len(self.shallow) and bool(self.shallow[row])
 
 
 class Entry(NamedTuple):
@@ -75,6 +82,15 @@ class Entry(NamedTuple):
 class _Occupant:
     program: Program
     row: int = 0
+
+    @property
+    def shallow(self) -> bool:
+        """Whether its next evaluation takes cached features."""
+        return self.program.is_shallow(self.row)
+
+
+_Running = Sequence[tuple[int, _Occupant]]
+"""Occupants that step together, each with its slot."""
 
 
 class _Row(NamedTuple):
@@ -142,7 +158,7 @@ class Slots:
         self._row_buckets = row_buckets
         self._zero_noise = np.zeros((capacity, *latent_shape), np.float32)
         self._identities = np.tile(_IDENTITY_UPDATE, (capacity, 1, 1))
-        self._repeated: tuple[tuple[_Row, ...], dict[str, Array]] | None = None
+        self._repeated: dict[bool, tuple[tuple[_Row, ...], dict[str, Array]]] = {}
 
     @property
     def active(self) -> tuple[int, ...]:
@@ -186,6 +202,7 @@ class Slots:
     def leave(self, slot: int) -> NDArray[np.float32]:
         """Free a slot, finished or not, and return its latents `[channels, h, w]`."""
         self._occupants[slot] = None
+        self._state.free(slot)
         return self._state.read(slot, 0)
 
     def denoised(self, slot: int) -> NDArray[np.float32]:
@@ -212,25 +229,43 @@ class Slots:
     def step(self) -> tuple[int, ...]:
         """Advance every active slot by one row of its table.
 
+        Full and shallow evaluations are two networks, which run one after the other.
+
         Returns:
             The slots that this step has finished.
         """
         running = self._running()
-        if not running:
-            return ()
-        self._state.advance(self._inputs(running))
-        for _, occupant in running:
-            occupant.row += 1
+        for shallow, part in self._parts().items():
+            self._advance(part, shallow=shallow)
         return tuple(slot for slot, occupant in running if occupant.row == occupant.program.table.rows)
 
-    def _inputs(self, running: Sequence[tuple[int, _Occupant]]) -> dict[str, Array]:
-        """All inputs of a step but those that are resident."""
-        rows = tuple(
-            _Row(slot, occupant.program, context)
-            for slot, occupant in running
-            for context in occupant.program.evaluated[occupant.row]
-        )
-        repeated = self._repeat(rows)
+    @property
+    def row_counts(self) -> tuple[int, ...]:
+        """How many rows each evaluation of the next step has: one evaluation, or a full and a shallow one."""
+        return tuple(len(_rows(part)) for part in self._parts().values())
+
+    def _parts(self) -> dict[bool, _Running]:
+        """The active slots, by whether their next evaluation is shallow; the full ones come first."""
+        running = self._running()
+        parts = {
+            shallow: [each for each in running if each[1].shallow is shallow] for shallow in (False, True)
+        }
+        return {shallow: part for shallow, part in parts.items() if part}
+
+    def _advance(self, part: _Running, *, shallow: bool) -> None:
+        rows = _rows(part)
+        inputs = self._inputs(part, rows, shallow=shallow)
+        keys = [RowKey(row.slot, row.context) for row in rows]
+        padded = keys + keys[:1] * (len(inputs["timestep"]) - len(keys))
+        lasting = {slot for slot, occupant in part if occupant.program.is_shallow(occupant.row + 1)}
+        kept = {} if shallow else {key: row for row, key in enumerate(keys) if key.slot in lasting}
+        self._state.advance(inputs, keep=kept, take=padded if shallow else ())
+        for _, occupant in part:
+            occupant.row += 1
+
+    def _inputs(self, running: _Running, rows: tuple[_Row, ...], *, shallow: bool) -> dict[str, Array]:
+        """All inputs of a step but those that are kept from step to step."""
+        repeated = self._repeat(rows, shallow=shallow)
         guidance = np.zeros_like(repeated["prompt_rows"])
         timestep = np.zeros(guidance.shape[1], np.float32)
         steps = {slot: occupant.row for slot, occupant in running}
@@ -252,11 +287,11 @@ class Slots:
             "noise": self._noise(running),
         }
 
-    def _repeat(self, rows: tuple[_Row, ...]) -> dict[str, Array]:
+    def _repeat(self, rows: tuple[_Row, ...], *, shallow: bool) -> dict[str, Array]:
         """What stays the same, the identical arrays, as long as steps ask for the same rows."""
-        if self._repeated is None or self._repeated[0] != rows:
-            self._repeated = rows, self._make_repeated(rows)
-        return self._repeated[1]
+        if shallow not in self._repeated or self._repeated[shallow][0] != rows:
+            self._repeated[shallow] = rows, self._make_repeated(rows)
+        return self._repeated[shallow][1]
 
     def _make_repeated(self, rows: tuple[_Row, ...]) -> dict[str, Array]:
         padded = rows + rows[:1] * (row_bucket(len(rows), self._row_buckets) - len(rows))
@@ -278,13 +313,22 @@ class Slots:
             },
         }
 
-    def _noise(self, running: Sequence[tuple[int, _Occupant]]) -> NDArray[np.float32]:
+    def _noise(self, running: _Running) -> NDArray[np.float32]:
         """`[slots, channels, h, w]`; the very same array in all steps without noise."""
         noisy = [(slot, each) for slot, each in running if each.program.table.uses_noise[each.row]]
         noise = np.zeros_like(self._zero_noise) if noisy else self._zero_noise
         for slot, occupant in noisy:
             noise[slot] = occupant.program.noise(occupant.row)
         return noise
+
+
+def _rows(running: _Running) -> tuple[_Row, ...]:
+    """The rows of the next evaluation."""
+    return tuple(
+        _Row(slot, occupant.program, context)
+        for slot, occupant in running
+        for context in occupant.program.evaluated[occupant.row]
+    )
 
 
 def nonfinite_error() -> EngineRunError:

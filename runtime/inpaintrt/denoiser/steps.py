@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, StepState
-from inpaintrt.bundle import TensorSpec
+from inpaintrt.backends import Array, Engine, FixedShapes, KeepsState, RowKey, StepState
+from inpaintrt.bundle import CACHED_FEATURE, TensorSpec
 from inpaintrt.conditioning import carried, resident, slot_shape
+from inpaintrt.denoiser.features import FeatureCache
 from inpaintrt.errors import ParameterError
 from inpaintrt.samplers import STATE_TENSORS
 
@@ -28,8 +29,17 @@ class Step(Protocol):
         """What a step takes, as `inpaintrt.conditioning.step_inputs` describes it."""
         ...
 
+    @property
+    def caches(self) -> bool:
+        """Whether evaluations may take the cached features of earlier ones."""
+        ...
+
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """The next values of the resident inputs that a step carries on, each as `next_NAME`."""
+        """The next values of the resident inputs that a step carries on, each as `next_NAME`.
+
+        With step caching a full evaluation also gives the rows' cached features, and one that is given them
+        is a shallow one.
+        """
         ...
 
     def open_state(self, slots: int, height: int, width: int) -> StepState:
@@ -74,6 +84,7 @@ class HostState:
             name: np.zeros((slots, *slot_shape(spec, height, width)), np.float32)
             for name, spec in resident(step.inputs).items()
         }
+        self._features = FeatureCache()
 
     @property
     def on_host(self) -> bool:
@@ -94,40 +105,67 @@ class HostState:
         """Whether all predictions for a slot were finite."""
         return bool(self._tensors["finite"][slot])
 
-    def advance(self, inputs: Mapping[str, Array]) -> None:
+    def advance(
+        self, inputs: Mapping[str, Array], *, keep: Mapping[RowKey, int], take: Sequence[RowKey]
+    ) -> None:
         """Replace the carried inputs by their next values."""
-        outputs = self._step({**self._tensors, **inputs})
+        taken = {CACHED_FEATURE: self._features.take(take)} if take else {}
+        outputs = self._step({**self._tensors, **inputs, **taken})
         self._tensors |= {name: outputs[output] for name, output in carried(outputs).items()}
+        if keep:
+            self._features.keep(outputs[CACHED_FEATURE], keep)
+
+    def free(self, slot: int) -> None:
+        """Forget the cached features of a slot."""
+        self._features.free(slot)
 
 
 class FusedStep:
-    """The step as one exported graph."""
+    """The step as one exported graph.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    Args:
+        engine: The denoiser.
+        shallow: Its shallow form, for step caching; None where the bundle has none.
+    """
+
+    def __init__(self, engine: Engine, shallow: Engine | None = None) -> None:
+        self._engine, self._shallow = engine, shallow
         self.inputs = engine.inputs
 
+    @property
+    def caches(self) -> bool:
+        """Whether there is a shallow form."""
+        return self._shallow is not None
+
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Run the graph."""
-        specs = self.inputs
-        return self._engine.run(
-            {name: array.astype(specs[name].dtype, copy=False) for name, array in inputs.items()}
-        )
+        """Run the graph, or that of the shallow form, which takes some of the inputs only."""
+        if self._shallow is None or CACHED_FEATURE not in inputs:
+            return self._engine.run(_cast(inputs, self.inputs))
+        specs = self._shallow.inputs
+        return self._shallow.run(_cast({name: inputs[name] for name in specs}, specs))
 
     def open_state(self, slots: int, height: int, width: int) -> StepState:
         """The engine's own state where it keeps one, as GPUs do; otherwise in NumPy."""
         if isinstance(self._engine, KeepsState):
-            return self._engine.open_state(slots, height, width)
+            return self._engine.open_state(slots, height, width, self._shallow)
         return HostState(self, slots, height, width)
 
     def check(self, slots: int, latent_shape: tuple[int, ...], context_shape: tuple[int, ...]) -> None:
-        """Ask the engine where it was built for some shapes."""
-        if isinstance(self._engine, FixedShapes):
-            self._engine.fit({"state": (slots, STATE_TENSORS, *latent_shape), "context": context_shape})
+        """Ask the engines that were built for some shapes; the shallow form may see no prompt."""
+        state = (slots, STATE_TENSORS, *latent_shape)
+        shapes = {"state": state, "timestep": context_shape[:1], "context": context_shape}
+        engines = [self._engine] if self._shallow is None else [self._engine, self._shallow]
+        for engine in engines:
+            if isinstance(engine, FixedShapes):
+                engine.fit({name: shape for name, shape in shapes.items() if name in engine.inputs})
 
     def check_timesteps(self, timesteps: NDArray[np.float32]) -> None:
         """The graph takes all of them."""
         del timesteps
+
+
+def _cast(inputs: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    return {name: array.astype(specs[name].dtype, copy=False) for name, array in inputs.items()}
 
 
 class PlainStep:
@@ -141,6 +179,11 @@ class PlainStep:
     def __init__(self, engine: Engine, inputs: Mapping[str, TensorSpec]) -> None:
         self._engine = engine
         self.inputs = inputs
+
+    @property
+    def caches(self) -> bool:
+        """A plain UNet gives its prediction alone."""
+        return False
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """Gather the rows, run the UNet, guide, update, and keep what the mask keeps."""

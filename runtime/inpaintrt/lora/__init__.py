@@ -6,6 +6,7 @@ from inpaintrt.lora.initializers import Initializer, read_initializers
 from inpaintrt.lora.loras import (
     Lora,
     LoraSource,
+    changed_components,
     check_components,
     describe_loras,
     open_loras,
@@ -22,6 +23,7 @@ __all__ = [
     "LoraSource",
     "Weights",
     "changed_bytes",
+    "changed_components",
     "changed_weights",
     "check_components",
     "describe_loras",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from inpaintrt.bundle import FusedLora
+from inpaintrt.bundle import SHALLOW_DENOISER, FusedLora
 from inpaintrt.errors import LoraError, LoraMismatchError
 from inpaintrt.lora.adapter import AdapterConfig
 from inpaintrt.lora.changes import Change, make_changes
@@ -16,7 +16,16 @@ from inpaintrt.lora.files import LoraFile, LoraTensor, open_lora
 from inpaintrt.lora.keys import Key, list_names, parse_keys
 from inpaintrt.lora.modules import ModuleNames
 
-__all__ = ["Lora", "LoraSource", "check_components", "describe_loras", "open_loras", "parse_lora"]
+__all__ = [
+    "Lora",
+    "LoraSource",
+    "changed_components",
+    "check_components",
+    "describe_loras",
+    "open_loras",
+    "parse_lora",
+    "whole_network",
+]
 
 LoraSource = str | os.PathLike[str] | tuple[str | os.PathLike[str], float]
 """The path of a LoRA file, or a path and a scale."""
@@ -144,8 +153,19 @@ def describe_loras(loras: Sequence[Lora], component: str | None = None) -> tuple
     return tuple(
         FusedLora(name=lora.file.path.name, sha256=lora.file.sha256, scale=lora.scale)
         for lora in loras
-        if component is None or component in lora.components
+        if component is None or whole_network(component) in lora.components
     )
+
+
+def whole_network(component: str) -> str:
+    """The component that LoRAs name: the denoiser for its shallow form, which has some of its weights."""
+    return "denoiser" if component == SHALLOW_DENOISER else component
+
+
+def changed_components(loras: Sequence[Lora], components: Iterable[str]) -> frozenset[str]:
+    """Those components of a bundle whose weights LoRAs change."""
+    named = {component for lora in loras for component in lora.components}
+    return frozenset(component for component in components if whole_network(component) in named)
 
 
 def check_components(loras: Sequence[Lora], components: Collection[str]) -> None:

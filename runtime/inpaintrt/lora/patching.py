@@ -14,7 +14,7 @@ from inpaintrt.bundle import Build, Manifest
 from inpaintrt.errors import LoraMismatchError
 from inpaintrt.lora.changes import Change
 from inpaintrt.lora.initializers import Initializer, read_initializers
-from inpaintrt.lora.loras import Lora, check_components
+from inpaintrt.lora.loras import Lora, changed_components, check_components, whole_network
 
 __all__ = ["PADDED", "Weights", "changed_bytes", "changed_weights", "find_changes"]
 
@@ -63,7 +63,7 @@ def changed_weights(
         LoraError: A LoRA cannot be applied.
     """
     check_components(loras, list(manifest.exported))
-    touched = {component for lora in loras for component in lora.components}
+    touched = changed_components(loras, builds)
     return {
         name: _change(folder, manifest, build, loras) for name, build in builds.items() if name in touched
     }
@@ -83,11 +83,11 @@ def changed_bytes(folder: Path, manifest: Manifest, loras: Sequence[Lora]) -> in
     """
     check_components(loras, list(manifest.exported))
     total = 0
-    for component in {component for lora in loras for component in lora.components}:
+    for component in changed_components(loras, manifest.exported):
         exported = manifest.exported[component]
         _check_places(manifest, exported)
         stored = read_initializers(folder / exported.file)
-        changes = find_changes(loras, component, list(exported.weights))
+        changes = find_changes(loras, whole_network(component), list(exported.weights))
         places = {place for parameter in changes if (place := _find_place(exported, parameter))}
         total += sum(stored[place].nbytes for place in places)
     return total
@@ -104,7 +104,7 @@ def _check_places(manifest: Manifest, exported: Build) -> None:
 
 
 def _change(folder: Path, manifest: Manifest, build: Build, loras: Sequence[Lora]) -> Weights:
-    component, exported = build.component, manifest.exported[build.component]
+    component, exported = whole_network(build.component), manifest.exported[build.component]
     _check_places(manifest, exported)
     stored = read_initializers(folder / exported.file)
     targets = stored if build.file == exported.file else read_initializers(folder / build.file)

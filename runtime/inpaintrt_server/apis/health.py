@@ -81,6 +81,7 @@ class InfoBody(BaseModel):
     native_size: list[int] = Field(description="Width and height that the checkpoint was trained at.")
     vae_scale_factor: int = Field(description="Height and width of a run are multiples of it.")
     vaes: list[VaeName] = Field(description="What requests can encode and decode images with.")
+    step_caching: bool = Field(description="Whether requests can have a cache_interval above 1.")
     default_sampler: str
     samplers: list[str]
     presets: list[PresetBody] = Field(description="Those for checkpoints of this kind.")
@@ -167,6 +168,7 @@ async def info(request: Request) -> InfoBody:
         native_size=[width, height],
         vae_scale_factor=manifest.architecture.vae_scale_factor,
         vaes=list(context.service.stages.vaes.by_name),
+        step_caching=context.service.stages.step.caches,
         default_sampler=str(manifest.scheduler.get("_class_name", "-")),
         samplers=list(sampler_names()),
         presets=[PresetBody.model_validate(preset) for preset in presets],

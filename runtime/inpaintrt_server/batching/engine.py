@@ -20,6 +20,7 @@ __all__ = ["EngineStage", "Faults", "GroupKey", "StepEngine"]
 EngineStage: TypeAlias = Literal["encode", "step", "decode"]
 
 _PROBE_STEPS = 4
+_PROBED_SHALLOW = np.arange(_PROBE_STEPS) >= _PROBE_STEPS // 2
 _ROWS_OF_A_SLOT = 2  # with guidance
 
 
@@ -113,7 +114,7 @@ class StepEngine:
             raise EngineRunError("the network gives NaN or infinite values for an image of zeros")
 
     def warm_up(self) -> None:
-        """Run everything once with 1, 2, 4, ... rows, where the state is on a device.
+        """Run everything with 1, 2, 4, ... rows, where the state is on a device.
 
         There the first run of a shape chooses kernels and the next one may record them, which takes seconds.
         On a CPU a first run costs little more than any other.
@@ -150,6 +151,7 @@ class StepEngine:
             },
             noise=lambda _: np.zeros(shape, np.float32),
             thresholds=np.zeros(_PROBE_STEPS, np.float32),
+            shallow=_PROBED_SHALLOW if self._stages.step.caches else None,
         )
         return slots.join(program, np.zeros(shape, np.float32), {})
 

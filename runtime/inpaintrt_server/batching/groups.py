@@ -33,10 +33,6 @@ class Group(Batch[Task]):
         """The maximum number of UNet rows that a step may need."""
         return sum(task.rows for task, _ in self.assignments.values())
 
-    def rows_now(self) -> int:
-        """UNet rows of the next step."""
-        return sum(task.rows_now(result) for task, result in self.assignments.values())
-
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of this group, each once."""
         return tuple(dict.fromkeys(task for task, _ in self.assignments.values()))

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from inpaintrt.errors import LoraFileError, ParameterError
 from inpaintrt.loading import LoadedBundle, load_variant
-from inpaintrt.lora import Lora, changed_bytes, open_loras
+from inpaintrt.lora import Lora, changed_bytes, changed_components, open_loras
 
 __all__ = ["NO_LORAS", "LoraChoice", "LoraFiles", "LoraLibrary"]
 
@@ -148,7 +148,7 @@ class LoraLibrary:
 def _describe(base: LoadedBundle, sources: Sequence[tuple[str, float]]) -> _LoraSet:
     loras = open_loras(sources)
     files = tuple((path, scale, lora.file.sha256) for (path, scale), lora in zip(sources, loras, strict=True))
-    components = frozenset(component for lora in loras for component in lora.components)
+    components = changed_components(loras, base.manifest.exported)
     return _LoraSet(files, components, changed_bytes(base.opened_from.folder, base.manifest, loras))
 
 

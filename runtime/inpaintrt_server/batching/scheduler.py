@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -254,7 +254,7 @@ class Scheduler:
 
     def _step(self, group: Group) -> None:
         started = time.perf_counter()
-        rows = group.rows_now()
+        rows = group.slots.row_counts
         before = {task: task.progress for task in group.tasks() if not task.over}
         try:
             nonfinite = group.step()
@@ -285,14 +285,14 @@ class Scheduler:
         self._drop_ended()
         self.faults.failed("step", error)
 
-    def _measure(self, seconds: float, rows: int, engine: StepEngine) -> None:
+    def _measure(self, seconds: float, row_counts: Sequence[int], engine: StepEngine) -> None:
         weight = _NEWEST_STEP if self._step_seconds else 1.0
         self._step_seconds += weight * (seconds - self._step_seconds)
-        bucket = engine.bucket(rows)
+        rows, padded = sum(row_counts), sum(map(engine.bucket, row_counts))
         self.counts.steps += 1
         self.counts.rows += rows
-        self.counts.padded_rows += bucket
-        self._observer.step(seconds, rows, bucket)
+        self.counts.padded_rows += padded
+        self._observer.step(seconds, rows, padded)
 
     def _report(self, task: Task, group: Group, *, progressed: bool) -> None:
         """Tell a task's listener of a step, and have the results decoded after the last."""

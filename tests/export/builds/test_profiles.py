@@ -1,9 +1,10 @@
 """Buckets and static shapes."""
 
+import msgspec
 import pytest
 
-from inpaintrt.bundle import Architecture, Build, TensorSpec
-from inpaintrt.conditioning import step_outputs
+from inpaintrt.bundle import CACHED_FEATURE, SHALLOW_DENOISER, Architecture, Build, TensorSpec
+from inpaintrt.conditioning import cached_feature, step_outputs
 from inpaintrt.errors import ParameterError, PlanBuildError
 from inpaintrt.families import SD, step_specs
 from inpaintrt_export.builds.profiles import make_profiles
@@ -55,6 +56,20 @@ def test_a_step_has_a_profile_for_each_size_and_bucket_with_all_slots() -> None:
         "threshold": (2,),
         "noise": (2, 4, 64, 64),
     }
+
+
+@pytest.mark.parametrize("prompted", [True, False])
+def test_a_shallow_step_has_the_profiles_of_a_step(prompted: bool) -> None:
+    """That of XL sees no prompt, so that the length of prompts makes no difference."""
+    inputs = {name: spec for name, spec in STEP.inputs.items() if prompted or name != "context"}
+    inputs[CACHED_FEATURE] = cached_feature(320, "float16")
+    shallow = msgspec.structs.replace(STEP, component=SHALLOW_DENOISER, inputs=inputs)
+    settings = BuildSettings("tensorrt-rtx", max_batch=1, prompt_windows=2)
+    profiles = make_profiles(shallow, ARCHITECTURE, 77, settings)
+    expected = [(tokens, rows) for tokens in (77, 154) for rows in (1, 2)] if prompted else [(0, 1), (0, 2)]
+    assert [(profile.get("context", (0, 0))[1], profile["timestep"][0]) for profile in profiles] == expected
+    for profile, (_, rows) in zip(profiles, expected, strict=True):
+        assert profile[CACHED_FEATURE] == (rows, 320, 64, 64)
 
 
 def test_a_step_has_profiles_for_prompts_of_several_windows() -> None:

@@ -18,7 +18,7 @@ from inpaintrt.backends.onnxruntime_cuda import OrtNetwork
 from inpaintrt.backends.shapes import Shapes
 from inpaintrt.bundle import Build
 
-__all__ = ["HostDevice", "LateNetwork", "host_engine"]
+__all__ = ["HostDevice", "LateNetwork", "host_engine", "host_engines"]
 
 
 class HostMemory:
@@ -125,6 +125,13 @@ class LateNetwork(OrtNetwork):
 
 def host_engine(path: Path, build: Build, *, records: bool = True) -> DeviceEngine:
     """A device engine on a host device with little staging memory, so that it must wait now and then."""
+    (engine,) = host_engines(path.parent, build, records=records)
+    return engine
+
+
+def host_engines(folder: Path, *builds: Build, records: bool = True) -> list[DeviceEngine]:
+    """Device engines that share such a device, as those of a bundle do."""
     device = HostDevice()
-    network = LateNetwork(path, build, device, records=records)
-    return DeviceEngine(network, device, Staging(device, 4096))
+    staging = Staging(device, 4096)
+    networks = [LateNetwork(folder / build.file, build, device, records=records) for build in builds]
+    return [DeviceEngine(network, device, staging) for network in networks]
