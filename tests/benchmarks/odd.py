@@ -16,7 +16,7 @@ CHECKPOINT = ROOT / "demo" / "checkpoint"
 BUNDLE = ROOT / "engines" / "demo"
 
 
-def odd(name: str, *, prepares: bool = False, **options: str | bool | int | None) -> RunnerSpec:
+def odd(name: str, *, prepares: str | None = None, **options: str | bool | int | None) -> RunnerSpec:
     """An entry for `odd_runner`."""
     return RunnerSpec(
         name=name, module="benchmarks.odd_runner", options=options, needs="checkpoint", prepares=prepares

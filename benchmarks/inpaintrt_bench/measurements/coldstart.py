@@ -87,6 +87,7 @@ class _ColdStarts:
         self._samples: dict[str, list[float]] = {name: [] for name in _SERIES}
         self._peaks: list[int] = []
         self._versions: dict[str, str] = {}
+        self._notes: tuple[str, ...] = ()
         self._warm_ups = 0
 
     def once(self, launcher: Launcher, case: Case, *, counted: bool) -> None:
@@ -96,7 +97,7 @@ class _ColdStarts:
             outcome = process.run(case)
             seconds = time.perf_counter() - process.born
             peak = process.peak_resident
-        self._versions = started.versions
+        self._versions, self._notes = started.versions, outcome.notes
         if not counted:
             self._warm_ups += 1
             return
@@ -119,7 +120,7 @@ class _ColdStarts:
             },
             memory=Memory(peak_resident=max(self._peaks)) if self._peaks else None,
             versions=self._versions,
-            notes=self.spec.notes,
+            notes=(*self.spec.notes, *self._notes),
         )
 
 

@@ -87,8 +87,10 @@ def compare(
     """Ours beside PyTorch and others: the same work in turns, every image compared with PyTorch's.
 
     The runners on a CPU are diffusers (the baseline), inpaintrt-onnxruntime, inpaintrt-openvino,
-    diffusers-channels-last, diffusers-compile, diffusers-max-autotune and optimum; on a GPU,
-    inpaintrt-onnxruntime-cuda, inpaintrt-tensorrt and inpaintrt-tensorrt-rtx stand for ours.
+    diffusers-channels-last, diffusers-compile, diffusers-max-autotune, optimum, openvino-genai (in the
+    precision that OpenVINO takes by itself), openvino-genai-f32 and openvino-genai-fixed (in float32,
+    compiled for the size); on a GPU, inpaintrt-onnxruntime-cuda, inpaintrt-tensorrt and
+    inpaintrt-tensorrt-rtx stand for ours.
     """
     settings = SessionSettings(**session)
     specs = choose_runners(runners, settings.device)

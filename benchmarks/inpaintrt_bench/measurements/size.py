@@ -84,6 +84,11 @@ INSTALLATIONS = (
         ("optimum-intel[openvino]", _TORCH, "diffusers"),
         "OpenVINO; needs PyTorch and diffusers to run",
     ),
+    Installation(
+        "openvino-genai",
+        ("openvino-genai",),
+        "OpenVINO; without PyTorch, but needs optimum-intel once for each checkpoint",
+    ),
     Installation("openvino", ("openvino",), "OpenVINO's engine library alone, which does not inpaint"),
 )
 """What is compared: ours with ONNX Runtime for CPUs, and its peers."""

@@ -49,7 +49,8 @@ class RunnerSpec:
         options: Handed to the module.
         environment: The interpreter's packages; None for those of this process.
         needs: What it cannot do without, of "bundle" and "checkpoint".
-        prepares: Whether it makes something of the checkpoint once, before it can start.
+        prepares: What it makes of the checkpoint once, before it can start, by a name under which runners
+            share it; None for nothing.
         notes: What a reader must know of it.
     """
 
@@ -58,7 +59,7 @@ class RunnerSpec:
     options: Mapping[str, str | bool | int | None] = field(default_factory=dict)
     environment: Environment | None = None
     needs: Literal["bundle", "checkpoint"]
-    prepares: bool = False
+    prepares: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -68,6 +69,18 @@ _OPTIMUM = Environment(
         "optimum-onnx[onnxruntime]==0.1.*",
         "transformers<4.58",
         "diffusers<0.40",
+        "torch==2.13.*",
+        "accelerate",
+    ),
+)
+
+
+_GENAI = Environment(
+    name="openvino-genai",
+    requirements=(
+        "openvino-genai==2026.4.*",
+        "optimum-intel[openvino]==2.0.*",
+        "diffusers",
         "torch==2.13.*",
         "accelerate",
     ),
@@ -107,6 +120,25 @@ def _diffusers(
     )
 
 
+def _genai(name: str, *notes: str, precision: str | None = "f32", fixed_shapes: bool = False) -> RunnerSpec:
+    return RunnerSpec(
+        name=name,
+        module=f"{_WORKERS}.openvino_genai",
+        options={"precision": precision, "fixed_shapes": fixed_shapes},
+        environment=_GENAI,
+        needs="checkpoint",
+        prepares="openvino-genai",
+        notes=notes,
+    )
+
+
+_GENAI_RUNNERS = (
+    _genai("openvino-genai", "in the precision that OpenVINO takes by itself", precision=None),
+    _genai("openvino-genai-f32"),
+    _genai("openvino-genai-fixed", "compiled for the size, at its first run", fixed_shapes=True),
+)
+
+
 def _catalogue(device: Device) -> dict[str, RunnerSpec]:
     gpu = device == "cuda"
     provider = "CUDAExecutionProvider" if gpu else "CPUExecutionProvider"
@@ -123,8 +155,9 @@ def _catalogue(device: Device) -> dict[str, RunnerSpec]:
             options={"provider": provider},
             environment=_OPTIMUM,
             needs="checkpoint",
-            prepares=True,
+            prepares="optimum",
         ),
+        *(() if gpu else _GENAI_RUNNERS),
     ]
     return {spec.name: spec for spec in specs}
 

@@ -104,10 +104,12 @@ class Launcher:
         """
         if (self.bundle if spec.needs == "bundle" else self.checkpoint) is None:
             raise RunnerError(f"there is no {spec.needs}: name one with --{spec.needs}")
-        if spec.prepares:
+        if spec.prepares is not None:
             self.progress(f"{spec.name}: preparing")
+            source = self.source(spec)
+            Path(source.work).mkdir(parents=True, exist_ok=True)
             with self.launch(spec) as process:
-                process.prepare(self.source(spec))
+                process.prepare(source)
 
     def launch(self, spec: RunnerSpec) -> RunnerProcess:
         """Start a runner's process, which has loaded nothing yet.
@@ -131,7 +133,7 @@ class Launcher:
             checkpoint=None if self.checkpoint is None else str(self.checkpoint),
             bundle=None if self.bundle is None else str(self.bundle),
             threads=self.threads,
-            work=str(self.work / spec.name),
+            work=str(self.work / (spec.prepares or spec.name)),
             options=dict(spec.options),
         )
 

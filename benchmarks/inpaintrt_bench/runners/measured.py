@@ -139,8 +139,11 @@ class MeasuredRunner:
             memory=self._memory(),
             picture=self._worst,
             versions={} if self._started is None else self._started.versions,
-            notes=self.spec.notes,
+            notes=self._notes(),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        return (*self.spec.notes, *(self._outcomes[-1].notes if self._outcomes else ()))
 
     def _verdict(self) -> tuple[Status, str | None]:
         if self.failure is not None:

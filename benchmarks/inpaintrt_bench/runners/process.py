@@ -110,6 +110,7 @@ class RunnerProcess:
             total=answer["total"],
             steps=tuple(answer["steps"]),
             stages=answer["stages"],
+            notes=tuple(answer["notes"]),
         )
 
     def _order(self, order: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from inpaintrt.demo import load_scene
 from inpaintrt.errors import ParameterError
+from inpaintrt.noise import Generator
 from inpaintrt.samplers.names import choose
 from inpaintrt.store import cache_folder, find_bundle
 from inpaintrt_bench.processes import run_alone
@@ -22,6 +24,8 @@ __all__ = ["default_work_folder", "find_sources", "make_case"]
 
 _DEMO = "demo"
 _SYNTHETIC = "synthetic:"
+_LATENT_CHANNELS, _LATENT_FACTOR = 4, 8  # of every Stable Diffusion
+_ENCODED_IMAGES = 2
 
 
 def default_work_folder() -> Path:
@@ -131,8 +135,10 @@ def make_case(
     scene = load_scene()
     size = (width, height)
     image, mask = work / f"image-{width}x{height}.png", work / f"mask-{width}x{height}.png"
+    noise = work / f"noise-{seed}-{batch}x{width}x{height}.npz"
     scene.image.resize(size, Image.Resampling.BICUBIC).save(image)
     scene.mask.resize(size, Image.Resampling.NEAREST).save(mask)
+    _draw_noise(noise, seed, batch, height // _LATENT_FACTOR, width // _LATENT_FACTOR)
     choice = None if sampler is None else choose(sampler)
     return Case(
         image=str(image),
@@ -143,7 +149,14 @@ def make_case(
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         seed=seed,
+        noise=str(noise),
         batch=batch,
         sampler=sampler,
         scheduler=None if choice is None else (choice.class_name, {**choice.fallbacks, **choice.overrides}),
     )
+
+
+def _draw_noise(path: Path, seed: int, batch: int, height: int, width: int) -> None:
+    generator = Generator(seed)
+    counts = (batch, *(1,) * _ENCODED_IMAGES)
+    np.savez(path, *(generator.randn((count, _LATENT_CHANNELS, height, width)) for count in counts))

@@ -24,7 +24,8 @@ __all__ = ["main"]
 
 _PACKAGES = (
     *("inpaintrt", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "numpy"),
-    *("torch", "diffusers", "transformers", "optimum", "optimum-onnx"),
+    *("torch", "diffusers", "transformers", "optimum", "optimum-onnx", "optimum-intel"),
+    *("openvino-genai", "openvino-tokenizers"),
 )
 _STATUS = Path("/proc/self/status")
 _KIBIBYTE = 1024
@@ -73,6 +74,7 @@ def _run(runner: Runner, case: Case, images: Path) -> dict[str, Any]:
         "total": outcome.total,
         "steps": outcome.steps,
         "stages": outcome.stages,
+        "notes": outcome.notes,
         "peak_resident": _peak_resident(),
     }
 

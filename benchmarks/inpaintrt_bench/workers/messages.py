@@ -44,6 +44,8 @@ class Case:
         guidance_scale: How strongly the prompt is followed.
         strength: How much of the image under the mask is forgotten.
         seed: Of the noise.
+        noise: Path of what diffusers draws from the seed, for libraries that draw other numbers: an `.npz` of
+            the first latents `[batch, channels, h, w]` and of samples of images `[1, channels, h, w]`.
         batch: Images made at once, from the one seed.
         sampler: Our name of the sampler; None for the checkpoint's own.
         scheduler: The same for diffusers: the name of a class, and what to change in the checkpoint's config.
@@ -59,6 +61,7 @@ class Case:
     guidance_scale: float = 7.5
     strength: float = 1.0
     seed: int = 0
+    noise: str
     batch: int = 1
     sampler: str | None = None
     scheduler: tuple[str, dict[str, Any]] | None = None
@@ -74,12 +77,14 @@ class Outcome:
         total: Seconds from the request to images in main memory.
         steps: Seconds of each step of the sampler.
         stages: Seconds of each part that the library lets us time, by the names of the result file.
+        notes: What a reader must know of how it ran on this machine.
     """
 
     images: NDArray[np.uint8]
     total: float
     steps: tuple[float, ...]
     stages: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 class Runner(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from inpaintrt.backends.engine import Array, check_inputs, check_names
+from inpaintrt.backends.openvino_graphs import merge_upsampling, rewrite_group_norms
 from inpaintrt.backends.options import check_options, integer
 from inpaintrt.backends.threads import threads_option
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec
@@ -66,6 +67,7 @@ class OpenVinoEngine:
         settings: How to compile for it.
         kept_shapes: Compiled networks that are kept, each with its own weights; the least recently used
             leave first.
+        rewrites: Whether graphs are rewritten for the kernels of CPUs.
         weights: Values in the place of those in the file.
 
     Raises:
@@ -81,14 +83,17 @@ class OpenVinoEngine:
         device: str,
         settings: Mapping[str, object],
         kept_shapes: int = _KEPT_SHAPES,
+        rewrites: bool = False,
         weights: Weights | None = None,
     ) -> None:
         self._build = build
-        self._core, self._device, self._settings = core, device, settings
+        self._core, self._device, self._settings, self._rewrites = core, device, settings, rewrites
         self._compiled = LruCache[_Shapes, _Compiled](kept_shapes)
         self._model: Any = _read(core, path, build)
         if weights:
             _replace_weights(self._model, weights)
+        if rewrites:
+            merge_upsampling(self._model)
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -128,6 +133,8 @@ class OpenVinoEngine:
     def _compile(self, model: openvino.Model, shapes: _Shapes) -> _Compiled:
         fixed = model.clone()
         fixed.reshape({name: openvino.PartialShape(list(shape)) for name, shape in shapes})
+        if self._rewrites:
+            rewrite_group_norms(fixed)
         return _Compiled(self._core.compile_model(fixed, self._device, dict(self._settings)))
 
     def close(self) -> None:
@@ -212,12 +219,15 @@ def _opener(backend: str, options: Mapping[str, Any]) -> partial[OpenVinoEngine]
     check_options(backend, options, _OPTIONS)
     core = openvino.Core()
     device = _device(core, options)
+    settings = _settings(core, device, options)
     return partial(
         OpenVinoEngine,
         core=core,
         device=device,
-        settings=_settings(core, device, options),
+        settings=settings,
         kept_shapes=integer(options, "kept_shapes", _KEPT_SHAPES, minimum=1),
+        # In bfloat16 the sum of squares would lose too much, and no other device was tried.
+        rewrites=device == "CPU" and settings["INFERENCE_PRECISION_HINT"] == "f32",
     )
 
 

@@ -32,7 +32,7 @@ def test_failures_are_rows_with_their_reason(tmp_path: Path) -> None:
         [
             odd(BASELINE),
             odd("good"),
-            odd("not for here", prepares=True, fails="prepare"),
+            odd("not for here", prepares="nothing", fails="prepare"),
             odd("picky", fails="start"),
             odd("idle", fails="run"),
             absent,
