@@ -166,6 +166,7 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
         "sigmas",
         "vae",
         "quality",
+        "cache_interval",
     }
     assert given.keys() == OPTIONS.keys() - arrays - elsewhere - OF_SDXL.keys()
     result = _run(*_request(tiny_bundle, "--mask-invert", "--keep-colors", *_flags(given)))

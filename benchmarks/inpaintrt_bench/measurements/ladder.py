@@ -35,6 +35,7 @@ from inpaintrt_bench.runners.catalogue import BASELINE, Device, RunnerSpec, choo
 from inpaintrt_bench.runners.launching import Launcher
 from inpaintrt_bench.runners.measured import MeasuredRunner
 from inpaintrt_bench.runners.session import SessionSettings, open_session, parse_size, session_options
+from inpaintrt_bench.runners.sources import draw_noise
 from inpaintrt_bench.workers.messages import Case
 
 __all__ = ["LadderScene", "LadderSettings", "Rung", "choose_rungs", "ladder", "make_scenes", "measure_ladder"]
@@ -190,8 +191,10 @@ def make_scenes(scenes: Sequence[Scene], folder: Path, steps: int) -> list[Ladde
     made = []
     for index, scene in enumerate(scenes):
         image, mask = folder / f"image-{index}.png", folder / f"mask-{index}.png"
+        noise = folder / f"noise-{index}.npz"
         scene.image.save(image)
         scene.mask.save(mask)
+        draw_noise(noise, index, 1, scene.image.height, scene.image.width)
         case = Case(
             image=str(image),
             mask_image=str(mask),
@@ -200,6 +203,7 @@ def make_scenes(scenes: Sequence[Scene], folder: Path, steps: int) -> list[Ladde
             width=scene.image.width,
             num_inference_steps=steps,
             seed=index,
+            noise=str(noise),
         )
         made.append(LadderScene(scene=scene, case=case))
     return made

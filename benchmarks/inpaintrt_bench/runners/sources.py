@@ -20,7 +20,7 @@ from inpaintrt_bench.workers.messages import Case
 if TYPE_CHECKING:
     from inpaintrt.bundle import Precision
 
-__all__ = ["default_work_folder", "find_sources", "make_case"]
+__all__ = ["default_work_folder", "draw_noise", "find_sources", "make_case"]
 
 _DEMO = "demo"
 _SYNTHETIC = "synthetic:"
@@ -138,7 +138,7 @@ def make_case(
     noise = work / f"noise-{seed}-{batch}x{width}x{height}.npz"
     scene.image.resize(size, Image.Resampling.BICUBIC).save(image)
     scene.mask.resize(size, Image.Resampling.NEAREST).save(mask)
-    _draw_noise(noise, seed, batch, height // _LATENT_FACTOR, width // _LATENT_FACTOR)
+    draw_noise(noise, seed, batch, height, width)
     choice = None if sampler is None else choose(sampler)
     return Case(
         image=str(image),
@@ -156,7 +156,17 @@ def make_case(
     )
 
 
-def _draw_noise(path: Path, seed: int, batch: int, height: int, width: int) -> None:
+def draw_noise(path: Path, seed: int, batch: int, height: int, width: int) -> None:
+    """Write what diffusers draws from a seed, see `Case.noise`.
+
+    Args:
+        path: An `.npz` file.
+        seed: The seed.
+        batch: Number of images.
+        height: In pixels.
+        width: In pixels.
+    """
     generator = Generator(seed)
+    size = (_LATENT_CHANNELS, height // _LATENT_FACTOR, width // _LATENT_FACTOR)
     counts = (batch, *(1,) * _ENCODED_IMAGES)
-    np.savez(path, *(generator.randn((count, _LATENT_CHANNELS, height, width)) for count in counts))
+    np.savez(path, *(generator.randn((count, *size)) for count in counts))

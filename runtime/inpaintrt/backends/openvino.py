@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from inpaintrt.backends.engine import Array, check_inputs, check_names
 from inpaintrt.backends.openvino_graphs import merge_upsampling, rewrite_group_norms
+from inpaintrt.backends.openvino_library import openvino, opset13
 from inpaintrt.backends.options import check_options, integer
 from inpaintrt.backends.threads import threads_option
 from inpaintrt.bundle import Activations, Build, Manifest, TensorSpec
@@ -16,16 +17,6 @@ from inpaintrt.errors import EngineRunError, EngineUnavailableError, ParameterEr
 from inpaintrt.lora import Lora, Weights, changed_weights
 from inpaintrt.lru import LruCache
 from inpaintrt.validation import checked
-
-try:
-    import openvino
-    from openvino import opset13
-except ImportError as error:
-    raise EngineUnavailableError(
-        "the backend 'openvino' needs OpenVINO, which is not installed",
-        received=str(error),
-        hint="pip install 'inpaintrt[openvino]'",
-    ) from error
 
 __all__ = ["OpenVinoEngine", "describe_devices", "open_engine", "open_engines"]
 

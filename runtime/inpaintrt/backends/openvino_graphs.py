@@ -8,11 +8,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset13
 
 from inpaintrt.backends.engine import Array
+from inpaintrt.backends.openvino_library import openvino, opset13
 
 __all__ = ["merge_upsampling", "rewrite_group_norms"]
 

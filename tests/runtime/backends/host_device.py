@@ -123,9 +123,9 @@ class LateNetwork(OrtNetwork):
         return lambda: self._queueing.enqueue(run)
 
 
-def host_engine(path: Path, build: Build, *, records: bool = True) -> DeviceEngine:
+def host_engine(folder: Path, build: Build, *, records: bool = True) -> DeviceEngine:
     """A device engine on a host device with little staging memory, so that it must wait now and then."""
-    (engine,) = host_engines(path.parent, build, records=records)
+    (engine,) = host_engines(folder, build, records=records)
     return engine
 
 

@@ -41,7 +41,7 @@ Request = tuple[Program, NDArray[np.float32], dict[str, NDArray[np.float32]]]
 def engine(tmp_path: Path) -> DeviceEngine:
     inputs = small_step_inputs()
     onnx.save(compose_step(convolution(), inputs), tmp_path / "step.onnx")
-    return host_engine(tmp_path / "step.onnx", step_build(inputs))
+    return host_engine(tmp_path, step_build(inputs))
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ HostDevice.synchronise = lambda self: print("waited")
 print("end of the program")
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "step.onnx")],
+        [sys.executable, "-c", program, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,

@@ -163,7 +163,7 @@ def test_a_backend_that_limits_rows_takes_turns(cpu: InpaintPipeline) -> None:
     exported = loaded.manifest.exported["denoiser"]
     engines: dict[str, Engine] = {
         **loaded.engines,
-        "denoiser": host_engine(folder / exported.file, exported),  # at most 8 rows
+        "denoiser": host_engine(folder, exported),  # at most 8 rows
     }
     pipe = InpaintPipeline(LoadedBundle(loaded.manifest, engines, loaded.tokenizers))
     events = _events(pipe, num_images_per_prompt=5)
