@@ -175,6 +175,12 @@ def test_every_option_of_the_pipeline_reaches_it(workplace: Path, tiny_bundle: P
     assert {name: parameters[name] for name in given} == given
 
 
+def test_step_caching_is_refused_where_the_bundle_has_none(workplace: Path, tiny_bundle: Path) -> None:
+    result = _run(*_request(tiny_bundle, "--cache-interval", "2"))
+    assert result.returncode == 1
+    assert "inpaintrt add-step-cache" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "text", "values"),
     [("timesteps", "999,500.5,20", [999, 500.5, 20]), ("sigmas", "7.5,0.5,0", [7.5, 0.5, 0])],

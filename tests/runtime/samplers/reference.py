@@ -7,6 +7,7 @@ and not float32.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ DOUBLED = (
 )
 
 
+_SCHEDULERS: dict[str, Any] = {}
+
+
 def unet(x: FloatArray, timestep: float) -> FloatArray:
     """A UNet in miniature: nonlinear in x, smooth in the timestep."""
     flat = x.reshape(-1)
@@ -60,9 +64,15 @@ class Run:
 def diffusers_scheduler(
     config: Mapping[str, object], class_name: str | None = None, **changes: object
 ) -> Any:
-    """A diffusers scheduler made from a configuration with changes."""
+    """A diffusers scheduler made from a configuration with changes.
+
+    Each is made once and copied, since some compute a schedule of all training timesteps when they are made.
+    """
     name = class_name if class_name is not None else str(config["_class_name"])
-    return getattr(diffusers, name).from_config(dict(config), **changes)
+    key = repr((name, sorted(config.items()), sorted(changes.items())))
+    if key not in _SCHEDULERS:
+        _SCHEDULERS[key] = getattr(diffusers, name).from_config(dict(config), **changes)
+    return copy.deepcopy(_SCHEDULERS[key])
 
 
 def run_diffusers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import diffusers
 import numpy as np
 import pytest
@@ -31,20 +33,25 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def pipeline(scheduler: object) -> diffusers.StableDiffusionImg2ImgPipeline:
-    """diffusers' pipeline with what the first latents need: a VAE, which is not called, and the scheduler."""
+@cache
+def pipeline() -> diffusers.StableDiffusionImg2ImgPipeline:
+    """diffusers' pipeline with a VAE, which is not called, and some scheduler."""
     vae = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4)
     parts = dict.fromkeys(
         ("text_encoder", "tokenizer", "unet", "safety_checker", "feature_extractor", "image_encoder")
     )
     return diffusers.StableDiffusionImg2ImgPipeline(
-        vae=vae, scheduler=scheduler, requires_safety_checker=False, **parts
+        vae=vae,
+        scheduler=diffusers.PNDMScheduler(skip_prk_steps=True, steps_offset=1),
+        requires_safety_checker=False,
+        **parts,
     )
 
 
 def first_latents(config: dict[str, object], steps: int, strength: float) -> tuple[FloatArray, FloatArray]:
     """What the UNet of diffusers sees first, and the noise in it."""
-    pipe = pipeline(diffusers_scheduler(config))
+    pipe = pipeline()
+    pipe.scheduler = diffusers_scheduler(config)
     pipe.scheduler.set_timesteps(steps)
     timesteps, _ = pipe.get_timesteps(steps, strength, "cpu")
     image = torch.from_numpy(IMAGE)
